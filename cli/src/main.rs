@@ -1,0 +1,2 @@
+//! The one Grapnel binary: the services and the client commands.
+fn main() {}

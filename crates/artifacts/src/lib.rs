@@ -1,0 +1,1 @@
+//! Artifacts of READY deployments: published by executors, read by gateways.

@@ -1,0 +1,24 @@
+//! The pure rules of Grapnel: identifiers, names, tokens, limits, deployment states.
+//!
+//! Nothing here knows a clock, an environment, a network or a database: functions take `now` and a source of
+//! randomness, and say what follows. Whatever two processes have to agree on in meaning stands here; how it
+//! looks on the wire stands in `grapnel-proto`.
+
+pub mod branch;
+pub mod build;
+pub mod deployment;
+pub mod error;
+pub mod event;
+pub mod failure;
+pub mod hook;
+pub mod id;
+pub mod name;
+pub mod plan;
+pub mod project;
+pub mod repository_url;
+pub mod scope;
+pub mod secret_token;
+
+pub use branch::BranchName;
+pub use error::{Error, ErrorCode, FieldViolation, Reason};
+pub use repository_url::RepositoryUrl;

@@ -1,0 +1,1 @@
+//! What every Grapnel process needs: settings, telemetry, clock, shutdown, backoff, channels.

@@ -1,0 +1,1 @@
+//! The first process of every sandbox: takes steps, sends frames.

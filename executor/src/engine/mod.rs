@@ -1,0 +1,203 @@
+//! What the executor asks of a container engine, and nothing more.
+//!
+//! An engine knows images, volumes and sandboxes. It knows nothing of steps and logs: those travel between the
+//! pipeline and the runner, over a socket that the engine only mounts. Call order for one attempt:
+//! [`Engine::image`], [`Engine::create_volume`] for each volume, [`Engine::start`], [`Engine::wait`] beside the
+//! work, [`Engine::kill`] to end it early, [`Engine::remove`], [`Engine::remove_volume`].
+//!
+//! Every call may be made twice and from several tasks. A dropped future leaves the engine's side to finish or
+//! not: whoever created something removes it, and [`Engine::list`] finds what a dead process left.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use async_trait::async_trait;
+
+pub mod docker;
+pub mod fake;
+
+/// The labels by which Grapnel finds what it created.
+pub mod label {
+    /// The deployment that a sandbox or volume belongs to.
+    pub const DEPLOYMENT: &str = "grapnel.deployment";
+    /// The attempt of that deployment.
+    pub const ATTEMPT: &str = "grapnel.attempt";
+    /// The executor (its stable name) that created it. A sweep touches only its own.
+    pub const EXECUTOR: &str = "grapnel.executor";
+    /// Marks a volume that outlives its attempt: a cache.
+    pub const CACHE: &str = "grapnel.cache";
+}
+
+/// A container engine.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Says which engine answers; fails when none does.
+    async fn describe(&self) -> Result<Description, EngineError>;
+
+    /// Looks an image up by name; `None` when the engine does not have it. Nothing is pulled.
+    async fn image(&self, name: &str) -> Result<Option<Image>, EngineError>;
+
+    /// Creates a volume, or leaves the existing one of that name as it is.
+    async fn create_volume(&self, volume: &Volume) -> Result<(), EngineError>;
+
+    /// Removes a volume. A volume that is not there is removed already.
+    async fn remove_volume(&self, name: &str) -> Result<(), EngineError>;
+
+    /// Creates and starts a sandbox and returns its id. Leaves nothing behind when it fails.
+    async fn start(&self, sandbox: &Sandbox) -> Result<SandboxId, EngineError>;
+
+    /// Waits until the sandbox has ended, however long that takes; the caller brings the deadline.
+    async fn wait(&self, id: &SandboxId) -> Result<Exit, EngineError>;
+
+    /// Asks the sandbox's first process to end, and kills it when `grace` is over. Ending an ended one is no error.
+    async fn kill(&self, id: &SandboxId, grace: Duration) -> Result<(), EngineError>;
+
+    /// Removes a sandbox, by force if it still runs. A sandbox that is not there is removed already.
+    async fn remove(&self, id: &SandboxId) -> Result<(), EngineError>;
+
+    /// Lists the sandboxes, running or not, and the volumes that carry all of `labels`.
+    async fn list(&self, labels: &BTreeMap<String, String>) -> Result<Inventory, EngineError>;
+}
+
+/// What an engine says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// The engine's kind, such as `docker`.
+    pub kind: String,
+    /// The engine's own version.
+    pub version: String,
+    /// The version of the API it speaks.
+    pub api_version: String,
+}
+
+/// An image that the engine has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The content-addressed id.
+    pub id: String,
+    /// The labels of the image.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A volume to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// The engine-wide name.
+    pub name: String,
+    /// A directory of the engine's host that the volume shows.
+    pub directory: PathBuf,
+    /// The labels to find it by.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The id that the engine gave a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SandboxId(pub String);
+
+/// A sandbox to start: one container under the isolation profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sandbox {
+    /// The engine-wide name.
+    pub name: String,
+    /// The image to run; it has to be there.
+    pub image: String,
+    /// The first process and its arguments. The image's own entry point is not used.
+    pub command: Vec<String>,
+    /// The environment of the first process. Holds no secret: engines show it to whoever asks.
+    pub env: BTreeMap<String, String>,
+    /// The directory in which the first process starts.
+    pub working_dir: String,
+    /// The user and group ids that everything in the sandbox runs as.
+    pub user: (u32, u32),
+    /// What is mounted.
+    pub mounts: Vec<Mount>,
+    /// The network it may use.
+    pub network: Network,
+    /// The limits it runs under.
+    pub limits: SandboxLimits,
+    /// Another OCI runtime than the engine's default, such as `runsc`.
+    pub runtime: Option<String>,
+    /// The labels to find it by.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// One mount of a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Where it comes from.
+    pub source: MountSource,
+    /// The absolute path inside.
+    pub target: String,
+    /// Whether the sandbox may only read it.
+    pub read_only: bool,
+}
+
+/// Where a mount comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountSource {
+    /// A file or directory of the engine's host.
+    Host(PathBuf),
+    /// A volume by name.
+    Volume(String),
+    /// Memory, at most this many bytes; never `suid` nor `dev`.
+    Memory {
+        /// The size in bytes.
+        bytes: u64,
+    },
+}
+
+/// The network of a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// Loopback only.
+    None,
+    /// The engine's own build network: the way out, no way to other sandboxes.
+    Egress,
+}
+
+/// The limits of a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxLimits {
+    /// Memory in bytes; swap is not added.
+    pub memory_bytes: u64,
+    /// CPU time per time, in thousandths of one CPU.
+    pub milli_cpus: u32,
+    /// Processes and threads at once.
+    pub processes: u32,
+    /// Open files of one process.
+    pub open_files: u32,
+}
+
+/// How a sandbox ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit code of the first process; 128 + signal where a signal ended it.
+    pub code: i64,
+    /// Whether the kernel ended a process of it for want of memory.
+    pub out_of_memory: bool,
+}
+
+/// What an engine holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// The sandboxes, with their labels.
+    pub sandboxes: Vec<(SandboxId, BTreeMap<String, String>)>,
+    /// The volumes, by name, with their labels.
+    pub volumes: Vec<(String, BTreeMap<String, String>)>,
+}
+
+/// Why an engine did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Nobody answers, or not in time. Another try may succeed.
+    #[error("the container engine does not answer: {0}")]
+    Unavailable(String),
+    /// The image is not there.
+    #[error("the engine has no image `{0}`")]
+    ImageMissing(String),
+    /// The engine refused the request; the text is the engine's own.
+    #[error("the container engine refused: {0}")]
+    Refused(String),
+    /// The sandbox or volume is not there.
+    #[error("the engine has no `{0}`")]
+    NotFound(String),
+}

@@ -1,0 +1,1 @@
+//! The build executor: takes deployments over gRPC and runs their steps in sandboxes.

@@ -1,0 +1,1 @@
+//! The schema of the Grapnel database, for SQLite and PostgreSQL.

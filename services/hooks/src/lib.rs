@@ -1,0 +1,1 @@
+//! The HookService: projects, hooks, tokens, limits, deployments and their dispatch.

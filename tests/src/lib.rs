@@ -1,0 +1,1 @@
+//! End-to-end tests of Grapnel over real processes, git, Docker and HTTP.
