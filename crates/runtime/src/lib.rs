@@ -1,1 +1,14 @@
-//! What every Grapnel process needs: settings, telemetry, clock, shutdown, backoff, channels.
+//! What every Grapnel process needs: settings, telemetry, clock, shutdown, gRPC ends.
+//!
+//! The wall clock, the environment and signals are read here and nowhere else, so that everything above can be
+//! tested with a time and a configuration of the test's own.
+
+pub mod clock;
+pub mod grpc;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use clock::Clock;
+pub use settings::{Setting, Settings};
+pub use tokio_util::{sync::CancellationToken, task::TaskTracker};

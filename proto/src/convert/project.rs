@@ -88,7 +88,7 @@ fn image(field: &str, text: Option<String>, violations: &mut Violations) -> Opti
 
 fn at_least<T>(field: &str, least: T, value: Option<T>, violations: &mut Violations) -> Option<T>
 where
-    T: PartialOrd + std::fmt::Display,
+    T: PartialOrd + Copy + std::fmt::Display,
 {
     let value = value?;
     if value < least {

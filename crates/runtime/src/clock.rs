@@ -1,0 +1,93 @@
+//! The one place that time and ids come from.
+
+use std::sync::{Arc, Mutex};
+
+use chrono::{DateTime, Duration, SubsecRound as _, Utc};
+use type_safe_id::{StaticType, TypeSafeId};
+use uuid::{ContextV7, Timestamp, Uuid};
+
+/// A source of time and of ids that sort by it. Clones share one source.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    time: Time,
+    /// Keeps ids in order that are made within one millisecond.
+    ids: Arc<Mutex<ContextV7>>,
+}
+
+#[derive(Clone, Debug)]
+enum Time {
+    System,
+    Set(Arc<Mutex<DateTime<Utc>>>),
+}
+
+/// Moves the time of a [`Clock::set_to`] clock.
+#[derive(Clone, Debug)]
+pub struct ClockHand(Arc<Mutex<DateTime<Utc>>>);
+
+impl Clock {
+    /// Returns the machine's clock.
+    pub fn system() -> Self {
+        Self { time: Time::System, ids: Arc::new(Mutex::new(ContextV7::new())) }
+    }
+
+    /// Returns a clock that stands still until its hand is moved: for tests.
+    pub fn set_to(at: DateTime<Utc>) -> (Self, ClockHand) {
+        let time = Arc::new(Mutex::new(at.trunc_subsecs(6)));
+        let clock = Self { time: Time::Set(time.clone()), ids: Arc::new(Mutex::new(ContextV7::new())) };
+        (clock, ClockHand(time))
+    }
+
+    /// Returns the time in UTC, cut to microseconds: PostgreSQL keeps no more, and what was stored has to equal what
+    /// was said.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
+    pub fn now(&self) -> DateTime<Utc> {
+        match &self.time {
+            Time::System => Utc::now().trunc_subsecs(6),
+            Time::Set(at) => *at.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+        }
+    }
+
+    /// Makes an id that sorts after all that this process made before.
+    pub fn new_id<K: StaticType>(&self) -> TypeSafeId<K> {
+        let now = self.now();
+        let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
+        let context = self.ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let timestamp = Timestamp::from_unix(&*context, seconds, now.timestamp_subsec_nanos());
+        TypeSafeId::from_uuid(Uuid::new_v7(timestamp))
+    }
+}
+
+impl ClockHand {
+    /// Moves the time on, or back with a negative duration.
+    pub fn advance(&self, by: Duration) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += by;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use grapnel_domain::id::DeploymentId;
+
+    use super::*;
+
+    #[test]
+    fn ids_of_one_process_sort_in_the_order_of_their_making() {
+        let clock = Clock::system();
+        let ids: Vec<DeploymentId> = (0..10_000).map(|_| clock.new_id()).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn ids_stay_in_order_when_the_clock_goes_back() {
+        let (clock, hand) = Clock::set_to("2026-01-01T00:00:00Z".parse().unwrap());
+        let before: DeploymentId = clock.new_id();
+        hand.advance(Duration::hours(-1));
+        let after: DeploymentId = clock.new_id();
+        assert!(before < after, "{before} {after}");
+    }
+
+    #[test]
+    fn time_has_microseconds_and_no_more() {
+        assert_eq!(Clock::system().now().timestamp_subsec_nanos() % 1_000, 0);
+    }
+}
