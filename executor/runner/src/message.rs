@@ -4,14 +4,14 @@ use std::io;
 
 use crate::frame::invalid;
 
-/// A step to run: a command line for `sh -c`, in a directory, with exactly this environment.
+/// A step to run: a command line for `sh -c`, in a directory, with these variables on top of the image's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepRequest {
     /// The command line.
     pub command: String,
     /// The directory to run it in.
     pub directory: String,
-    /// Names and values. The runner adds nothing.
+    /// Names and values.
     pub environment: Vec<(String, String)>,
 }
 

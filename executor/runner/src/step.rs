@@ -44,7 +44,6 @@ fn start_and_wait(request: StepRequest, outbox: &Arc<Outbox>) -> io::Result<Step
         .arg("-c")
         .arg(&request.command)
         .current_dir(&request.directory)
-        .env_clear()
         .envs(request.environment)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -1,0 +1,178 @@
+//! What to run for a project that does not say it all itself.
+
+use grapnel_domain::{
+    failure::{Failure, FailureCode},
+    project::BuildSettings,
+};
+
+use super::workspace::ProjectRoot;
+
+/// The directories that are looked for when no output directory is set, in this order.
+pub const OUTPUT_CANDIDATES: [&str; 6] = ["dist", "build", "out", "public", "_site", "site"];
+
+/// Manifests and version files larger than this are not read.
+const FILE_LIMIT: u64 = 4 << 20;
+
+/// What is run for a build. A step without a command does nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The command of the install step.
+    pub install: Option<String>,
+    /// The command of the build step.
+    pub build: Option<String>,
+    /// The major version of Node.js that the repository asks for.
+    pub node_major: Option<u32>,
+}
+
+/// Decides by a project's settings and what is in its root directory.
+///
+/// # Errors
+/// `package.json` is there and cannot be read.
+pub fn plan(settings: &BuildSettings, root: &ProjectRoot) -> Result<Plan, Failure> {
+    let manifest = manifest(root)?;
+    let manager = manifest.as_ref().map(|_| package_manager(root));
+    let install = manager.map(|manager| manager.install.to_owned());
+    let has_build_script = manifest.as_ref().is_some_and(|manifest| manifest["scripts"]["build"].is_string());
+    let build = manager.filter(|_| has_build_script).map(|manager| manager.build.to_owned());
+    Ok(Plan {
+        install: chosen(settings.install_command.as_deref(), install),
+        build: chosen(settings.build_command.as_deref(), build),
+        node_major: node_major(root, manifest.as_ref()),
+    })
+}
+
+/// A setting goes before what was found; empty text means that nothing is run.
+fn chosen(setting: Option<&str>, found: Option<String>) -> Option<String> {
+    setting.map(str::to_owned).or(found).filter(|command| !command.trim().is_empty())
+}
+
+fn manifest(root: &ProjectRoot) -> Result<Option<serde_json::Value>, Failure> {
+    let Some(text) = root.read("package.json", FILE_LIMIT) else {
+        return Ok(None);
+    };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    serde_json::from_str(text).map(Some).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let message = format!("package.json cannot be read: line {line}, column {column}: {error}");
+        Failure::new(FailureCode::ConfigInvalid, message)
+    })
+}
+
+#[derive(Clone, Copy)]
+struct PackageManager {
+    install: &'static str,
+    build: &'static str,
+}
+
+/// Chooses by lock file. `npm ci` would delete a cached `node_modules` first, so it is not used.
+fn package_manager(root: &ProjectRoot) -> PackageManager {
+    if root.has_file("pnpm-lock.yaml") {
+        PackageManager { install: "pnpm install --frozen-lockfile", build: "pnpm run build" }
+    } else if root.has_file("yarn.lock") {
+        let modern = root.has_file(".yarnrc.yml")
+            || root.read("yarn.lock", FILE_LIMIT).is_some_and(|lock| lock.contains("__metadata:"));
+        let install = if modern { "yarn install --immutable" } else { "yarn install --frozen-lockfile" };
+        PackageManager { install, build: "yarn run build" }
+    } else if root.has_file("bun.lock") || root.has_file("bun.lockb") {
+        PackageManager { install: "bun install --frozen-lockfile", build: "bun run build" }
+    } else {
+        PackageManager { install: "npm install", build: "npm run build" }
+    }
+}
+
+/// Finds the wanted Node.js: `.nvmrc`, `.node-version`, then `engines.node`.
+fn node_major(root: &ProjectRoot, manifest: Option<&serde_json::Value>) -> Option<u32> {
+    let from_file = |name: &str| root.read(name, 1024).and_then(|text| major_of(&text));
+    from_file(".nvmrc")
+        .or_else(|| from_file(".node-version"))
+        .or_else(|| manifest?["engines"]["node"].as_str().and_then(major_of))
+}
+
+/// Reads the major version out of `22`, `v22.1.0`, `lts/jod`-like names (none), `^20`, `>=18 <21` (the lowest
+/// named). A range is served by its first number: the image's own version is used where that is as good.
+fn major_of(text: &str) -> Option<u32> {
+    let text = text.trim();
+    let start = text.trim_start_matches(|c: char| matches!(c, 'v' | '^' | '~' | '=' | '>' | '<' | ' '));
+    let digits: String = start.chars().take_while(char::is_ascii_digit).collect();
+    let major: u32 = digits.parse().ok()?;
+    let open_above = text.starts_with(">=") && !text.contains('<');
+    (!open_above && (12..100).contains(&major)).then_some(major)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn planned(settings: &BuildSettings, files: &[(&str, &str)]) -> Result<Plan, Failure> {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        plan(settings, &ProjectRoot::enter(directory.path(), None).unwrap())
+    }
+
+    const SITE: (&str, &str) = ("package.json", r#"{"scripts":{"build":"vite build"}}"#);
+
+    #[test]
+    fn the_lock_file_chooses_the_package_manager() {
+        for (lock, content, install, build) in [
+            ("package-lock.json", "{}", "npm install", "npm run build"),
+            ("none", "", "npm install", "npm run build"),
+            ("pnpm-lock.yaml", "", "pnpm install --frozen-lockfile", "pnpm run build"),
+            ("yarn.lock", "# yarn lockfile v1", "yarn install --frozen-lockfile", "yarn run build"),
+            ("yarn.lock", "__metadata:\n  version: 8", "yarn install --immutable", "yarn run build"),
+            ("bun.lock", "{}", "bun install --frozen-lockfile", "bun run build"),
+        ] {
+            let plan = planned(&BuildSettings::default(), &[SITE, (lock, content)]).unwrap();
+            assert_eq!((plan.install.as_deref(), plan.build.as_deref()), (Some(install), Some(build)), "{lock}");
+        }
+    }
+
+    #[test]
+    fn a_repository_with_nothing_to_run_runs_nothing() {
+        assert_eq!(planned(&BuildSettings::default(), &[("index.html", "hi")]).unwrap(), Plan::default());
+        let plan = planned(&BuildSettings::default(), &[("package.json", "{}")]).unwrap();
+        assert_eq!(plan.build, None, "no build script");
+    }
+
+    #[test]
+    fn settings_go_first_and_empty_ones_skip_the_step() {
+        let settings = BuildSettings {
+            install_command: Some(String::new()),
+            build_command: Some("make site".into()),
+            ..BuildSettings::default()
+        };
+        let plan = planned(&settings, &[SITE]).unwrap();
+        assert_eq!((plan.install, plan.build.as_deref()), (None, Some("make site")));
+    }
+
+    #[test]
+    fn a_broken_manifest_is_told_with_line_and_column() {
+        let failure = planned(&BuildSettings::default(), &[("package.json", "{\n  \"a\": }")]).unwrap_err();
+        assert_eq!(failure.code, FailureCode::ConfigInvalid);
+        assert!(failure.message.contains("line 2, column 8"), "{failure}");
+    }
+
+    #[test]
+    fn the_wanted_node_is_read_from_version_files_and_engines() {
+        for (text, major) in [
+            ("22", Some(22)),
+            ("v20.11.1\n", Some(20)),
+            ("^18.0.0", Some(18)),
+            (">=18 <21", Some(18)),
+            (">=20", None),
+            ("lts/jod", None),
+            ("*", None),
+            ("9999", None),
+            ("$(id)", None),
+        ] {
+            assert_eq!(major_of(text), major, "{text:?}");
+        }
+        let engines = ("package.json", r#"{"engines":{"node":"20.x"}}"#);
+        let node = |files: &[(&str, &str)]| planned(&BuildSettings::default(), files).unwrap().node_major;
+        assert_eq!(node(&[engines]), Some(20));
+        assert_eq!(node(&[engines, (".node-version", "22"), (".nvmrc", "24")]), Some(24));
+    }
+}

@@ -1,0 +1,60 @@
+//! The variables that a build's steps see.
+
+use grapnel_domain::{build::BuildSpec, event::CacheOutcome};
+
+/// Where the workspace is mounted.
+pub const WORKSPACE: &str = "/workspace";
+/// Where the cache is mounted.
+pub const CACHE: &str = "/cache";
+/// Where the operator's bundle of authorities is mounted.
+pub const CA_BUNDLE: &str = "/run/grapnel/ca-bundle.pem";
+/// The home of the builder's user: memory, gone with the sandbox.
+pub const HOME: &str = "/home/builder";
+
+/// Where tools keep their own caches, below [`CACHE`].
+const TOOL_CACHES: [(&str, &str); 8] = [
+    ("npm_config_cache", "npm"),
+    ("npm_config_store_dir", "pnpm"),
+    ("YARN_CACHE_FOLDER", "yarn"),
+    ("BUN_INSTALL_CACHE_DIR", "bun"),
+    ("PIP_CACHE_DIR", "pip"),
+    ("UV_CACHE_DIR", "uv"),
+    ("XDG_CACHE_HOME", "xdg"),
+    ("GOMODCACHE", "go"),
+];
+
+/// Variables by which programs find a bundle of authorities.
+const CA_VARIABLES: [&str; 5] =
+    ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO"];
+
+/// Returns the variables of a build's steps.
+pub fn variables(spec: &BuildSpec, cache: CacheOutcome, ca_bundle: bool) -> Vec<(String, String)> {
+    let flag = |on: bool| if on { "production" } else { "preview" };
+    let mut variables: Vec<(String, String)> = [
+        ("HOME", HOME),
+        ("USER", "builder"),
+        ("LANG", "C.UTF-8"),
+        ("CI", "1"),
+        ("GRAPNEL", "1"),
+        ("DEPLOY_HOOK_REF", spec.branch.as_str()),
+        ("DEPLOY_CACHE", cache.as_str()),
+        // Existing build scripts look for these.
+        ("VERCEL", "1"),
+        ("VERCEL_ENV", flag(spec.production)),
+        ("VERCEL_GIT_COMMIT_SHA", &spec.commit),
+        ("VERCEL_GIT_COMMIT_REF", spec.branch.as_str()),
+        ("VERCEL_GIT_COMMIT_MESSAGE", &spec.commit_message),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    variables.push(("DEPLOY_TRIGGER_COUNT".to_owned(), spec.trigger_count.to_string()));
+    if let Some(hook) = &spec.hook {
+        variables.push(("DEPLOY_HOOK_ID".to_owned(), hook.id.to_string()));
+        variables.push(("DEPLOY_HOOK_NAME".to_owned(), hook.name.to_string()));
+    }
+    variables.extend(TOOL_CACHES.map(|(name, directory)| (name.to_owned(), format!("{CACHE}/{directory}"))));
+    if ca_bundle {
+        variables.extend(CA_VARIABLES.map(|name| (name.to_owned(), CA_BUNDLE.to_owned())));
+    }
+    variables
+}

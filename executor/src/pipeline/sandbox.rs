@@ -1,0 +1,211 @@
+//! The sandbox of one attempt: started, spoken to, ended.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use grapnel_domain::{
+    build::{BuildLimits, BuildSpec},
+    event::Step,
+    failure::{Failure, FailureCode},
+};
+use grapnel_run::message::{StepExit, StepRequest};
+use tokio::{sync::watch, time::timeout};
+
+use super::{
+    cache::PreparedCache,
+    environment::{CA_BUNDLE, CACHE, HOME, WORKSPACE},
+    recorder::Recorder,
+    workspace::Workspace,
+};
+use crate::{
+    engine::{
+        Engine, EngineError, Exit, Mount, MountSource, Network, Sandbox, SandboxId, SandboxLimits, label,
+    },
+    link::{Link, LinkError, SOCKET},
+};
+
+/// Where the runner stands in a sandbox.
+const RUNNER: &str = "/run/grapnel/grapnel-run";
+/// Where the directory of the runner's socket stands in a sandbox.
+const LINK: &str = "/run/grapnel/link";
+/// Open files of one process.
+const OPEN_FILES: u32 = 65_536;
+/// How long the engine may take to say how a killed sandbox ended.
+const ENDED: Duration = Duration::from_secs(10);
+
+/// What all sandboxes of an executor have in common.
+#[derive(Clone, Debug)]
+pub struct SandboxConfig {
+    /// The executor's name, for labels.
+    pub executor: String,
+    /// The runner's program on the host.
+    pub runner: PathBuf,
+    /// The operator's bundle of authorities on the host.
+    pub ca_bundle: Option<PathBuf>,
+    /// The user and group that builds run as.
+    pub user: (u32, u32),
+    /// The network of builds.
+    pub network: Network,
+    /// Another OCI runtime than the engine's default.
+    pub runtime: Option<String>,
+}
+
+/// A sandbox that runs.
+pub struct RunningSandbox {
+    engine: Arc<dyn Engine>,
+    id: SandboxId,
+    link: Link,
+    ended: watch::Receiver<Option<Ended>>,
+}
+
+/// How a sandbox ended; the error in words, since all who wait are told.
+type Ended = Result<Exit, String>;
+
+impl RunningSandbox {
+    /// Starts a sandbox. Its steps can be sent when it is [`RunningSandbox::connected`].
+    ///
+    /// # Errors
+    /// The engine refuses; nothing is left behind then.
+    pub async fn start(
+        engine: Arc<dyn Engine>,
+        config: &SandboxConfig,
+        spec: &BuildSpec,
+        image: &str,
+        limits: &BuildLimits,
+        workspace: &Workspace,
+        cache: &PreparedCache,
+    ) -> Result<Self, EngineError> {
+        let link = Link::listen(&workspace.link())
+            .map_err(|error| EngineError::Refused(format!("the runner's socket cannot be made: {error}")))?;
+        let id = engine.start(&sandbox(config, spec, image, limits, workspace, cache)).await?;
+        let (tell, ended) = watch::channel(None);
+        let (waiting, waited) = (engine.clone(), id.clone());
+        tokio::spawn(async move {
+            let exit = waiting.wait(&waited).await.map_err(|error| error.to_string());
+            tell.send_replace(Some(exit));
+        });
+        Ok(Self { engine, id, link, ended })
+    }
+
+    /// Waits until the runner is there.
+    ///
+    /// # Errors
+    /// The sandbox ended, or the runner does not come.
+    pub async fn connected(&mut self) -> Result<(), Failure> {
+        tokio::select! {
+            connected = self.link.connected() => connected.map_err(|error| line_failure(&error)),
+            failure = ended_by_itself(self.ended.clone()) => Err(failure),
+        }
+    }
+
+    /// Runs one step to its end.
+    ///
+    /// # Errors
+    /// The sandbox ended or the line to it failed; a step that failed is no error here.
+    pub async fn run_step(
+        &mut self,
+        step: Step,
+        request: &StepRequest,
+        recorder: &Recorder,
+    ) -> Result<StepExit, Failure> {
+        let mut output = recorder.output(step);
+        let exit = tokio::select! {
+            exit = self.link.run_step(request, &mut output) => exit.map_err(|error| line_failure(&error)),
+            failure = ended_by_itself(self.ended.clone()) => Err(failure),
+        };
+        output.finish().await;
+        exit
+    }
+
+    /// Ends the sandbox and says whether the kernel had to end something in it for want of memory.
+    pub async fn kill(&mut self) -> bool {
+        if let Err(error) = self.engine.kill(&self.id, Duration::ZERO).await {
+            tracing::warn!(sandbox = self.id.0, %error, "the sandbox cannot be ended; it is removed by force");
+        }
+        let exit = timeout(ENDED, self.ended.wait_for(Option::is_some)).await;
+        exit.is_ok_and(|ended| {
+            ended.is_ok_and(|ended| matches!(&*ended, Some(Ok(Exit { out_of_memory: true, .. }))))
+        })
+    }
+
+    /// Removes the sandbox.
+    ///
+    /// # Errors
+    /// The engine fails; the sweep at the next start tries again.
+    pub async fn remove(&self) -> Result<(), EngineError> {
+        self.engine.remove(&self.id).await
+    }
+}
+
+/// Waits until the sandbox ends without having been asked to, and says what that means.
+async fn ended_by_itself(mut ended: watch::Receiver<Option<Ended>>) -> Failure {
+    let told = ended.wait_for(Option::is_some).await.map(|ended| ended.clone());
+    match told {
+        Ok(Some(Ok(Exit { out_of_memory: true, .. }))) => {
+            Failure::new(FailureCode::OutOfMemory, "the build used more memory than allowed, and its sandbox ended")
+        }
+        Ok(Some(Ok(exit))) => Failure::new(
+            FailureCode::SandboxLost,
+            format!("the sandbox ended with code {} before its step did", exit.code),
+        ),
+        Ok(Some(Err(error))) => Failure::new(FailureCode::EngineUnavailable, error),
+        Ok(None) | Err(_) => Failure::new(FailureCode::SandboxLost, "the sandbox was lost"),
+    }
+}
+
+fn line_failure(error: &LinkError) -> Failure {
+    match error {
+        LinkError::Nonsense(_) => Failure::new(FailureCode::SandboxEnded, error.to_string()),
+        LinkError::NotConnected | LinkError::Io(_) => Failure::new(FailureCode::SandboxLost, error.to_string()),
+    }
+}
+
+fn sandbox(
+    config: &SandboxConfig,
+    spec: &BuildSpec,
+    image: &str,
+    limits: &BuildLimits,
+    workspace: &Workspace,
+    cache: &PreparedCache,
+) -> Sandbox {
+    let host = |path: PathBuf, target: &str, read_only| Mount {
+        source: MountSource::Host(path),
+        target: target.to_owned(),
+        read_only,
+    };
+    let memory = |bytes, target: &str| Mount {
+        source: MountSource::Memory { bytes },
+        target: target.to_owned(),
+        read_only: false,
+    };
+    let mut mounts = vec![
+        host(workspace.tree(), WORKSPACE, false),
+        Mount { source: MountSource::Volume(cache.volume.clone()), target: CACHE.to_owned(), read_only: false },
+        host(config.runner.clone(), RUNNER, true),
+        host(workspace.link(), LINK, true),
+        memory(limits.memory_bytes / 2, "/tmp"),
+        memory(limits.memory_bytes / 4, HOME),
+    ];
+    mounts.extend(config.ca_bundle.clone().map(|bundle| host(bundle, CA_BUNDLE, true)));
+    Sandbox {
+        name: format!("grapnel-{}", spec.id),
+        image: image.to_owned(),
+        command: vec![RUNNER.to_owned(), format!("{LINK}/{SOCKET}")],
+        env: BTreeMap::new(),
+        working_dir: WORKSPACE.to_owned(),
+        user: config.user,
+        mounts,
+        network: config.network,
+        limits: SandboxLimits {
+            memory_bytes: limits.memory_bytes,
+            milli_cpus: limits.milli_cpus,
+            processes: limits.processes,
+            open_files: OPEN_FILES,
+        },
+        runtime: config.runtime.clone(),
+        labels: BTreeMap::from([
+            (label::EXECUTOR.to_owned(), config.executor.clone()),
+            (label::DEPLOYMENT.to_owned(), spec.id.deployment.to_string()),
+            (label::ATTEMPT.to_owned(), spec.id.attempt.to_string()),
+        ]),
+    }
+}

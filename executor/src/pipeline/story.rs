@@ -1,0 +1,338 @@
+//! One build, told step by step.
+
+use grapnel_artifacts::{ArtifactError, Limits};
+use grapnel_domain::{
+    build::{BuildLimits, BuildSpec},
+    event::{BuildEvent, CacheOutcome, Outcome, Step},
+    failure::{Failure, FailureCode},
+};
+use grapnel_run::message::StepRequest;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Pipeline,
+    cache::{CacheError, PreparedCache},
+    detect::{self, OUTPUT_CANDIDATES, Plan},
+    environment::{self, WORKSPACE},
+    recorder::Recorder,
+    sandbox::RunningSandbox,
+    watch::too_much_on_disk,
+    workspace::{ProjectRoot, Workspace},
+};
+use crate::{
+    engine::{EngineError, Image},
+    source::SourceError,
+};
+
+/// The label of images that have our tools, `grapnel-node` among them.
+const TOOLS_LABEL: &str = "dev.grapnel.tools";
+
+/// The Node.js that such images carry.
+const OWN_NODE: u32 = 24;
+
+/// One build under way, with what has to be cleaned up after it.
+pub struct Story<'a> {
+    pipeline: &'a Pipeline,
+    spec: &'a BuildSpec,
+    limits: &'a BuildLimits,
+    workspace: &'a Workspace,
+    recorder: &'a Recorder,
+    cancel: &'a CancellationToken,
+    /// A start that is under way goes on when the story is dropped, so that what it makes can be removed.
+    starting: Option<JoinHandle<Result<RunningSandbox, EngineError>>>,
+    sandbox: Option<RunningSandbox>,
+    cache: Option<PreparedCache>,
+}
+
+impl<'a> Story<'a> {
+    /// Begins a story.
+    pub fn new(
+        pipeline: &'a Pipeline,
+        spec: &'a BuildSpec,
+        limits: &'a BuildLimits,
+        workspace: &'a Workspace,
+        recorder: &'a Recorder,
+        cancel: &'a CancellationToken,
+    ) -> Self {
+        Self { pipeline, spec, limits, workspace, recorder, cancel, starting: None, sandbox: None, cache: None }
+    }
+
+    /// Hands the sandbox over to whoever cleans up, when it has been started if that is under way.
+    pub async fn take_sandbox(&mut self) -> Option<RunningSandbox> {
+        match self.starting.take() {
+            Some(starting) => starting.await.ok()?.ok(),
+            None => self.sandbox.take(),
+        }
+    }
+
+    /// Hands the cache over to whoever cleans up.
+    pub fn take_cache(&mut self) -> Option<PreparedCache> {
+        self.cache.take()
+    }
+
+    /// Tells the whole story.
+    pub async fn tell(&mut self) -> Result<Outcome, Failure> {
+        let (image_name, image) = self.find_image().await?;
+        self.prepare_cache(&image_name).await?;
+        // The engine takes longer to start a sandbox than git to check a commit out: both at once.
+        self.begin_to_start_sandbox(&image_name)?;
+        let (root, plan) = self.check_out().await?;
+        self.sandbox_started().await?;
+        self.report_cache().await;
+        self.run_commands(&root, &plan, &image).await?;
+        self.publish(&root, &plan).await
+    }
+
+    async fn find_image(&self) -> Result<(String, Image), Failure> {
+        let own = self.spec.settings.builder_image.as_ref();
+        let name = own.unwrap_or(&self.pipeline.builder_image);
+        match self.pipeline.engine.image(name).await.map_err(|error| engine_failure(&error))? {
+            Some(image) => Ok((name.clone(), image)),
+            None if own.is_some() => Err(Failure::new(
+                FailureCode::ImageMissing,
+                format!("the engine has no image `{name}`, which the project names as its builder image"),
+            )),
+            None => Err(Failure::new(
+                FailureCode::BuilderImageMissing,
+                format!("the engine has no image `{name}`; the operator makes it with images/builder/build.sh"),
+            )),
+        }
+    }
+
+    async fn prepare_cache(&mut self, image: &str) -> Result<(), Failure> {
+        let owner = self.pipeline.sandbox.user;
+        let prepared = self.pipeline.caches.prepare(self.spec, image, owner, self.workspace).await;
+        self.cache = Some(prepared.map_err(|error| match error {
+            CacheError::Engine(error) => engine_failure(&error),
+            CacheError::Io(_) => Failure::new(FailureCode::ExecutorDiskFull, error.to_string()),
+        })?);
+        Ok(())
+    }
+
+    async fn check_out(&self) -> Result<(ProjectRoot, Plan), Failure> {
+        self.recorder.step_started(Step::Source).await;
+        let told = self.try_check_out().await;
+        self.recorder.step_finished(Step::Source, told.is_ok().then_some(0)).await;
+        told
+    }
+
+    async fn try_check_out(&self) -> Result<(ProjectRoot, Plan), Failure> {
+        let BuildSpec { repository, branch, commit, .. } = self.spec;
+        let tree = self.workspace.tree();
+        let owner = self.pipeline.sandbox.user;
+        let checkout = self.pipeline.mirrors.checkout(repository, branch, commit, &tree, owner, self.cancel);
+        checkout.await.map_err(|error: SourceError| error.failure())?;
+        let message = self.spec.commit_message.lines().next().unwrap_or_default();
+        self.recorder.say(Step::Source, format!("{branch} is at {} {message}", &commit[..12])).await;
+        let settings = &self.spec.settings;
+        let root = ProjectRoot::enter(&tree, settings.root_directory.as_ref()).ok_or_else(|| {
+            let root = settings.root_directory.as_ref().map_or(".", |path| path.as_str());
+            let message = format!("the repository has no directory `{root}`, the project's root directory");
+            Failure::new(FailureCode::RootDirectoryMissing, message)
+        })?;
+        let plan = detect::plan(settings, &root)?;
+        Ok((root, plan))
+    }
+
+    fn begin_to_start_sandbox(&mut self, image: &str) -> Result<(), Failure> {
+        let cache = self.cache.clone().ok_or_else(|| out_of_order("no cache was prepared"))?;
+        let Pipeline { engine, sandbox, .. } = self.pipeline.clone();
+        let (spec, image, limits, workspace) =
+            (self.spec.clone(), image.to_owned(), *self.limits, self.workspace.clone());
+        self.starting = Some(tokio::spawn(async move {
+            RunningSandbox::start(engine, &sandbox, &spec, &image, &limits, &workspace, &cache).await
+        }));
+        Ok(())
+    }
+
+    async fn sandbox_started(&mut self) -> Result<(), Failure> {
+        let starting = self.starting.as_mut().ok_or_else(|| out_of_order("no sandbox was started"))?;
+        let started = starting.await;
+        self.starting = None;
+        let started = started.map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?;
+        self.sandbox = Some(started.map_err(|error| engine_failure(&error))?);
+        Ok(())
+    }
+
+    async fn report_cache(&self) {
+        let Some(cache) = &self.cache else { return };
+        self.recorder.step_started(Step::Cache).await;
+        self.recorder.event(BuildEvent::Cache(cache.report.clone())).await;
+        self.recorder.step_finished(Step::Cache, Some(0)).await;
+    }
+
+    async fn run_commands(&mut self, root: &ProjectRoot, plan: &Plan, image: &Image) -> Result<(), Failure> {
+        let node = self.wanted_node(plan, image).await;
+        let directories: Vec<_> =
+            [Some(self.workspace.tree()), self.cache.as_ref().map(|cache| cache.directory.clone())]
+                .into_iter()
+                .flatten()
+                .collect();
+        let disk_limit = self.limits.disk_bytes;
+        let commands = async {
+            self.connected().await?;
+            self.run_command(Step::Install, plan.install.as_deref(), root, node).await?;
+            self.run_command(Step::Build, plan.build.as_deref(), root, node).await
+        };
+        let told = tokio::select! {
+            told = commands => told,
+            failure = too_much_on_disk(directories, disk_limit) => Err(failure),
+        };
+        // With the sandbox gone nothing changes the output any more.
+        let out_of_memory = match &mut self.sandbox {
+            Some(sandbox) => sandbox.kill().await,
+            None => false,
+        };
+        match told {
+            Err(failure) if out_of_memory && failure.code != FailureCode::DiskLimit => {
+                Err(self.out_of_memory(&failure))
+            }
+            told => told,
+        }
+    }
+
+    async fn connected(&mut self) -> Result<(), Failure> {
+        match &mut self.sandbox {
+            Some(sandbox) => sandbox.connected().await,
+            None => Err(out_of_order("no sandbox was started")),
+        }
+    }
+
+    /// Another major version of Node.js can be had where the image has our tools for it.
+    async fn wanted_node(&self, plan: &Plan, image: &Image) -> Option<u32> {
+        let wanted = plan.node_major.filter(|major| *major != OWN_NODE)?;
+        if image.labels.contains_key(TOOLS_LABEL) {
+            return Some(wanted);
+        }
+        let message = format!("the repository asks for Node.js {wanted}; the project's own image decides instead");
+        self.recorder.say(Step::Cache, message).await;
+        None
+    }
+
+    async fn run_command(
+        &mut self,
+        step: Step,
+        command: Option<&str>,
+        root: &ProjectRoot,
+        node: Option<u32>,
+    ) -> Result<(), Failure> {
+        self.recorder.step_started(step).await;
+        let Some(command) = command else {
+            self.recorder.say(step, format!("nothing to {step}")).await;
+            self.recorder.step_finished(step, Some(0)).await;
+            return Ok(());
+        };
+        self.recorder.say(step, format!("$ {command}")).await;
+        let request = self.request(command, root, node);
+        let recorder = self.recorder;
+        let ran = match &mut self.sandbox {
+            Some(sandbox) => sandbox.run_step(step, &request, recorder).await,
+            None => Err(out_of_order("no sandbox was started")),
+        };
+        recorder.step_finished(step, ran.as_ref().ok().map(|exit| exit.code)).await;
+        match ran?.code {
+            0 => Ok(()),
+            code => Err(step_failure(step, command, code)),
+        }
+    }
+
+    fn request(&self, command: &str, root: &ProjectRoot, node: Option<u32>) -> StepRequest {
+        let command = match node {
+            Some(major) => format!("node=$(grapnel-node {major}) || exit $?; PATH=\"$node:$PATH\"; export PATH; {command}"),
+            None => command.to_owned(),
+        };
+        let outcome = self.cache.as_ref().map_or(CacheOutcome::Off, |cache| cache.report.outcome);
+        let ca_bundle = self.pipeline.sandbox.ca_bundle.is_some();
+        StepRequest {
+            command,
+            directory: format!("{WORKSPACE}/{}", root.below()),
+            environment: environment::variables(self.spec, outcome, ca_bundle),
+        }
+    }
+
+    fn out_of_memory(&self, failure: &Failure) -> Failure {
+        let limit = self.limits.memory_bytes;
+        let message = format!("the build used more than the {limit} bytes of memory that are allowed ({})", failure.message);
+        Failure::new(FailureCode::OutOfMemory, message)
+    }
+
+    async fn publish(&self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
+        self.recorder.step_started(Step::Output).await;
+        let told = self.try_publish(root, plan).await;
+        self.recorder.step_finished(Step::Output, told.is_ok().then_some(0)).await;
+        told
+    }
+
+    async fn try_publish(&self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
+        let output = self.output_directory(root, plan)?;
+        let path = root.real_directory(&output).ok_or_else(|| output_missing(&output))?;
+        let store = self.pipeline.artifacts.clone();
+        let deployment = self.spec.id.deployment;
+        let limits = Limits { bytes: self.limits.artifact_bytes, files: self.limits.artifact_files };
+        let published = tokio::task::spawn_blocking(move || store.publish(deployment, &path, limits)).await;
+        let manifest = published
+            .map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?
+            .map_err(|error| publish_failure(&error))?;
+        let (files, bytes) = (manifest.files.len() as u64, manifest.bytes());
+        self.recorder.say(Step::Output, format!("published {files} files, {bytes} bytes from {output}")).await;
+        Ok(Outcome::Ready { files, bytes })
+    }
+
+    fn output_directory(&self, root: &ProjectRoot, plan: &Plan) -> Result<String, Failure> {
+        if let Some(output) = &self.spec.settings.output_directory {
+            return Ok(output.as_str().to_owned());
+        }
+        let found = OUTPUT_CANDIDATES.into_iter().find(|candidate| root.has_directory(candidate));
+        match found {
+            Some(candidate) => Ok(candidate.to_owned()),
+            None if plan.build.is_none() => Ok(".".to_owned()),
+            None => {
+                let looked_for = OUTPUT_CANDIDATES.join(", ");
+                let message = format!("the build left none of {looked_for}; set the project's output directory");
+                Err(Failure::new(FailureCode::OutputMissing, message))
+            }
+        }
+    }
+}
+
+/// A fault of the story's own order.
+fn out_of_order(what: &str) -> Failure {
+    Failure::new(FailureCode::Internal, what)
+}
+
+fn output_missing(output: &str) -> Failure {
+    let message = format!("the build left no directory `{output}` inside the repository, the project's output directory");
+    Failure::new(FailureCode::OutputMissing, message)
+}
+
+fn publish_failure(error: &ArtifactError) -> Failure {
+    match error {
+        ArtifactError::Refused(refusal) if refusal.is_about_size() => {
+            Failure::new(FailureCode::OutputTooLarge, error.to_string())
+        }
+        ArtifactError::Refused(_) => Failure::new(FailureCode::OutputRefused, error.to_string()),
+        ArtifactError::Io(_) => Failure::new(FailureCode::ExecutorDiskFull, error.to_string()),
+        ArtifactError::NotFound(_) | ArtifactError::Manifest(_) => {
+            Failure::new(FailureCode::Internal, error.to_string())
+        }
+    }
+}
+
+fn step_failure(step: Step, command: &str, code: i32) -> Failure {
+    let failed = if step == Step::Install { FailureCode::InstallFailed } else { FailureCode::BuildFailed };
+    let why = match code {
+        127 => "a command was not found (exit code 127)".to_owned(),
+        code if code > 128 => format!("signal {} ended it (exit code {code})", code - 128),
+        code => format!("exit code {code}"),
+    };
+    Failure::new(failed, format!("`{command}` failed: {why}; its log says more"))
+}
+
+fn engine_failure(error: &EngineError) -> Failure {
+    let code = match error {
+        EngineError::ImageMissing(_) => FailureCode::ImageMissing,
+        EngineError::Unavailable(_) | EngineError::Refused(_) | EngineError::NotFound(_) => FailureCode::EngineUnavailable,
+    };
+    Failure::new(code, error.to_string())
+}

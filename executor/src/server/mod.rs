@@ -1,0 +1,218 @@
+//! The executor as a process: gRPC, slots, attempts, the sweep at start.
+
+mod attempts;
+mod service;
+mod sweep;
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use attempts::Attempts;
+use grapnel_artifacts::ArtifactStore;
+use grapnel_domain::{Error, Reason, secret_token::ApiKey};
+use grapnel_proto::{DESCRIPTORS, error::to_status, executor::v1::executor_service_server::ExecutorServiceServer};
+use grapnel_runtime::{
+    Clock,
+    grpc::{self, EndError},
+};
+use service::Service;
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Request, Status, service::RoutesBuilder};
+
+use crate::{
+    config::ExecutorConfig,
+    engine::{Engine, EngineError, docker::DockerEngine},
+    pipeline::{Pipeline, cache::Caches, sandbox::SandboxConfig},
+    source::{self, SourceConfig},
+};
+
+/// The service that reflection shows.
+const PUBLIC: &str = "grapnel.executor.v1.ExecutorService";
+
+/// The runner, as it was built with this program.
+const RUNNER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/grapnel-run"));
+
+/// The longest path that a Unix socket can have, and what an attempt adds to the data directory's.
+const SOCKET_PATH: usize = 107;
+const SOCKET_BELOW: usize = "/workspaces/dpl_00000000000000000000000000-99/link/socket".len();
+
+/// How long builds may take to end when the process stops.
+const STOP: Duration = Duration::from_secs(15);
+
+/// Why an executor does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory is unusable.
+    #[error("the data directory {path} cannot be used: {cause}")]
+    DataDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The data directory's path is too long.
+    #[error("the data directory {0} has too long a path: sockets below it would exceed {SOCKET_PATH} bytes")]
+    PathTooLong(PathBuf),
+    /// The engine cannot be addressed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The address is not to be had.
+    #[error(transparent)]
+    End(#[from] EndError),
+}
+
+/// An executor that listens and has not begun to serve.
+pub struct Executor {
+    listener: TcpListener,
+    address: SocketAddr,
+    config: ExecutorConfig,
+    pipeline: Pipeline,
+    clock: Clock,
+}
+
+impl Executor {
+    /// Prepares the data directory and listens.
+    ///
+    /// # Errors
+    /// The data directory or the address cannot be used. An engine that does not answer is no error: builds say so.
+    pub async fn bind(config: ExecutorConfig, clock: Clock) -> Result<Self, StartError> {
+        let engine: Arc<dyn Engine> = Arc::new(DockerEngine::new(&config.docker_socket)?);
+        Self::bind_with(config, clock, engine).await
+    }
+
+    /// Does the same with an engine of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Executor::bind`].
+    pub async fn bind_with(
+        config: ExecutorConfig,
+        clock: Clock,
+        engine: Arc<dyn Engine>,
+    ) -> Result<Self, StartError> {
+        let pipeline = pipeline(&config, engine)?;
+        let (listener, address) = grpc::listen(&config.listen).await?;
+        Ok(Self { listener, address, config, pipeline, clock })
+    }
+
+    /// Returns the address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sweeps, then serves until `shutdown`; then ends what runs, within 15 s.
+    ///
+    /// # Errors
+    /// The listener broke.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), EndError> {
+        let Self { listener, address, config, pipeline, clock } = self;
+        if let Err(error) = sweep::sweep(&*pipeline.engine, &config.name, &pipeline.workspaces).await {
+            tracing::warn!(%error, "what an earlier run left in the engine cannot be looked for now");
+        }
+        if let Err(error) = pipeline.artifacts.sweep() {
+            tracing::warn!(%error, "artifacts that were left unfinished cannot be removed");
+        }
+        let attempts = Attempts::new(pipeline.clone(), clock, config.slots, shutdown.child_token());
+        let service = Service {
+            name: config.name.clone(),
+            attempts: attempts.clone(),
+            mirrors: pipeline.mirrors.clone(),
+            engine: pipeline.engine.clone(),
+            stopping: shutdown.clone(),
+        };
+        let key = config.key.clone();
+        let mut routes = RoutesBuilder::default();
+        routes.add_service(ExecutorServiceServer::with_interceptor(service, move |request| authorise(request, &key)));
+        let routes = grpc::with_health_and_reflection(routes, DESCRIPTORS, &[PUBLIC])
+            .await
+            .map_err(|error| EndError::Address(error.to_string()))?;
+        tracing::info!(%address, executor = config.name, slots = config.slots, "the executor listens");
+        let served = grpc::serve(listener, config.tls.as_ref(), routes, shutdown).await;
+        let drained = async {
+            attempts.drained().await;
+            pipeline.cleanups.close();
+            pipeline.cleanups.wait().await;
+        };
+        if timeout(STOP, drained).await.is_err() {
+            tracing::warn!("builds are still ending; the sweep of the next start removes what they leave");
+        }
+        served
+    }
+}
+
+/// Only hooks services may ask an executor for anything.
+fn authorise(request: Request<()>, key: &ApiKey) -> Result<Request<()>, Status> {
+    let headers = request.metadata().clone().into_headers();
+    if grpc::shows_key(&headers, key) {
+        return Ok(request);
+    }
+    let reason = if grpc::bearer_of(&headers).is_some() { Reason::KeyInvalid } else { Reason::KeyMissing };
+    Err(to_status(&Error::new(reason, "the executor's service key is needed")))
+}
+
+fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>) -> Result<Pipeline, StartError> {
+    let data = &config.data_dir;
+    if data.as_os_str().len() + SOCKET_BELOW > SOCKET_PATH {
+        return Err(StartError::PathTooLong(data.clone()));
+    }
+    let unusable = |cause| StartError::DataDirectory { path: data.clone(), cause };
+    let workspaces = data.join("workspaces");
+    let caches = data.join("caches");
+    for directory in [&workspaces, &caches] {
+        fs::create_dir_all(directory).map_err(unusable)?;
+    }
+    let runner = install_runner(&data.join("bin")).map_err(unusable)?;
+    let mirrors = source::open(SourceConfig {
+        mirrors: data.join("mirrors"),
+        allowed_dirs: config.git_allowed_dirs.clone(),
+        ca_bundle: config.ca_bundle.clone(),
+        timeout: config.git_timeout,
+        size_limit: config.git_size_limit,
+    })
+    .map_err(unusable)?;
+    Ok(Pipeline {
+        caches: Caches { directory: caches, executor: config.name.clone(), engine: engine.clone() },
+        engine,
+        mirrors,
+        artifacts: ArtifactStore::new(data.join("artifacts")),
+        sandbox: SandboxConfig {
+            executor: config.name.clone(),
+            runner,
+            ca_bundle: config.ca_bundle.clone(),
+            user: build_user(),
+            network: config.network,
+            runtime: config.runtime.clone(),
+        },
+        workspaces,
+        builder_image: config.builder_image.clone(),
+        ceilings: config.ceilings,
+        cleanups: TaskTracker::new(),
+    })
+}
+
+/// Builds run as the builder image's user. Who is not root cannot hand files to another user, and builds run as
+/// the executor's own then.
+fn build_user() -> (u32, u32) {
+    let own = rustix::process::geteuid();
+    if own.is_root() { (10_001, 10_001) } else { (own.as_raw(), rustix::process::getegid().as_raw()) }
+}
+
+/// Writes the runner where the engine can mount it from. By rename: a sandbox may be using the old one.
+fn install_runner(directory: &Path) -> io::Result<PathBuf> {
+    fs::create_dir_all(directory)?;
+    let path = directory.join("grapnel-run");
+    if fs::read(&path).is_ok_and(|installed| installed == RUNNER) {
+        return Ok(path);
+    }
+    let new = directory.join(format!(".grapnel-run.{}", std::process::id()));
+    fs::write(&new, RUNNER)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;
+    fs::rename(&new, &path)?;
+    Ok(path)
+}

@@ -1,0 +1,183 @@
+//! The calls of `grapnel.executor.v1.ExecutorService`.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::Stream;
+use grapnel_domain::{BranchName, Error, Reason, RepositoryUrl, event::BuildEvent};
+use grapnel_proto::{
+    convert::{
+        Violations,
+        build::{attempt_id, trigger_deploy_from_wire},
+        checked,
+        deployment::failure_to_wire,
+        event::{build_event_to_wire, heartbeat},
+    },
+    error::to_status,
+    executor::v1::{
+        CancelDeployRequest, CancelDeployResponse, GetExecutorRequest, GetExecutorResponse, ResolveSourceRequest,
+        ResolveSourceResponse, TriggerDeployRequest, TriggerDeployResponse, Version,
+        executor_service_server::ExecutorService, resolve_source_response,
+    },
+};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::attempts::{Attempt, Attempts, NoAttempt};
+use crate::{
+    engine::Engine,
+    source::{Mirrors, SourceError},
+};
+
+/// How long a stream is silent at most.
+const HEARTBEAT: Duration = Duration::from_secs(4);
+
+/// How many events may wait for a slow reader.
+const WAITING: usize = 64;
+
+/// How long the engine may take to describe itself.
+const DESCRIBE: Duration = Duration::from_secs(3);
+
+/// The service's handlers.
+pub struct Service {
+    /// The executor's stable name.
+    pub name: String,
+    /// What runs and ran.
+    pub attempts: Attempts,
+    /// Where versions are resolved.
+    pub mirrors: Arc<Mirrors>,
+    /// The engine, to be described.
+    pub engine: Arc<dyn Engine>,
+    /// Ends all streams.
+    pub stopping: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl ExecutorService for Service {
+    type TriggerDeployStream = Pin<Box<dyn Stream<Item = Result<TriggerDeployResponse, Status>> + Send>>;
+
+    async fn resolve_source(
+        &self,
+        request: Request<ResolveSourceRequest>,
+    ) -> Result<Response<ResolveSourceResponse>, Status> {
+        let (repository, branch) = repository_and_branch(&request.into_inner()).map_err(|e| to_status(&e))?;
+        // Dropped with the call: nobody needs an answer that nobody waits for.
+        let resolved = self.mirrors.resolve(&repository, &branch, &self.stopping).await;
+        let result = match resolved {
+            Ok(version) => resolve_source_response::Result::Version(Version {
+                commit: version.commit,
+                message: version.message,
+            }),
+            Err(SourceError::Canceled) => return Err(to_status(&stopping())),
+            Err(error) => resolve_source_response::Result::Failure(failure_to_wire(&error.failure())),
+        };
+        Ok(Response::new(ResolveSourceResponse { result: Some(result) }))
+    }
+
+    async fn trigger_deploy(
+        &self,
+        request: Request<TriggerDeployRequest>,
+    ) -> Result<Response<Self::TriggerDeployStream>, Status> {
+        let (spec, after) = trigger_deploy_from_wire(request.into_inner()).map_err(|e| to_status(&e))?;
+        let attempt = self.attempts.attach_or_start(spec, after).map_err(|refusal| to_status(&refused(refusal)))?;
+        let (send, events) = mpsc::channel(WAITING);
+        let stopping = self.stopping.clone();
+        // It ends when the caller leaves, when the attempt has ended, or when the process stops.
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stream_events(&attempt, after, &send) => {}
+                () = send.closed() => {}
+                () = async { stopping.cancelled().await; attempt_over(&attempt).await } => {}
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(events))))
+    }
+
+    async fn cancel_deploy(
+        &self,
+        request: Request<CancelDeployRequest>,
+    ) -> Result<Response<CancelDeployResponse>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::default();
+        let id = attempt_id(&request.deployment_id, request.attempt, &mut violations);
+        violations.finish().map_err(|e| to_status(&e))?;
+        self.attempts.cancel(checked(id).map_err(|e| to_status(&e))?).await;
+        Ok(Response::new(CancelDeployResponse {}))
+    }
+
+    async fn get_executor(
+        &self,
+        _request: Request<GetExecutorRequest>,
+    ) -> Result<Response<GetExecutorResponse>, Status> {
+        let (slots, running) = self.attempts.slots();
+        let engine = match timeout(DESCRIBE, self.engine.describe()).await {
+            Ok(Ok(engine)) => format!("{} {} (API {})", engine.kind, engine.version, engine.api_version),
+            Ok(Err(_)) | Err(_) => String::new(),
+        };
+        Ok(Response::new(GetExecutorResponse {
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            slots: u32::try_from(slots).unwrap_or(u32::MAX),
+            running: u32::try_from(running).unwrap_or(u32::MAX),
+            engine,
+        }))
+    }
+}
+
+/// Sends the events of an attempt after `sent`, and a heartbeat whenever there is nothing else for a while.
+async fn stream_events(
+    attempt: &Attempt,
+    mut sent: u64,
+    send: &mpsc::Sender<Result<TriggerDeployResponse, Status>>,
+) {
+    let mut count = attempt.count();
+    if send.send(Ok(heartbeat())).await.is_err() {
+        return;
+    }
+    loop {
+        count.mark_unchanged();
+        for (sequence, event) in attempt.events_after(sent) {
+            let last = matches!(event, BuildEvent::Finished { .. });
+            if send.send(Ok(build_event_to_wire(sequence, &event))).await.is_err() || last {
+                return;
+            }
+            sent = sequence;
+        }
+        let beat = timeout(HEARTBEAT, count.changed()).await.is_err();
+        if beat && send.send(Ok(heartbeat())).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A process that stops cancels its attempts; their last event is still sent.
+async fn attempt_over(attempt: &Attempt) {
+    let mut count = attempt.count();
+    while !attempt.events_after(0).last().is_some_and(|(_, event)| matches!(event, BuildEvent::Finished { .. })) {
+        if count.changed().await.is_err() {
+            return;
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+}
+
+fn repository_and_branch(request: &ResolveSourceRequest) -> Result<(RepositoryUrl, BranchName), Error> {
+    let mut violations = Violations::default();
+    let repository = violations.check("repository_url", RepositoryUrl::parse(&request.repository_url));
+    let branch = violations.check("branch", BranchName::parse(&request.branch));
+    violations.finish()?;
+    Ok((checked(repository)?, checked(branch)?))
+}
+
+fn refused(refusal: NoAttempt) -> Error {
+    match refusal {
+        NoAttempt::Full => Error::new(Reason::ExecutorFull, "all slots of the executor are taken"),
+        NoAttempt::Unknown => Error::new(Reason::AttemptNotFound, "the executor knows nothing of this attempt"),
+        NoAttempt::Stopping => stopping(),
+    }
+}
+
+fn stopping() -> Error {
+    Error::new(Reason::ShuttingDown, "the executor is stopping")
+}

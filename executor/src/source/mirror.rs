@@ -1,0 +1,219 @@
+//! Bare mirrors of repositories, fetched incrementally.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    process::Output,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use grapnel_domain::{BranchName, RepositoryUrl};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Mutex as AsyncMutex;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Git, SourceConfig, SourceError,
+    git::{Bounds, GitError, Reach},
+};
+use crate::disk;
+
+/// The most bytes that are kept of a commit's message.
+const MESSAGE_LIMIT: usize = 1024;
+
+/// How often the size of a mirror is looked at while it grows.
+const SIZE_CHECK: Duration = Duration::from_secs(1);
+
+/// The commit that a branch is at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedVersion {
+    /// The full hash.
+    pub commit: String,
+    /// The message, at most 1 KiB of it.
+    pub message: String,
+}
+
+/// The mirrors of an executor. One fetch at a time runs for a repository, any number for different ones.
+#[derive(Debug)]
+pub struct Mirrors {
+    pub(super) git: Git,
+    pub(super) config: SourceConfig,
+    locks: Mutex<HashMap<PathBuf, Arc<AsyncMutex<()>>>>,
+}
+
+impl Mirrors {
+    pub(super) fn new(git: Git, config: SourceConfig) -> Self {
+        Self { git, config, locks: Mutex::default() }
+    }
+
+    /// Fetches a branch into its repository's mirror and says which commit it is at.
+    ///
+    /// # Errors
+    /// See [`SourceError`]. A mirror that turns out broken is made anew, once.
+    pub async fn resolve(
+        &self,
+        repository: &RepositoryUrl,
+        branch: &BranchName,
+        cancel: &CancellationToken,
+    ) -> Result<ResolvedVersion, SourceError> {
+        self.refuse_directories_not_allowed(repository)?;
+        let mirror = self.path_of(repository);
+        let lock = self.lock_of(&mirror);
+        let _one_at_a_time = lock.lock().await;
+        match self.fetch(&mirror, repository, branch, cancel).await {
+            Err(SourceError::Git(cause)) => {
+                tracing::warn!(repository = %repository, cause, "the mirror is made anew");
+                disk::remove_tree(&mirror).await;
+                self.fetch(&mirror, repository, branch, cancel).await?;
+            }
+            other => other?,
+        }
+        self.read_version(&mirror, branch, cancel).await
+    }
+
+    /// Returns where the mirror of a repository is.
+    pub fn path_of(&self, repository: &RepositoryUrl) -> PathBuf {
+        self.config.mirrors.join(hex::encode(Sha256::digest(repository.to_string())))
+    }
+
+    async fn fetch(
+        &self,
+        mirror: &Path,
+        repository: &RepositoryUrl,
+        branch: &BranchName,
+        cancel: &CancellationToken,
+    ) -> Result<(), SourceError> {
+        self.ensure_mirror(mirror, cancel).await?;
+        let url = repository.to_string();
+        let refspec = format!("+refs/heads/{branch}:refs/heads/{branch}");
+        let fetch =
+            ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", &url, &refspec].map(String::from);
+        let bounds = self.bounds(cancel);
+        let output = tokio::select! {
+            output = self.git.run(mirror, reach(repository), fetch, &bounds) => output,
+            () = self.grown_too_large(mirror) => {
+                disk::remove_tree(mirror).await;
+                return Err(SourceError::TooLarge { url, limit: self.config.size_limit });
+            }
+        };
+        let output = self.finished(&url, output)?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        if stderr.contains("couldn't find remote ref") {
+            return Err(self.branch_missing(mirror, repository, branch, cancel).await);
+        }
+        Err(SourceError::from_git(&url, &stderr))
+    }
+
+    async fn ensure_mirror(&self, mirror: &Path, cancel: &CancellationToken) -> Result<(), SourceError> {
+        if mirror.join("HEAD").is_file() {
+            return Ok(());
+        }
+        tokio::fs::create_dir_all(mirror).await.map_err(|error| SourceError::Git(error.to_string()))?;
+        let output =
+            self.git.run(mirror, Reach::Nothing, ["init", "--quiet", "--bare"], &self.bounds(cancel)).await;
+        let output = self.finished("the mirror", output)?;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(SourceError::from_git("the mirror", &String::from_utf8_lossy(&output.stderr)))
+        }
+    }
+
+    /// A branch that is not there may be missing in a repository, or the repository has nothing at all.
+    async fn branch_missing(
+        &self,
+        mirror: &Path,
+        repository: &RepositoryUrl,
+        branch: &BranchName,
+        cancel: &CancellationToken,
+    ) -> SourceError {
+        let url = repository.to_string();
+        let list = ["ls-remote", "--heads", "--end-of-options", &url].map(String::from);
+        let output = self.git.run(mirror, reach(repository), list, &self.bounds(cancel)).await;
+        match self.finished(&url, output) {
+            Err(error) => error,
+            Ok(output) if output.status.success() && output.stdout.is_empty() => SourceError::RepositoryEmpty(url),
+            Ok(_) => SourceError::BranchNotFound { url, branch: branch.to_string() },
+        }
+    }
+
+    async fn read_version(
+        &self,
+        mirror: &Path,
+        branch: &BranchName,
+        cancel: &CancellationToken,
+    ) -> Result<ResolvedVersion, SourceError> {
+        let branch = format!("refs/heads/{branch}");
+        let log = ["log", "-1", "--format=%H%n%B", "--end-of-options", &branch, "--"];
+        let output = self.git.run(mirror, Reach::Nothing, log, &self.bounds(cancel)).await;
+        let output = self.finished("the mirror", output)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let (commit, message) = text.split_once('\n').unwrap_or((&text, ""));
+        if !output.status.success() || commit.len() < 40 {
+            return Err(SourceError::Git("the mirror does not say which commit the branch is at".to_owned()));
+        }
+        Ok(ResolvedVersion { commit: commit.to_owned(), message: shortened(message.trim()) })
+    }
+
+    pub(super) fn bounds(&self, cancel: &CancellationToken) -> Bounds {
+        Bounds { timeout: self.config.timeout, cancel: cancel.clone() }
+    }
+
+    pub(super) fn finished(&self, url: &str, output: Result<Output, GitError>) -> Result<Output, SourceError> {
+        output.map_err(|error| match error {
+            GitError::TimedOut => SourceError::Unreachable {
+                url: url.to_owned(),
+                cause: format!("no end within {} s", self.config.timeout.as_secs()),
+            },
+            GitError::Canceled => SourceError::Canceled,
+            GitError::Program(error) => SourceError::Git(format!("the git program cannot be run: {error}")),
+        })
+    }
+
+    async fn grown_too_large(&self, mirror: &Path) {
+        loop {
+            tokio::time::sleep(SIZE_CHECK).await;
+            if disk::usage(mirror).await > self.config.size_limit {
+                return;
+            }
+        }
+    }
+
+    fn refuse_directories_not_allowed(&self, repository: &RepositoryUrl) -> Result<(), SourceError> {
+        let RepositoryUrl::Local(path) = repository else {
+            return Ok(());
+        };
+        // The real path counts: a link inside an allowed directory may lead out of it.
+        let real = std::fs::canonicalize(path).map_err(|_| SourceError::RepositoryNotFound(path.clone()))?;
+        let allowed = self.config.allowed_dirs.iter().filter_map(|directory| std::fs::canonicalize(directory).ok());
+        if allowed.into_iter().any(|directory| real.starts_with(directory)) {
+            Ok(())
+        } else {
+            Err(SourceError::NotAllowed(path.clone()))
+        }
+    }
+
+    fn lock_of(&self, mirror: &Path) -> Arc<AsyncMutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.entry(mirror.to_owned()).or_default().clone()
+    }
+}
+
+fn reach(repository: &RepositoryUrl) -> Reach {
+    match repository {
+        RepositoryUrl::Remote { .. } => Reach::Network,
+        RepositoryUrl::Local(_) => Reach::Files,
+    }
+}
+
+/// Cuts a message to what is kept, and drops what would forge lines where it is shown.
+fn shortened(message: &str) -> String {
+    let mut kept: String = message.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+    let end = (0..=MESSAGE_LIMIT.min(kept.len())).rev().find(|at| kept.is_char_boundary(*at)).unwrap_or(0);
+    kept.truncate(end);
+    kept
+}
