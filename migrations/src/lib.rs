@@ -1,1 +1,22 @@
 //! The schema of the Grapnel database, for SQLite and PostgreSQL.
+//!
+//! One file a migration, named by date. A migration runs whole or not at all, on both databases, up and down.
+//! Ids are TypeIDs in text; times are UTC with microseconds; booleans, integers and text are the rest. JSON is kept
+//! as text and never looked into by the database.
+
+mod lock;
+mod m20261124_000001_first;
+
+pub use lock::{LockError, migrate};
+use sea_orm_migration::prelude::*;
+
+/// All migrations, oldest first.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261124_000001_first::Migration)]
+    }
+}

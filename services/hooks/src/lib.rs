@@ -1,1 +1,15 @@
 //! The HookService: projects, hooks, tokens, limits, deployments and their dispatch.
+//!
+//! `grpc` holds thin handlers, `app` the use cases, `store` everything durable, and `dispatch` brings stored
+//! deployments to executors and their events back.
+
+pub mod app;
+mod config;
+pub mod dispatch;
+pub mod grpc;
+pub mod model;
+mod server;
+pub mod store;
+
+pub use config::{HooksConfig, SETTINGS, ServiceKeys};
+pub use server::{Hooks, StartError};

@@ -1,0 +1,114 @@
+//! API keys.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use grapnel_domain::{
+    Error, Reason,
+    id::{KeyId, TeamId},
+    plan::Plan,
+    scope::{Scope, Scopes},
+    secret_token::ApiKey,
+};
+
+use super::App;
+use crate::{
+    model::{Key, Page},
+    store::StoreError,
+};
+
+/// Why the first key could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum FirstKey {
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file cannot be written.
+    #[error("the admin key cannot be written to {path}: {cause}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+}
+
+impl App {
+    /// Makes a key. The answer alone holds it.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE`.
+    pub async fn create_key(&self, team: TeamId, name: String, scopes: Scopes) -> Result<(Key, ApiKey), Error> {
+        let (key, secret) = self.new_key(team, name, scopes);
+        self.store.create_key(&key, &secret).await.map_err(|error| error.into_error(Reason::KeyNotFound))?;
+        tracing::info!(key.id = %key.id, "a key was created");
+        Ok((key, secret))
+    }
+
+    /// Lists a team's keys.
+    ///
+    /// # Errors
+    /// `STORE_UNAVAILABLE`.
+    pub async fn list_keys(&self, team: TeamId, after: Option<KeyId>, limit: u64) -> Result<Page<Key>, Error> {
+        self.store.list_keys(team, after, limit).await.map_err(|error| error.into_error(Reason::KeyNotFound))
+    }
+
+    /// Revokes a key for good.
+    ///
+    /// # Errors
+    /// `KEY_NOT_FOUND`, `LAST_ADMIN_KEY`.
+    pub async fn revoke_key(&self, team: TeamId, id: KeyId) -> Result<(), Error> {
+        self.store.revoke_key(team, id, self.clock.now()).await.map_err(|error| match error {
+            StoreError::LastAdminKey => Error::new(
+                Reason::LastAdminKey,
+                "it is the team's last key with scope admin; create another one before revoking it",
+            ),
+            other => other.into_error(Reason::KeyNotFound),
+        })?;
+        tracing::info!(key.id = %id, "a key was revoked");
+        Ok(())
+    }
+
+    /// Makes the first team and its admin key, where there are none; the key is left in `file`, for its owner alone.
+    ///
+    /// # Errors
+    /// The store fails, or the file cannot be written; then no key is stored either.
+    pub async fn ensure_first_key(&self, plan: Plan, file: &Path) -> Result<(), FirstKey> {
+        let team = self.store.first_team(self.clock.new_id(), plan, self.clock.now()).await?;
+        if self.store.has_keys(team.id).await? {
+            return Ok(());
+        }
+        let scopes = [Scope::Admin].into_iter().collect();
+        let (key, secret) = self.new_key(team.id, "first start".to_owned(), scopes);
+        write_private(file, secret.expose()).map_err(|cause| FirstKey::File { path: file.to_owned(), cause })?;
+        self.store.create_key(&key, &secret).await?;
+        tracing::info!(file = %file.display(), "an admin key was made");
+        Ok(())
+    }
+
+    fn new_key(&self, team: TeamId, name: String, scopes: Scopes) -> (Key, ApiKey) {
+        let secret = ApiKey::generate(&mut rand::rng());
+        let key = Key {
+            id: self.clock.new_id(),
+            team_id: team,
+            name,
+            scopes,
+            last_four: secret.last_four().to_owned(),
+            created_at: self.clock.now(),
+        };
+        (key, secret)
+    }
+}
+
+/// Writes a file that only its owner can read, and that is there whole or not at all.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(format!("{text}\n").as_bytes())?;
+    file.sync_all()?;
+    fs::rename(new, path)
+}

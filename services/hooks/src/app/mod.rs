@@ -1,0 +1,56 @@
+//! The use cases: what callers can do, with the rules that hold for it.
+//!
+//! Domain types come in and records go out; who the caller is has been decided before.
+
+mod deployments;
+mod hooks;
+mod keys;
+mod projects;
+mod sites;
+mod triggers;
+
+
+use grapnel_domain::{id::ProjectId, plan::HookLimits, secret_token::HookToken};
+use grapnel_runtime::Clock;
+pub use hooks::{HookChanges, NewHook, WithUrl};
+pub use keys::FirstKey;
+pub use projects::{NewProject, ProjectChanges};
+pub use triggers::{TriggerTarget, unknown_hook};
+
+use crate::store::Store;
+
+/// The use cases, with what they need. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// What is durable.
+    pub store: Store,
+    /// Time and ids.
+    pub clock: Clock,
+    /// Hooks per project by plan.
+    pub limits: HookLimits,
+    /// How addresses look.
+    pub addresses: Addresses,
+}
+
+/// How the installation's addresses look from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// How hook URLs begin, without a slash at the end.
+    pub public_url: String,
+    /// The scheme of sites.
+    pub sites_scheme: String,
+    /// The domain of sites, with its port.
+    pub sites_domain: String,
+}
+
+impl Addresses {
+    /// Returns a hook's URL. It is a secret.
+    pub fn hook_url(&self, project: ProjectId, token: &HookToken) -> String {
+        format!("{}/v1/integrations/deploy/{project}/{}", self.public_url, token.expose())
+    }
+
+    /// Returns the address of a site by its first label.
+    pub fn site_url(&self, label: impl std::fmt::Display) -> String {
+        format!("{}://{label}.{}/", self.sites_scheme, self.sites_domain)
+    }
+}

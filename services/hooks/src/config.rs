@@ -1,0 +1,109 @@
+//! The settings of the hooks service.
+
+use std::{path::PathBuf, time::Duration};
+
+use grapnel_domain::{
+    plan::{HookLimits, Plan},
+    secret_token::ApiKey,
+};
+use grapnel_runtime::{Setting, Settings, grpc::Tls, settings::shared};
+
+use crate::app::Addresses;
+
+/// The table of these settings.
+pub const SETTINGS: &[Setting] = &[
+    Setting::new("hooks.listen", "127.0.0.1:7301", "Where the hooks service listens for gRPC."),
+    Setting::computed("database_url", "sqlite:// and grapnel.db in the data directory", "The database: `sqlite:///path/to/file` or `postgres://user@host/name`."),
+    Setting::computed("executors", "the executor of `grapnel up`", "The addresses of the executors, separated by commas, such as `http://executor:7302`."),
+    Setting::new("plan", "hobby", "The plan of the installation's first team: `hobby`, `pro` or `enterprise`."),
+    Setting::new("limits.hobby", "5", "Hooks of a project on the hobby plan."),
+    Setting::new("limits.pro", "5", "Hooks of a project on the pro plan."),
+    Setting::new("limits.enterprise", "10", "Hooks of a project on the enterprise plan."),
+];
+
+/// What the service has to know.
+#[derive(Clone, Debug)]
+pub struct HooksConfig {
+    /// The address to listen on.
+    pub listen: String,
+    /// The database.
+    pub database_url: String,
+    /// Where the first key is left.
+    pub admin_key_file: PathBuf,
+    /// The executors' addresses.
+    pub executors: Vec<String>,
+    /// The plan of the first team.
+    pub plan: Plan,
+    /// Hooks per project by plan.
+    pub limits: HookLimits,
+    /// How addresses look.
+    pub addresses: Addresses,
+    /// What gateways have to show.
+    pub gateway_key: ApiKey,
+    /// What this service shows to executors.
+    pub executor_key: ApiKey,
+    /// How long resolving a version may take.
+    pub resolve_within: Duration,
+    /// The certificates.
+    pub tls: Option<Tls>,
+}
+
+/// The keys of a process that starts all services itself.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceKeys {
+    /// What gateways show to hooks services.
+    pub gateway: Option<ApiKey>,
+    /// What hooks services show to executors.
+    pub executor: Option<ApiKey>,
+}
+
+impl HooksConfig {
+    /// Reads the settings; what is wrong is noted in them.
+    pub fn read(settings: &mut Settings, keys: ServiceKeys) -> Option<Self> {
+        let data_dir = shared::data_dir(settings);
+        let given = [shared::service_key(settings, "gateway_key"), shared::service_key(settings, "executor_key")];
+        let [given_gateway, given_executor] = given;
+        let (gateway_key, executor_key) = (keys.gateway.or(given_gateway), keys.executor.or(given_executor));
+        if gateway_key.is_none() {
+            settings.complain("gateway_key", "is missing: it is what gateways have to show");
+        }
+        if executor_key.is_none() {
+            settings.complain("executor_key", "is missing: it is what is shown to executors");
+        }
+        let default_url = format!("sqlite://{}", data_dir.join("grapnel.db").display());
+        Some(Self {
+            listen: settings.require("hooks.listen", String::new()),
+            database_url: settings.get("database_url").unwrap_or(default_url),
+            admin_key_file: data_dir.join("admin.key"),
+            executors: settings.list("executors"),
+            plan: settings.require("plan", Plan::Hobby),
+            limits: HookLimits {
+                hobby: settings.require("limits.hobby", 0),
+                pro: settings.require("limits.pro", 0),
+                enterprise: settings.require("limits.enterprise", 0),
+            },
+            addresses: addresses(settings),
+            gateway_key: gateway_key?,
+            executor_key: executor_key?,
+            resolve_within: Duration::from_secs(11 * 60),
+            tls: shared::tls(settings),
+        })
+    }
+}
+
+/// Reads how addresses look; by default as somebody on this machine sees them.
+fn addresses(settings: &mut Settings) -> Addresses {
+    let gateway: String = settings.require("gateway.listen", String::new());
+    let public_url: String = settings.get("public_url").unwrap_or_else(|| format!("http://{gateway}"));
+    let sites: String = settings.require("sites.listen", String::new());
+    let port = sites.rsplit_once(':').map_or("7380", |(_, port)| port).to_owned();
+    let sites_url: String = settings.get("sites.url").unwrap_or_else(|| format!("http://localhost:{port}"));
+    let (sites_scheme, sites_domain) = match sites_url.trim_end_matches('/').split_once("://") {
+        Some((scheme, domain)) if !domain.is_empty() => (scheme.to_owned(), domain.to_owned()),
+        _ => {
+            settings.complain("sites.url", "must look like `https://sites.example.org`");
+            Default::default()
+        }
+    };
+    Addresses { public_url: public_url.trim_end_matches('/').to_owned(), sites_scheme, sites_domain }
+}

@@ -1,0 +1,129 @@
+//! One executor, as the dispatcher knows it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use grapnel_domain::{BranchName, Error, Reason, RepositoryUrl, build::BuildSpec, failure::Failure, secret_token::ApiKey};
+use grapnel_proto::{
+    convert::{build::trigger_deploy_to_wire, deployment::failure_from_wire},
+    error::from_status,
+    executor::v1::{
+        CancelDeployRequest, GetExecutorRequest, ResolveSourceRequest, TriggerDeployResponse, Version,
+        executor_service_client::ExecutorServiceClient, resolve_source_response,
+    },
+};
+use grapnel_runtime::grpc::{self, Bearer, EndError, Tls};
+use tokio::time::timeout;
+use tonic::{Streaming, codegen::InterceptedService, transport::Channel};
+
+/// How long an executor may take to answer a short question.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long it may take to end a sandbox.
+const CANCEL: Duration = Duration::from_secs(30);
+
+/// An executor behind its address. Clones share the connection and the count of slots.
+#[derive(Clone)]
+pub struct Executor {
+    client: ExecutorServiceClient<InterceptedService<Channel, Bearer>>,
+    taken: Arc<AtomicUsize>,
+    /// How long resolving may take: the executor's own limit for a fetch, and a little more.
+    resolve_within: Duration,
+}
+
+/// A slot of an executor, taken until it is dropped.
+#[derive(Debug)]
+pub struct Slot(Arc<AtomicUsize>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Executor {
+    /// Takes an executor's address. It is connected to when it is first asked for something.
+    ///
+    /// # Errors
+    /// The address is none, or the certificates are unusable.
+    pub fn new(url: &str, key: &ApiKey, tls: Option<&Tls>, resolve_within: Duration) -> Result<Self, EndError> {
+        let channel = grpc::channel(url, tls)?;
+        let client = ExecutorServiceClient::with_interceptor(channel, Bearer::new(key));
+        Ok(Self { client, taken: Arc::default(), resolve_within })
+    }
+
+    /// Returns how many builds it would take now; none while it does not answer.
+    pub async fn free_slots(&self) -> usize {
+        let mut client = self.client.clone();
+        match timeout(ANSWER, client.get_executor(GetExecutorRequest {})).await {
+            Ok(Ok(answer)) => {
+                let answer = answer.into_inner();
+                let busy = self.taken.load(Ordering::Relaxed).max(answer.running as usize);
+                (answer.slots as usize).saturating_sub(busy)
+            }
+            Ok(Err(status)) => {
+                tracing::debug!(code = ?status.code(), "the executor does not say how busy it is");
+                0
+            }
+            Err(_) => 0,
+        }
+    }
+
+    /// Counts a slot as taken.
+    pub fn take_slot(&self) -> Slot {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Slot(self.taken.clone())
+    }
+
+    /// Asks which commit a branch is at. What the repository has to answer for is the inner failure.
+    ///
+    /// # Errors
+    /// The executor does not answer.
+    pub async fn resolve(
+        &self,
+        repository: &RepositoryUrl,
+        branch: &BranchName,
+    ) -> Result<Result<Version, Failure>, Error> {
+        let request = ResolveSourceRequest { repository_url: repository.to_string(), branch: branch.to_string() };
+        let mut client = self.client.clone();
+        let answer = timeout(self.resolve_within, client.resolve_source(request)).await.map_err(|_| away())?;
+        let answer = answer.map_err(|status| from_status(&status, Reason::ExecutorUnavailable))?.into_inner();
+        match answer.result {
+            Some(resolve_source_response::Result::Version(version)) => Ok(Ok(version)),
+            Some(resolve_source_response::Result::Failure(failure)) => Ok(Err(failure_from_wire(&failure))),
+            None => Err(Error::internal("the executor answered neither a version nor a failure")),
+        }
+    }
+
+    /// Runs an attempt, or goes on with it after event `after`.
+    ///
+    /// # Errors
+    /// The executor does not answer, is full, or does not know the attempt.
+    pub async fn trigger(&self, spec: &BuildSpec, after: u64) -> Result<Streaming<TriggerDeployResponse>, Error> {
+        let mut client = self.client.clone();
+        let call = client.trigger_deploy(trigger_deploy_to_wire(spec, after));
+        let answer = timeout(ANSWER, call).await.map_err(|_| away())?;
+        Ok(answer.map_err(|status| from_status(&status, Reason::ExecutorUnavailable))?.into_inner())
+    }
+
+    /// Ends an attempt and returns when its sandbox is gone.
+    ///
+    /// # Errors
+    /// The executor does not answer.
+    pub async fn cancel(&self, spec: &BuildSpec) -> Result<(), Error> {
+        let mut client = self.client.clone();
+        let request =
+            CancelDeployRequest { deployment_id: spec.id.deployment.to_string(), attempt: spec.id.attempt };
+        let answer = timeout(CANCEL, client.cancel_deploy(request)).await.map_err(|_| away())?;
+        answer.map(|_| ()).map_err(|status| from_status(&status, Reason::ExecutorUnavailable))
+    }
+}
+
+fn away() -> Error {
+    Error::new(Reason::ExecutorUnavailable, "the executor does not answer in time")
+}

@@ -1,0 +1,193 @@
+//! From stored deployments to executors, and from their events back to the store.
+//!
+//! One loop looks for work whenever the store says that there may be some, and every few seconds regardless. Each
+//! deployment it claims is worked on by a task of its own, which holds the lease. A process that dies leaves its leases
+//! to run out, and any other takes over.
+
+mod build;
+mod executor;
+mod resolve;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+pub use executor::Executor;
+use grapnel_domain::id::DeploymentId;
+use grapnel_runtime::{CancellationToken, Clock, TaskTracker};
+use tokio::{sync::Semaphore, time::timeout};
+
+use crate::store::{Claim, Claimed, Store, StoreError};
+
+/// How long a lease lasts, and how often it is renewed.
+const LEASE: Duration = Duration::from_secs(30);
+const RENEW: Duration = Duration::from_secs(8);
+
+/// How often to look for work without having been told of any.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// How many versions are resolved at once. Resolving takes no slot of an executor.
+const RESOLVING: usize = 8;
+
+/// How long tasks may take to give their leases back when the process stops.
+const STOP: Duration = Duration::from_secs(5);
+
+/// The dispatcher of one process. Clones share everything.
+#[derive(Clone)]
+pub struct Dispatcher {
+    store: Store,
+    clock: Clock,
+    /// The name under which this process holds leases.
+    owner: Arc<str>,
+    executors: Arc<[Executor]>,
+    resolving: Arc<Semaphore>,
+    /// The builds that this process follows, and what ends them.
+    building: Arc<Mutex<HashMap<DeploymentId, CancellationToken>>>,
+    tasks: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl Dispatcher {
+    /// Prepares a dispatcher. `owner` is unique among all processes and all starts.
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        owner: String,
+        executors: Vec<Executor>,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            owner: owner.into(),
+            executors: executors.into(),
+            resolving: Arc::new(Semaphore::new(RESOLVING)),
+            building: Arc::default(),
+            tasks: TaskTracker::new(),
+            stopping,
+        }
+    }
+
+    /// Dispatches until it is stopped; leases are given back then.
+    pub async fn run(self) {
+        while !self.stopping.is_cancelled() {
+            if let Err(error) = self.look().await {
+                tracing::warn!(%error, "work cannot be looked for; it is tried again");
+            }
+            tokio::select! {
+                () = self.stopping.cancelled() => {}
+                _ = timeout(LOOK_AGAIN, self.store.wakeups.wait_for_work()) => {}
+            }
+        }
+        self.tasks.close();
+        if timeout(STOP, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some leases could not be given back; they run out by themselves");
+        }
+    }
+
+    async fn look(&self) -> Result<(), StoreError> {
+        self.end_what_was_asked_to().await?;
+        self.resolve_pending().await?;
+        self.attach_to_orphaned().await?;
+        self.build_queued().await
+    }
+
+    async fn end_what_was_asked_to(&self) -> Result<(), StoreError> {
+        for id in self.store.asked_to_end(&self.owner).await? {
+            let building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(end) = building.get(&id) {
+                end.cancel();
+            }
+        }
+        Ok(())
+    }
+
+    async fn resolve_pending(&self) -> Result<(), StoreError> {
+        let free = self.resolving.available_permits() as u64;
+        if free == 0 || self.executors.is_empty() {
+            return Ok(());
+        }
+        for claimed in self.claim(Claim::Pending, free).await? {
+            let Ok(permit) = self.resolving.clone().try_acquire_owned() else { break };
+            let this = self.clone();
+            self.tasks.spawn(async move {
+                this.resolve(claimed).await;
+                drop(permit);
+                this.store.wakeups.work();
+            });
+        }
+        Ok(())
+    }
+
+    async fn attach_to_orphaned(&self) -> Result<(), StoreError> {
+        for claimed in self.claim(Claim::Orphaned, RESOLVING as u64).await? {
+            tracing::info!(deployment.id = %claimed.deployment.id, "a build that nobody follows is taken over");
+            // It has its slot already, if its executor still knows it.
+            self.spawn_build(claimed, None);
+        }
+        Ok(())
+    }
+
+    async fn build_queued(&self) -> Result<(), StoreError> {
+        for executor in self.executors.iter() {
+            let free = executor.free_slots().await;
+            if free == 0 {
+                continue;
+            }
+            for claimed in self.claim(Claim::Queued, free as u64).await? {
+                let slot = executor.take_slot();
+                self.spawn_build(claimed, Some((executor.clone(), slot)));
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn_build(&self, claimed: Claimed, place: Option<(Executor, executor::Slot)>) {
+        let this = self.clone();
+        self.tasks.spawn(async move {
+            let id = claimed.deployment.id;
+            let end = CancellationToken::new();
+            this.building.lock().unwrap_or_else(PoisonError::into_inner).insert(id, end.clone());
+            let (executor, slot) = match place {
+                Some((executor, slot)) => (Some(executor), Some(slot)),
+                None => (this.executors.first().cloned(), None),
+            };
+            if let Some(executor) = executor {
+                this.build(claimed, &executor, end).await;
+            }
+            this.building.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            drop(slot);
+            this.store.wakeups.work();
+        });
+    }
+
+    async fn claim(&self, which: Claim, limit: u64) -> Result<Vec<Claimed>, StoreError> {
+        self.store.claim(which, &self.owner, LEASE, limit, self.clock.now()).await
+    }
+
+    /// Gives a lease back; what cannot be told runs out by itself.
+    async fn release(&self, id: DeploymentId, after: Duration) {
+        let not_before = self.clock.now() + after;
+        if let Err(error) = self.store.release_lease(id, &self.owner, not_before).await {
+            tracing::warn!(deployment.id = %id, %error, "a lease cannot be given back");
+        }
+    }
+
+    /// Keeps a lease for as long as it is polled, and returns when it is lost. Who has lost it must stop.
+    async fn keep_lease(&self, id: DeploymentId) {
+        let mut held_until = tokio::time::Instant::now() + LEASE;
+        loop {
+            tokio::time::sleep(RENEW).await;
+            match self.store.renew_lease(id, &self.owner, LEASE, self.clock.now()).await {
+                Ok(true) => held_until = tokio::time::Instant::now() + LEASE,
+                Ok(false) => return,
+                Err(error) => tracing::warn!(deployment.id = %id, %error, "a lease cannot be renewed"),
+            }
+            if tokio::time::Instant::now() + RENEW >= held_until {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! From records to messages, and from what requests name to what the use cases know.
+
+use grapnel_domain::{
+    Error, Reason,
+    id::{DeploymentId, HookId},
+};
+use grapnel_proto::{
+    convert::{
+        deployment::{cancellation_to_wire, failure_to_wire, state_to_wire},
+        project::settings_to_wire,
+        time::timestamp,
+    },
+    error::to_status,
+    hooks::v1 as wire,
+};
+use tonic::Status;
+
+use crate::{
+    app::Addresses,
+    model::{Deployment, Hook, Key, Project},
+    store::projects::ProjectRef,
+};
+
+/// Turns an error into an answer. What is our own fault is logged here, with its causes, and only here.
+pub fn refuse(error: Error) -> Status {
+    if matches!(error.reason, Reason::Internal | Reason::StoreUnavailable) {
+        let mut causes = String::new();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            causes += &format!(": {cause}");
+            source = cause.source();
+        }
+        tracing::error!(reason = %error.reason, "a call failed{causes}");
+    }
+    to_status(&error)
+}
+
+/// Reads how a request names a project. What is neither an id nor a name names none.
+pub fn project_ref(text: &str) -> Result<ProjectRef, Error> {
+    if let Ok(id) = text.parse() {
+        return Ok(ProjectRef::Id(id));
+    }
+    match text.parse() {
+        Ok(name) => Ok(ProjectRef::Name(name)),
+        Err(_) if text.is_empty() => Err(Error::invalid_field("project", "must be the id or the name of a project")),
+        Err(_) => Err(Error::new(Reason::ProjectNotFound, "there is no such project")),
+    }
+}
+
+/// Reads a hook's id. What is none names no hook.
+pub fn hook_id(text: &str) -> Result<HookId, Error> {
+    text.parse().map_err(|_| Error::new(Reason::HookNotFound, "there is no such hook"))
+}
+
+/// Reads a deployment's id. What is none names no deployment.
+pub fn deployment_id(text: &str) -> Result<DeploymentId, Error> {
+    text.parse().map_err(|_| Error::new(Reason::DeploymentNotFound, "there is no such deployment"))
+}
+
+pub fn project(project: &Project, addresses: &Addresses) -> wire::Project {
+    wire::Project {
+        id: project.id.to_string(),
+        name: project.name.to_string(),
+        repository_url: project.repository.to_string(),
+        production_branch: project.production_branch.to_string(),
+        settings: Some(settings_to_wire(&project.settings)),
+        created_at: Some(timestamp(project.created_at)),
+        updated_at: Some(timestamp(project.updated_at)),
+        site_url: addresses.site_url(&project.name),
+    }
+}
+
+pub fn hook(hook: &Hook) -> wire::Hook {
+    let tokens = hook.tokens.iter().map(|token| wire::HookToken {
+        id: token.id.to_string(),
+        last_four: token.last_four.clone(),
+        created_at: Some(timestamp(token.created_at)),
+        expires_at: token.expires_at.map(timestamp),
+    });
+    wire::Hook {
+        id: hook.id.to_string(),
+        project_id: hook.project_id.to_string(),
+        name: hook.name.to_string(),
+        branch: hook.branch.to_string(),
+        paused: hook.paused,
+        build_cache: hook.build_cache,
+        tokens: tokens.collect(),
+        created_at: Some(timestamp(hook.created_at)),
+        updated_at: Some(timestamp(hook.updated_at)),
+    }
+}
+
+pub fn key(key: &Key) -> wire::Key {
+    wire::Key {
+        id: key.id.to_string(),
+        name: key.name.clone(),
+        scopes: key.scopes.iter().map(|scope| scope.to_string()).collect(),
+        last_four: key.last_four.clone(),
+        created_at: Some(timestamp(key.created_at)),
+    }
+}
+
+pub fn deployment(deployment: &Deployment, addresses: &Addresses) -> wire::Deployment {
+    let (hook_id, hook_name) =
+        deployment.hook.as_ref().map(|(id, name)| (id.to_string(), name.to_string())).unwrap_or_default();
+    let artifact = deployment.artifact.map(|(files, bytes)| wire::Artifact { files, bytes });
+    wire::Deployment {
+        id: deployment.id.to_string(),
+        project_id: deployment.project_id.to_string(),
+        hook_id,
+        hook_name,
+        branch: deployment.branch.to_string(),
+        commit: deployment.commit.clone().unwrap_or_default(),
+        commit_message: deployment.commit_message.lines().next().unwrap_or_default().to_owned(),
+        state: state_to_wire(deployment.state).into(),
+        failure: deployment.failure.as_ref().map(failure_to_wire),
+        cancellation: deployment.canceled.map(cancellation_to_wire),
+        attempt: deployment.attempt,
+        build_cache: deployment.use_cache,
+        trigger_count: deployment.trigger_count,
+        cancel_requested: deployment.cancel_requested.is_some(),
+        created_at: Some(timestamp(deployment.created_at)),
+        queued_at: deployment.queued_at.map(timestamp),
+        building_at: deployment.building_at.map(timestamp),
+        finished_at: deployment.finished_at.map(timestamp),
+        site_url: artifact.map(|_| addresses.site_url(deployment.id)).unwrap_or_default(),
+        artifact,
+        promoted: deployment.promoted,
+    }
+}

@@ -1,0 +1,317 @@
+//! The calls of `grapnel.hooks.v1.HookService`: parse, authorise, call one use case, convert.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt as _, future};
+use grapnel_domain::{BranchName, Error, RepositoryUrl, scope::Scope, secret_token::HookToken};
+use grapnel_proto::{
+    convert::{
+        Violations, checked, deployment::state_from_wire, event::deployment_event_to_wire, project::settings_from_wire,
+    },
+    hooks::v1::{hook_service_server::HookService, *},
+};
+use grapnel_runtime::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::{
+    auth::{Auth, Triggering},
+    convert::{self, deployment_id, hook_id, project_ref, refuse},
+    page, update,
+};
+use crate::{
+    app::{App, NewHook, NewProject, TriggerTarget},
+    store::deployments::DeploymentFilter,
+};
+
+/// The handlers.
+pub struct HookHandlers {
+    /// The use cases.
+    pub app: App,
+    /// Who may.
+    pub auth: Auth,
+    /// Ends all streams.
+    pub stopping: CancellationToken,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// Gives every handler one shape: what it does may fail with the domain's error.
+macro_rules! answer {
+    ($body:block) => {{
+        let answered: Result<_, Error> = async move { $body }.await;
+        answered.map(Response::new).map_err(refuse)
+    }};
+}
+
+#[tonic::async_trait]
+impl HookService for HookHandlers {
+    async fn create_project(&self, request: Request<CreateProjectRequest>) -> Answer<CreateProjectResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Write).await?;
+            let new = new_project(request.into_inner())?;
+            let project = self.app.create_project(team, new).await?;
+            Ok(CreateProjectResponse { project: Some(convert::project(&project, &self.app.addresses)) })
+        })
+    }
+
+    async fn get_project(&self, request: Request<GetProjectRequest>) -> Answer<GetProjectResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let project = self.app.project(team, &project_ref(&request.into_inner().project)?).await?;
+            Ok(GetProjectResponse { project: Some(convert::project(&project, &self.app.addresses)) })
+        })
+    }
+
+    async fn list_projects(&self, request: Request<ListProjectsRequest>) -> Answer<ListProjectsResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let request = request.into_inner();
+            let after = page::after("projects", &request.page_token)?;
+            let page = self.app.list_projects(team, after, page::size(request.page_size)?).await?;
+            Ok(ListProjectsResponse {
+                next_page_token: page::next("projects", page.items.last().map(|project| project.id), page.more),
+                projects: page.items.iter().map(|it| convert::project(it, &self.app.addresses)).collect(),
+            })
+        })
+    }
+
+    async fn update_project(&self, request: Request<UpdateProjectRequest>) -> Answer<UpdateProjectResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Write).await?;
+            let request = request.into_inner();
+            let changes = update::project(request.changes, request.update_mask)?;
+            let project = self.app.update_project(team, &project_ref(&request.project)?, changes).await?;
+            Ok(UpdateProjectResponse { project: Some(convert::project(&project, &self.app.addresses)) })
+        })
+    }
+
+    async fn delete_project(&self, request: Request<DeleteProjectRequest>) -> Answer<DeleteProjectResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Write).await?;
+            self.app.delete_project(team, &project_ref(&request.into_inner().project)?).await?;
+            Ok(DeleteProjectResponse {})
+        })
+    }
+
+    async fn create_hook(&self, request: Request<CreateHookRequest>) -> Answer<CreateHookResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Write).await?;
+            let request = request.into_inner();
+            let project = project_ref(&request.project)?;
+            let new = new_hook(&request)?;
+            let created = self.app.create_hook(team, &project, new).await?;
+            Ok(CreateHookResponse { hook: Some(convert::hook(&created.hook)), url: created.url })
+        })
+    }
+
+    async fn get_hook(&self, request: Request<GetHookRequest>) -> Answer<GetHookResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let hook = self.app.hook(team, hook_id(&request.into_inner().hook_id)?).await?;
+            Ok(GetHookResponse { hook: Some(convert::hook(&hook)) })
+        })
+    }
+
+    async fn list_hooks(&self, request: Request<ListHooksRequest>) -> Answer<ListHooksResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let request = request.into_inner();
+            let list = format!("hooks {}", request.project);
+            let after = page::after(&list, &request.page_token)?;
+            let project = project_ref(&request.project)?;
+            let page = self.app.list_hooks(team, &project, after, page::size(request.page_size)?).await?;
+            Ok(ListHooksResponse {
+                next_page_token: page::next(&list, page.items.last().map(|hook| hook.id), page.more),
+                hooks: page.items.iter().map(convert::hook).collect(),
+            })
+        })
+    }
+
+    async fn update_hook(&self, request: Request<UpdateHookRequest>) -> Answer<UpdateHookResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Write).await?;
+            let request = request.into_inner();
+            let changes = update::hook(request.changes, request.update_mask)?;
+            let hook = self.app.update_hook(team, hook_id(&request.hook_id)?, changes).await?;
+            Ok(UpdateHookResponse { hook: Some(convert::hook(&hook)) })
+        })
+    }
+
+    async fn rotate_hook_token(&self, request: Request<RotateHookTokenRequest>) -> Answer<RotateHookTokenResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Write).await?;
+            let request = request.into_inner();
+            let grace = update::grace(request.grace_seconds)?;
+            let rotated = self.app.rotate_token(team, hook_id(&request.hook_id)?, grace).await?;
+            Ok(RotateHookTokenResponse { hook: Some(convert::hook(&rotated.hook)), url: rotated.url })
+        })
+    }
+
+    async fn revoke_hook(&self, request: Request<RevokeHookRequest>) -> Answer<RevokeHookResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Write).await?;
+            self.app.revoke_hook(team, hook_id(&request.into_inner().hook_id)?).await?;
+            Ok(RevokeHookResponse {})
+        })
+    }
+
+    async fn get_limits(&self, request: Request<GetLimitsRequest>) -> Answer<GetLimitsResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let (plan, limit, used) = self.app.limits(team, &project_ref(&request.into_inner().project)?).await?;
+            Ok(GetLimitsResponse { plan: plan.to_string(), hooks_limit: limit, hooks_used: used })
+        })
+    }
+
+    async fn trigger_hook(&self, request: Request<TriggerHookRequest>) -> Answer<TriggerHookResponse> {
+        answer!({
+            let triggering = self.auth.triggering(&request).await?;
+            let request = request.into_inner();
+            let target = trigger_target(triggering, request.target)?;
+            let deployment = self.app.trigger_hook(target, request.build_cache).await?;
+            Ok(TriggerHookResponse { deployment: Some(convert::deployment(&deployment, &self.app.addresses)) })
+        })
+    }
+
+    async fn trigger_deployment(
+        &self,
+        request: Request<TriggerDeploymentRequest>,
+    ) -> Answer<TriggerDeploymentResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Deploy).await?;
+            let request = request.into_inner();
+            let project = project_ref(&request.project)?;
+            let branch = optional_branch(&request.branch)?;
+            let use_cache = request.build_cache.unwrap_or(true);
+            let deployment = self.app.trigger_deployment(team, &project, branch, use_cache).await?;
+            Ok(TriggerDeploymentResponse { deployment: Some(convert::deployment(&deployment, &self.app.addresses)) })
+        })
+    }
+
+    async fn get_deployment(&self, request: Request<GetDeploymentRequest>) -> Answer<GetDeploymentResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let deployment = self.app.deployment(team, deployment_id(&request.into_inner().deployment_id)?).await?;
+            Ok(GetDeploymentResponse { deployment: Some(convert::deployment(&deployment, &self.app.addresses)) })
+        })
+    }
+
+    async fn list_deployments(&self, request: Request<ListDeploymentsRequest>) -> Answer<ListDeploymentsResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let request = request.into_inner();
+            let project = project_ref(&request.project)?;
+            let filter = deployment_filter(&request)?;
+            let list = format!("deployments {} {} {}", request.project, request.state, request.hook_id);
+            let after = page::after(&list, &request.page_token)?;
+            let size = page::size(request.page_size)?;
+            let page = self.app.list_deployments(team, &project, filter, after, size).await?;
+            Ok(ListDeploymentsResponse {
+                next_page_token: page::next(&list, page.items.last().map(|deployment| deployment.id), page.more),
+                deployments: page.items.iter().map(|it| convert::deployment(it, &self.app.addresses)).collect(),
+            })
+        })
+    }
+
+    async fn cancel_deployment(
+        &self,
+        request: Request<CancelDeploymentRequest>,
+    ) -> Answer<CancelDeploymentResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Deploy).await?;
+            let id = deployment_id(&request.into_inner().deployment_id)?;
+            let deployment = self.app.cancel_deployment(team, id).await?;
+            Ok(CancelDeploymentResponse { deployment: Some(convert::deployment(&deployment, &self.app.addresses)) })
+        })
+    }
+
+    type WatchDeploymentStream = Pin<Box<dyn Stream<Item = Result<WatchDeploymentResponse, Status>> + Send>>;
+
+    async fn watch_deployment(
+        &self,
+        request: Request<WatchDeploymentRequest>,
+    ) -> Answer<Self::WatchDeploymentStream> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let request = request.into_inner();
+            let id = deployment_id(&request.deployment_id)?;
+            let events = self.app.watch_deployment(team, id, request.after_position).await?;
+            let stopping = self.stopping.clone().cancelled_owned();
+            let messages = events.filter_map(|stored| {
+                future::ready(match stored {
+                    Ok(stored) => deployment_event_to_wire(stored.position, stored.at, &stored.event)
+                        .map(|event| Ok(WatchDeploymentResponse { event: Some(event) })),
+                    Err(error) => Some(Err(refuse(error))),
+                })
+            });
+            let stream: Self::WatchDeploymentStream = Box::pin(messages.take_until(stopping));
+            Ok(stream)
+        })
+    }
+}
+
+fn new_project(request: CreateProjectRequest) -> Result<NewProject, Error> {
+    let mut violations = Violations::default();
+    let name = violations.check("name", request.name.parse());
+    let repository = violations.check("repository_url", RepositoryUrl::parse(&request.repository_url));
+    let branch = violations.check("production_branch", update::branch_or_main(&request.production_branch));
+    let settings = settings_from_wire("settings", request.settings, &mut violations);
+    violations.finish()?;
+    Ok(NewProject {
+        name: checked(name)?,
+        repository: checked(repository)?,
+        production_branch: checked(branch)?,
+        settings,
+    })
+}
+
+fn new_hook(request: &CreateHookRequest) -> Result<NewHook, Error> {
+    let mut violations = Violations::default();
+    let name = violations.check("name", request.name.parse());
+    let branch = match request.branch.as_str() {
+        "" => None,
+        text => violations.check("branch", BranchName::parse(text)),
+    };
+    violations.finish()?;
+    Ok(NewHook { name: checked(name)?, branch, build_cache: request.build_cache.unwrap_or(true) })
+}
+
+fn trigger_target(
+    triggering: Triggering,
+    target: Option<trigger_hook_request::Target>,
+) -> Result<TriggerTarget, Error> {
+    use trigger_hook_request::Target;
+    match (target, triggering) {
+        (Some(Target::HookId(id)), Triggering::Team(team)) => Ok(TriggerTarget::Hook { team, hook: hook_id(&id)? }),
+        (Some(Target::HookId(_)), Triggering::Gateway) => {
+            Err(Error::invalid_field("address", "a gateway names hooks by their address"))
+        }
+        (Some(Target::Address(address)), triggering) => {
+            let team = match triggering {
+                Triggering::Team(team) => Some(team),
+                Triggering::Gateway => None,
+            };
+            // A malformed token is a token that no hook has.
+            let project = address.project_id.parse().map_err(|_| crate::app::unknown_hook())?;
+            let token = HookToken::parse(&address.token).map_err(|_| crate::app::unknown_hook())?;
+            Ok(TriggerTarget::Address { team, project, token })
+        }
+        (None, _) => Err(Error::invalid_field("target", "must be a hook's id or its address")),
+    }
+}
+
+fn optional_branch(text: &str) -> Result<Option<BranchName>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    BranchName::parse(text).map(Some).map_err(|error| Error::invalid_field("branch", error))
+}
+
+fn deployment_filter(request: &ListDeploymentsRequest) -> Result<DeploymentFilter, Error> {
+    let state = state_from_wire(request.state).map_err(|error| Error::invalid_field("state", error))?;
+    let hook = match request.hook_id.as_str() {
+        "" => None,
+        text => Some(hook_id(text)?),
+    };
+    Ok(DeploymentFilter { state, hook })
+}

@@ -1,0 +1,111 @@
+//! Updates by field mask.
+
+use std::time::Duration;
+
+use grapnel_domain::{BranchName, Error, RepositoryUrl, project::BuildSettings};
+use grapnel_proto::{
+    convert::{Violations, project::settings_from_wire},
+    hooks::v1 as wire,
+};
+
+use crate::app::{HookChanges, ProjectChanges};
+
+/// The longest that a replaced token works on: 30 days.
+const LONGEST_GRACE: u32 = 30 * 24 * 60 * 60;
+
+/// Copies one setting from the new settings to the present ones.
+type CopySetting = fn(&mut BuildSettings, &BuildSettings);
+
+const SETTINGS: [(&str, CopySetting); 9] = [
+    ("settings.root_directory", |to, from| to.root_directory.clone_from(&from.root_directory)),
+    ("settings.install_command", |to, from| to.install_command.clone_from(&from.install_command)),
+    ("settings.build_command", |to, from| to.build_command.clone_from(&from.build_command)),
+    ("settings.output_directory", |to, from| to.output_directory.clone_from(&from.output_directory)),
+    ("settings.builder_image", |to, from| to.builder_image.clone_from(&from.builder_image)),
+    ("settings.limits", |to, from| to.limits = from.limits),
+    ("settings.limits.timeout_seconds", |to, from| to.limits.timeout_seconds = from.limits.timeout_seconds),
+    ("settings.limits.memory_bytes", |to, from| to.limits.memory_bytes = from.limits.memory_bytes),
+    ("settings.limits.disk_bytes", |to, from| to.limits.disk_bytes = from.limits.disk_bytes),
+];
+
+/// Reads what is to be changed of a project.
+pub fn project(changes: Option<wire::ProjectChanges>, mask: Option<prost_types::FieldMask>) -> Result<ProjectChanges, Error> {
+    let new = changes.unwrap_or_default();
+    let paths = paths(mask)?;
+    let mut violations = Violations::default();
+    let settings = settings_from_wire("changes.settings", new.settings, &mut violations);
+    let mut changed = ProjectChanges::default();
+    let mut copied: Vec<CopySetting> = Vec::new();
+    for path in &paths {
+        match path.as_str() {
+            "name" => changed.name = violations.check("changes.name", new.name.parse()),
+            "repository_url" => {
+                changed.repository =
+                    violations.check("changes.repository_url", RepositoryUrl::parse(&new.repository_url));
+            }
+            "production_branch" => {
+                changed.production_branch =
+                    violations.check("changes.production_branch", branch_or_main(&new.production_branch));
+            }
+            "settings" => copied.push(|to, from| to.clone_from(from)),
+            other => match SETTINGS.iter().find(|(name, _)| *name == other) {
+                Some((_, copy)) => copied.push(*copy),
+                None => unknown_path(other, &mut violations),
+            },
+        }
+    }
+    violations.finish()?;
+    if !copied.is_empty() {
+        changed.settings = Some(Box::new(move |mut present| {
+            copied.iter().for_each(|copy| copy(&mut present, &settings));
+            present
+        }));
+    }
+    Ok(changed)
+}
+
+/// Reads what is to be changed of a hook.
+pub fn hook(changes: Option<wire::HookChanges>, mask: Option<prost_types::FieldMask>) -> Result<HookChanges, Error> {
+    let new = changes.unwrap_or_default();
+    let mut violations = Violations::default();
+    let mut changed = HookChanges::default();
+    for path in paths(mask)? {
+        match path.as_str() {
+            "name" => changed.name = violations.check("changes.name", new.name.parse()),
+            "branch" => changed.branch = violations.check("changes.branch", BranchName::parse(&new.branch)),
+            "paused" => changed.paused = Some(new.paused),
+            "build_cache" => changed.build_cache = Some(new.build_cache),
+            other => unknown_path(other, &mut violations),
+        }
+    }
+    violations.finish()?;
+    Ok(changed)
+}
+
+/// Reads for how long a replaced token works on.
+pub fn grace(seconds: Option<u32>) -> Result<Option<Duration>, Error> {
+    match seconds {
+        Some(seconds) if seconds > LONGEST_GRACE => {
+            Err(Error::invalid_field("grace_seconds", format!("must be at most {LONGEST_GRACE}, which is 30 days")))
+        }
+        seconds => Ok(seconds.map(|seconds| Duration::from_secs(seconds.into()))),
+    }
+}
+
+/// Reads a production branch; none given is `main`.
+pub fn branch_or_main(text: &str) -> Result<BranchName, grapnel_domain::branch::BranchError> {
+    BranchName::parse(if text.is_empty() { "main" } else { text })
+}
+
+fn paths(mask: Option<prost_types::FieldMask>) -> Result<Vec<String>, Error> {
+    let paths = mask.unwrap_or_default().paths;
+    if paths.is_empty() {
+        return Err(Error::invalid_field("update_mask", "must name what to change"));
+    }
+    Ok(paths)
+}
+
+fn unknown_path(path: &str, violations: &mut Violations) {
+    let shown: String = path.chars().take(50).collect();
+    violations.add("update_mask", format!("names `{shown}`, which cannot be changed"));
+}

@@ -1,0 +1,168 @@
+//! What the service keeps, as plain records of the domain's types.
+
+use chrono::{DateTime, Utc};
+use grapnel_domain::{
+    BranchName, RepositoryUrl,
+    deployment::{CancelReason, State},
+    event::DeploymentEvent,
+    failure::Failure,
+    id::{DeploymentId, HookId, KeyId, ProjectId, TeamId, TokenId},
+    name::{HookName, ProjectName},
+    plan::Plan,
+    project::BuildSettings,
+    scope::Scopes,
+};
+
+/// A team.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Team {
+    /// Its id.
+    pub id: TeamId,
+    /// Its plan.
+    pub plan: Plan,
+}
+
+/// An API key, without the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its id.
+    pub id: KeyId,
+    /// The team it belongs to.
+    pub team_id: TeamId,
+    /// What it is for.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// Its last four characters.
+    pub last_four: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Project {
+    /// Its id.
+    pub id: ProjectId,
+    /// The team it belongs to.
+    pub team_id: TeamId,
+    /// Its name.
+    pub name: ProjectName,
+    /// Its repository.
+    pub repository: RepositoryUrl,
+    /// The branch that its address serves.
+    pub production_branch: BranchName,
+    /// How it is built.
+    pub settings: BuildSettings,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was changed last.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A hook, with the tokens it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Its id.
+    pub id: HookId,
+    /// The team it belongs to.
+    pub team_id: TeamId,
+    /// The project it belongs to.
+    pub project_id: ProjectId,
+    /// Its name.
+    pub name: HookName,
+    /// The branch that it deploys.
+    pub branch: BranchName,
+    /// Whether it refuses triggers.
+    pub paused: bool,
+    /// Whether its builds get a cache by default.
+    pub build_cache: bool,
+    /// Its tokens, the newest first; those that have expired among them.
+    pub tokens: Vec<Token>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was changed last.
+    pub updated_at: DateTime<Utc>,
+    /// When it was revoked.
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// A hook's token, without the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its id.
+    pub id: TokenId,
+    /// Its last four characters.
+    pub last_four: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it stops working.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// A deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    /// Its id.
+    pub id: DeploymentId,
+    /// The team it belongs to.
+    pub team_id: TeamId,
+    /// The project it belongs to.
+    pub project_id: ProjectId,
+    /// The hook that asked for it, with the name that it had then.
+    pub hook: Option<(HookId, HookName)>,
+    /// The branch.
+    pub branch: BranchName,
+    /// The version, once it is resolved.
+    pub commit: Option<String>,
+    /// The commit's message.
+    pub commit_message: String,
+    /// Where it stands.
+    pub state: State,
+    /// The attempt that runs or ran last; 0 before the first.
+    pub attempt: u32,
+    /// How many times its version could not be resolved for a fault that was not the repository's.
+    pub resolve_attempts: u32,
+    /// Whether its build gets a cache.
+    pub use_cache: bool,
+    /// How many triggers it answers.
+    pub trigger_count: u32,
+    /// Why a build that runs was asked to end.
+    pub cancel_requested: Option<CancelReason>,
+    /// Why it was canceled.
+    pub canceled: Option<CancelReason>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// Files and bytes of its artifact.
+    pub artifact: Option<(u64, u64)>,
+    /// Whether its branch's address serves it.
+    pub promoted: bool,
+    /// When it was stored.
+    pub created_at: DateTime<Utc>,
+    /// When it was first QUEUED.
+    pub queued_at: Option<DateTime<Utc>>,
+    /// When it was first BUILDING.
+    pub building_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// One thing that happened to a deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Its place in the deployment's history, from 1.
+    pub position: u64,
+    /// When it was stored.
+    pub at: DateTime<Utc>,
+    /// What happened.
+    pub event: DeploymentEvent,
+}
+
+/// A part of a list, newest first.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The things.
+    pub items: Vec<T>,
+    /// Whether there are more after the last.
+    pub more: bool,
+}

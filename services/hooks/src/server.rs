@@ -1,0 +1,105 @@
+//! The hooks service as a process.
+
+use std::net::SocketAddr;
+
+use grapnel_proto::DESCRIPTORS;
+use grapnel_runtime::{
+    CancellationToken, Clock,
+    grpc::{self, EndError},
+};
+use rand::RngExt as _;
+use tokio::net::TcpListener;
+
+use crate::{
+    app::{App, FirstKey},
+    config::HooksConfig,
+    dispatch::{Dispatcher, Executor},
+    grpc::{PUBLIC, routes},
+    store::{OpenError, Store},
+};
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The first key.
+    #[error(transparent)]
+    FirstKey(#[from] FirstKey),
+    /// The address, or an executor's.
+    #[error(transparent)]
+    End(#[from] EndError),
+}
+
+/// A service that listens and has not begun to serve.
+pub struct Hooks {
+    listener: TcpListener,
+    address: SocketAddr,
+    config: HooksConfig,
+    app: App,
+}
+
+impl Hooks {
+    /// Opens the database, makes the first key where there is none, and listens.
+    ///
+    /// # Errors
+    /// One of these cannot be done.
+    pub async fn bind(config: HooksConfig, clock: Clock) -> Result<Self, StartError> {
+        let (listener, address) = grpc::listen(&config.listen).await?;
+        let store = Store::open(&config.database_url).await?;
+        let app = App { store, clock, limits: config.limits, addresses: config.addresses.clone() };
+        app.ensure_first_key(config.plan, &config.admin_key_file).await?;
+        Ok(Self { listener, address, config, app })
+    }
+
+    /// Returns the address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Names the executors to dispatch to, in place of the configured ones.
+    pub fn set_executors(&mut self, urls: Vec<String>) {
+        self.config.executors = urls;
+    }
+
+    /// Tells how addresses look, in place of what was configured: for a process that learns its ports late.
+    pub fn set_addresses(&mut self, addresses: crate::app::Addresses) {
+        self.app.addresses = addresses;
+    }
+
+    /// Serves and dispatches until `shutdown`, then gives leases back and closes the database.
+    ///
+    /// # Errors
+    /// An executor's address is none, or the listener broke.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), EndError> {
+        let Self { listener, address, config, app } = self;
+        let executors = config
+            .executors
+            .iter()
+            .map(|url| Executor::new(url, &config.executor_key, config.tls.as_ref(), config.resolve_within))
+            .collect::<Result<Vec<_>, _>>()?;
+        let dispatcher =
+            Dispatcher::new(app.store.clone(), app.clock.clone(), owner(), executors, shutdown.child_token());
+        let dispatching = tokio::spawn(dispatcher.run());
+        let routes = routes(&app, config.gateway_key.clone(), shutdown.child_token());
+        let routes = grpc::with_health_and_reflection(routes, DESCRIPTORS, &PUBLIC)
+            .await
+            .map_err(|error| EndError::Address(error.to_string()))?;
+        tracing::info!(%address, "the hooks service listens");
+        let served = grpc::serve(listener, config.tls.as_ref(), routes, shutdown.clone()).await;
+        shutdown.cancel();
+        if let Err(error) = dispatching.await {
+            tracing::error!(%error, "the dispatcher broke");
+        }
+        if let Err(error) = app.store.close().await {
+            tracing::warn!(%error, "the database cannot be closed");
+        }
+        served
+    }
+}
+
+/// A name that no other process has, nor this one at its next start.
+fn owner() -> String {
+    format!("{}-{:08x}", std::process::id(), rand::rng().random::<u32>())
+}

@@ -1,0 +1,183 @@
+//! Deployments, as they are stored and read.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use grapnel_domain::{
+    BranchName,
+    deployment::State,
+    id::{DeploymentId, HookId, ProjectId, TeamId},
+};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+
+use super::{
+    Store, StoreError,
+    entity::{branch_address, deployment},
+    rows, transitions,
+};
+use crate::model::{Deployment, Page, Project};
+
+/// Which deployments of a project to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeploymentFilter {
+    /// Only those in this state.
+    pub state: Option<State>,
+    /// Only those that this hook asked for.
+    pub hook: Option<HookId>,
+}
+
+/// A deployment that is about to be stored.
+pub(super) struct NewDeployment {
+    pub id: DeploymentId,
+    pub team_id: String,
+    pub project_id: String,
+    pub hook: Option<(String, String)>,
+    pub branch: String,
+    pub use_cache: bool,
+    pub created_at: DateTime<Utc>,
+}
+
+impl NewDeployment {
+    pub async fn store(self, transaction: &DatabaseTransaction) -> Result<Deployment, StoreError> {
+        let (hook_id, hook_name) = self.hook.map_or((None, String::new()), |(id, name)| (Some(id), name));
+        let row = deployment::Model {
+            id: self.id.to_string(),
+            team_id: self.team_id,
+            project_id: self.project_id,
+            hook_id,
+            hook_name,
+            branch: self.branch,
+            commit_hash: None,
+            commit_message: String::new(),
+            state: State::Pending.to_string(),
+            revision: 1,
+            attempt: 0,
+            resolve_attempts: 0,
+            lease_owner: None,
+            lease_expires_at: None,
+            not_before: self.created_at,
+            use_cache: self.use_cache,
+            trigger_count: 1,
+            cancel_requested: None,
+            canceled: None,
+            failure: None,
+            artifact_files: None,
+            artifact_bytes: None,
+            last_position: 1,
+            created_at: self.created_at,
+            queued_at: None,
+            building_at: None,
+            finished_at: None,
+        };
+        transitions::insert(transaction, row.clone()).await?;
+        rows::deployment(row, false)
+    }
+}
+
+impl Store {
+    /// Stores a deployment that no hook asked for.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn create_deployment(
+        &self,
+        project: &Project,
+        branch: &BranchName,
+        id: DeploymentId,
+        use_cache: bool,
+        now: DateTime<Utc>,
+    ) -> Result<Deployment, StoreError> {
+        let transaction = self.begin().await?;
+        let new = NewDeployment {
+            id,
+            team_id: project.team_id.to_string(),
+            project_id: project.id.to_string(),
+            hook: None,
+            branch: branch.to_string(),
+            use_cache,
+            created_at: now,
+        };
+        let deployment = new.store(&transaction).await?;
+        transaction.commit().await?;
+        self.tell(vec![id]);
+        Ok(deployment)
+    }
+
+    /// Reads a deployment of a team.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn deployment(&self, team: TeamId, id: DeploymentId) -> Result<Deployment, StoreError> {
+        let row = deployment::Entity::find_by_id(id.to_string())
+            .filter(deployment::Column::TeamId.eq(team.to_string()))
+            .one(&self.reader)
+            .await?;
+        let found = with_promotion(&self.reader, row.into_iter().collect()).await?;
+        found.into_iter().next().ok_or(StoreError::NotFound)
+    }
+
+    /// Tells whether a deployment has ended.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn is_final(&self, id: DeploymentId) -> Result<bool, StoreError> {
+        let row = deployment::Entity::find_by_id(id.to_string()).one(&self.reader).await?;
+        Ok(row.is_none_or(|row| row.finished_at.is_some()))
+    }
+
+    /// Lists a project's deployments.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn list_deployments(
+        &self,
+        team: TeamId,
+        project: ProjectId,
+        filter: DeploymentFilter,
+        after: Option<DeploymentId>,
+        limit: u64,
+    ) -> Result<Page<Deployment>, StoreError> {
+        let mut query = deployment::Entity::find()
+            .filter(deployment::Column::TeamId.eq(team.to_string()))
+            .filter(deployment::Column::ProjectId.eq(project.to_string()))
+            .order_by_desc(deployment::Column::Id)
+            .limit(limit + 1);
+        if let Some(state) = filter.state {
+            query = query.filter(deployment::Column::State.eq(state.as_str()));
+        }
+        if let Some(hook) = filter.hook {
+            query = query.filter(deployment::Column::HookId.eq(hook.to_string()));
+        }
+        if let Some(after) = after {
+            query = query.filter(deployment::Column::Id.lt(after.to_string()));
+        }
+        let mut found = query.all(&self.reader).await?;
+        let more = found.len() as u64 > limit;
+        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(Page { items: with_promotion(&self.reader, found).await?, more })
+    }
+}
+
+/// Tells for all these deployments, with one query, whether their branches' addresses serve them.
+async fn with_promotion(
+    database: &impl ConnectionTrait,
+    found: Vec<deployment::Model>,
+) -> Result<Vec<Deployment>, StoreError> {
+    let ids = found.iter().map(|row| row.id.clone());
+    let promoted: HashSet<String> = branch_address::Entity::find()
+        .filter(branch_address::Column::DeploymentId.is_in(ids))
+        .all(database)
+        .await?
+        .into_iter()
+        .map(|address| address.deployment_id)
+        .collect();
+    found
+        .into_iter()
+        .map(|row| {
+            let promoted = promoted.contains(&row.id);
+            rows::deployment(row, promoted)
+        })
+        .collect()
+}

@@ -1,0 +1,365 @@
+//! What the dispatcher asks of the store: claims, leases, results.
+//!
+//! A lease says which process works on a deployment. Only its holder may change what the work is about; whoever has
+//! lost it finds out by [`StoreError::Fenced`] and stops.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use grapnel_domain::{
+    build::{AttemptId, BuildSpec, HookOrigin},
+    deployment::{MAX_ATTEMPTS, CancelReason, State, Transition, after_lost_attempt},
+    event::{Outcome, StateChange},
+    failure::{Failure, FailureCode, Fault},
+    id::DeploymentId,
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{Expr, ExprTrait as _, OnConflict},
+};
+
+use super::{
+    Store, StoreError,
+    entity::{branch_address, deployment, project},
+    rows,
+    transitions::{apply, locked},
+};
+use crate::model::Deployment;
+
+/// Which deployments to claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Those whose version is to be resolved.
+    Pending,
+    /// Those that wait for an executor.
+    Queued,
+    /// Those that were being built by a process that lost its lease.
+    Orphaned,
+}
+
+/// A deployment that was claimed, with what its build needs.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The deployment.
+    pub deployment: Deployment,
+    /// What to build, as far as it is known: without a commit while the version is not resolved.
+    pub spec: BuildSpec,
+}
+
+impl Store {
+    /// Claims deployments for `owner`, oldest first. No two owners ever get the same one.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn claim(
+        &self,
+        which: Claim,
+        owner: &str,
+        lease: Duration,
+        limit: u64,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let transaction = self.begin().await?;
+        let free = Condition::any()
+            .add(deployment::Column::LeaseExpiresAt.is_null())
+            .add(deployment::Column::LeaseExpiresAt.lt(now));
+        let found = deployment::Entity::find()
+            .filter(deployment::Column::State.eq(which.state().as_str()))
+            .filter(deployment::Column::FinishedAt.is_null())
+            .filter(deployment::Column::NotBefore.lte(now))
+            .filter(free)
+            .order_by_asc(deployment::Column::Id)
+            .limit(limit)
+            .lock_with_behavior(sea_orm::sea_query::LockType::Update, sea_orm::sea_query::LockBehavior::SkipLocked)
+            .all(&transaction)
+            .await?;
+        let mut claimed = Vec::with_capacity(found.len());
+        for row in found {
+            let change = deployment::ActiveModel {
+                id: Set(row.id.clone()),
+                lease_owner: Set(Some(owner.to_owned())),
+                lease_expires_at: Set(Some(now + lease)),
+                ..Default::default()
+            };
+            let row = deployment::Entity::update(change).exec(&transaction).await?;
+            let project = project::Entity::find_by_id(&row.project_id).one(&transaction).await?;
+            claimed.push(claimed_from(row, &project.ok_or(StoreError::NotFound)?)?);
+        }
+        transaction.commit().await?;
+        Ok(claimed)
+    }
+
+    /// Makes a lease last longer; `false` when `owner` does not hold it any more.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn renew_lease(
+        &self,
+        id: DeploymentId,
+        owner: &str,
+        lease: Duration,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let renewed = deployment::Entity::update_many()
+            .col_expr(deployment::Column::LeaseExpiresAt, Expr::value(now + lease))
+            .filter(held_by(id, owner))
+            .exec(&self.writer)
+            .await?;
+        Ok(renewed.rows_affected == 1)
+    }
+
+    /// Gives a lease back; the deployment is claimed again at `not_before` or later.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn release_lease(
+        &self,
+        id: DeploymentId,
+        owner: &str,
+        not_before: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        deployment::Entity::update_many()
+            .set(deployment::ActiveModel { not_before: Set(not_before), ..released() })
+            .filter(held_by(id, owner))
+            .exec(&self.writer)
+            .await?;
+        self.wakeups.work();
+        Ok(())
+    }
+
+    /// Returns which of the deployments that `owner` has building were asked to end.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn asked_to_end(&self, owner: &str) -> Result<Vec<DeploymentId>, StoreError> {
+        let found = deployment::Entity::find()
+            .filter(deployment::Column::State.eq(State::Building.as_str()))
+            .filter(deployment::Column::FinishedAt.is_null())
+            .filter(deployment::Column::LeaseOwner.eq(owner))
+            .filter(deployment::Column::CancelRequested.is_not_null())
+            .all(&self.reader)
+            .await?;
+        found.into_iter().map(|row| Ok(rows::deployment(row, false)?.id)).collect()
+    }
+
+    /// Stores the version of a deployment, which is QUEUED then.
+    ///
+    /// # Errors
+    /// `owner` does not hold the lease any more.
+    pub async fn resolved(
+        &self,
+        id: DeploymentId,
+        owner: &str,
+        commit: &str,
+        message: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let more = deployment::ActiveModel {
+            commit_hash: Set(Some(commit.to_owned())),
+            commit_message: Set(message.to_owned()),
+            ..released()
+        };
+        let change = StateChange { state: State::Queued, failure: None, canceled: None };
+        self.change_held(id, owner, Transition::Resolve, change, more, now).await?;
+        Ok(())
+    }
+
+    /// Stores that a version could not be resolved: the end where it is the repository's fault or the third time,
+    /// otherwise another try after `retry_at`.
+    ///
+    /// # Errors
+    /// `owner` does not hold the lease any more.
+    pub async fn not_resolved(
+        &self,
+        claimed: &Deployment,
+        owner: &str,
+        failure: Failure,
+        retry_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let tries = claimed.resolve_attempts + 1;
+        if failure.fault() == Fault::User || tries >= MAX_ATTEMPTS {
+            let change = StateChange { state: State::Error, failure: Some(failure), canceled: None };
+            self.change_held(claimed.id, owner, Transition::Fail, change, released(), now).await?;
+            return Ok(());
+        }
+        tracing::warn!(deployment.id = %claimed.id, code = %failure.code, message = failure.message, "the version is resolved again later");
+        let again = deployment::ActiveModel {
+            resolve_attempts: Set(i32::try_from(tries).unwrap_or(i32::MAX)),
+            not_before: Set(retry_at),
+            ..released()
+        };
+        deployment::Entity::update_many().set(again).filter(held_by(claimed.id, owner)).exec(&self.writer).await?;
+        Ok(())
+    }
+
+    /// Stores that an executor has accepted an attempt: the deployment is BUILDING.
+    ///
+    /// # Errors
+    /// `owner` does not hold the lease any more, or the deployment has ended meanwhile.
+    pub async fn started(&self, id: AttemptId, owner: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let attempt = i32::try_from(id.attempt).unwrap_or(i32::MAX);
+        let more = deployment::ActiveModel { attempt: Set(attempt), ..Default::default() };
+        let change = StateChange { state: State::Building, failure: None, canceled: None };
+        self.change_held(id.deployment, owner, Transition::Start, change, more, now).await?;
+        Ok(())
+    }
+
+    /// Stores how an attempt ended. READY promotes the branch's address in the same transaction, unless a newer
+    /// deployment of the branch was promoted before.
+    ///
+    /// # Errors
+    /// `owner` does not hold the lease any more, or another attempt has begun.
+    pub async fn finished(
+        &self,
+        id: AttemptId,
+        owner: &str,
+        outcome: Outcome,
+        now: DateTime<Utc>,
+    ) -> Result<Deployment, StoreError> {
+        let transaction = self.begin().await?;
+        let row = locked(&transaction, id.deployment).await?;
+        let current = row.lease_owner.as_deref() == Some(owner) && u32::try_from(row.attempt).ok() == Some(id.attempt);
+        if !current {
+            return Err(StoreError::Fenced);
+        }
+        let asked = rows::deployment(row.clone(), false)?.cancel_requested;
+        let (transition, change, more) = follow(id.attempt, outcome, asked);
+        let mut deployment = apply(&transaction, row, transition, change, more, now).await?;
+        if deployment.state == State::Ready {
+            deployment.promoted = promote(&transaction, &deployment, now).await?;
+        }
+        transaction.commit().await?;
+        self.tell(vec![id.deployment]);
+        Ok(deployment)
+    }
+
+    async fn change_held(
+        &self,
+        id: DeploymentId,
+        owner: &str,
+        transition: Transition,
+        change: StateChange,
+        more: deployment::ActiveModel,
+        now: DateTime<Utc>,
+    ) -> Result<Deployment, StoreError> {
+        let transaction = self.begin().await?;
+        let row = locked(&transaction, id).await?;
+        if row.lease_owner.as_deref() != Some(owner) {
+            return Err(StoreError::Fenced);
+        }
+        let changed = apply(&transaction, row, transition, change, more, now).await?;
+        transaction.commit().await?;
+        self.tell(vec![id]);
+        Ok(changed)
+    }
+}
+
+impl Claim {
+    fn state(self) -> State {
+        match self {
+            Self::Pending => State::Pending,
+            Self::Queued => State::Queued,
+            Self::Orphaned => State::Building,
+        }
+    }
+}
+
+/// Says what follows from how an attempt ended. Whoever asked for the end gets it, unless the artifact was there first.
+fn follow(
+    attempt: u32,
+    outcome: Outcome,
+    asked: Option<CancelReason>,
+) -> (Transition, StateChange, deployment::ActiveModel) {
+    let failed = |transition, state, failure| {
+        (transition, StateChange { state, failure: Some(failure), canceled: None }, released())
+    };
+    match (outcome, asked) {
+        (Outcome::Ready { files, bytes }, _) => {
+            let more = deployment::ActiveModel {
+                artifact_files: Set(i64::try_from(files).ok()),
+                artifact_bytes: Set(i64::try_from(bytes).ok()),
+                ..released()
+            };
+            (Transition::Publish, StateChange { state: State::Ready, failure: None, canceled: None }, more)
+        }
+        (Outcome::Canceled | Outcome::Failed { .. }, Some(reason)) => {
+            let change = StateChange { state: State::Canceled, failure: None, canceled: Some(reason) };
+            (Transition::Cancel, change, released())
+        }
+        (Outcome::Failed { failure }, None) if failure.fault() == Fault::User => {
+            failed(Transition::Fail, State::Error, failure)
+        }
+        (Outcome::Failed { failure }, None) => lost(attempt, failure, failed),
+        // Nobody asked: the executor stopped.
+        (Outcome::Canceled, None) => {
+            lost(attempt, Failure::new(FailureCode::ExecutorLost, "the executor stopped during the build"), failed)
+        }
+    }
+}
+
+fn lost<T>(attempt: u32, failure: Failure, failed: impl Fn(Transition, State, Failure) -> T) -> T {
+    match after_lost_attempt(attempt) {
+        Transition::Retry => failed(Transition::Retry, State::Queued, failure),
+        _ => failed(Transition::Fail, State::Error, failure),
+    }
+}
+
+/// Lets the branch's address serve this deployment, if it serves none that is newer.
+async fn promote(
+    transaction: &sea_orm::DatabaseTransaction,
+    deployment: &Deployment,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let row = branch_address::ActiveModel {
+        project_id: Set(deployment.project_id.to_string()),
+        branch: Set(deployment.branch.to_string()),
+        deployment_id: Set(deployment.id.to_string()),
+        updated_at: Set(now),
+    };
+    // Ids sort by time, so the statement itself never moves an address back.
+    let newer = Expr::col((branch_address::Entity, branch_address::Column::DeploymentId)).lt(deployment.id.to_string());
+    let moved = branch_address::Entity::insert(row)
+        .on_conflict(
+            OnConflict::columns([branch_address::Column::ProjectId, branch_address::Column::Branch])
+                .update_columns([branch_address::Column::DeploymentId, branch_address::Column::UpdatedAt])
+                .action_and_where(newer)
+                .to_owned(),
+        )
+        .exec_without_returning(transaction)
+        .await?;
+    Ok(moved > 0)
+}
+
+fn held_by(id: DeploymentId, owner: &str) -> Condition {
+    Condition::all()
+        .add(deployment::Column::Id.eq(id.to_string()))
+        .add(deployment::Column::LeaseOwner.eq(owner))
+        .add(deployment::Column::FinishedAt.is_null())
+}
+
+fn released() -> deployment::ActiveModel {
+    deployment::ActiveModel { lease_owner: Set(None), lease_expires_at: Set(None), ..Default::default() }
+}
+
+fn claimed_from(row: deployment::Model, project: &project::Model) -> Result<Claimed, StoreError> {
+    let deployment = rows::deployment(row, false)?;
+    let project = rows::project(project)?;
+    // A deployment that builds goes on with its attempt, one that waits begins the next.
+    let attempt = if deployment.state == State::Building { deployment.attempt } else { deployment.attempt + 1 };
+    let spec = BuildSpec {
+        id: AttemptId { deployment: deployment.id, attempt },
+        project_id: project.id,
+        production: deployment.branch == project.production_branch,
+        project_name: project.name,
+        repository: project.repository,
+        branch: deployment.branch.clone(),
+        commit: deployment.commit.clone().unwrap_or_default(),
+        commit_message: deployment.commit_message.clone(),
+        hook: deployment.hook.clone().map(|(id, name)| HookOrigin { id, name }),
+        trigger_count: deployment.trigger_count,
+        use_cache: deployment.use_cache,
+        settings: project.settings,
+    };
+    Ok(Claimed { deployment, spec })
+}

@@ -1,0 +1,127 @@
+//! The tables as sea-orm sees them. They never leave the store.
+
+macro_rules! entity {
+    ($(#[$doc:meta])* $name:ident, $table:literal { $($fields:tt)* }) => {
+        $(#[$doc])*
+        pub mod $name {
+            use sea_orm::entity::prelude::*;
+
+            #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+            #[sea_orm(table_name = $table)]
+            pub struct Model { $($fields)* }
+
+            #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+            pub enum Relation {}
+
+            impl ActiveModelBehavior for ActiveModel {}
+        }
+    };
+}
+
+entity!(team, "team" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub name: String,
+    pub plan: String,
+    pub created_at: DateTimeUtc,
+});
+
+entity!(api_key, "api_key" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub team_id: String,
+    pub name: String,
+    pub hash: String,
+    pub last_four: String,
+    pub scopes: String,
+    pub created_at: DateTimeUtc,
+    pub revoked_at: Option<DateTimeUtc>,
+});
+
+entity!(project, "project" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub team_id: String,
+    pub name: String,
+    pub repository_url: String,
+    pub production_branch: String,
+    pub settings: String,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+    pub deleted_at: Option<DateTimeUtc>,
+});
+
+entity!(hook, "hook" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub team_id: String,
+    pub project_id: String,
+    pub name: String,
+    pub branch: String,
+    pub paused: bool,
+    pub build_cache: bool,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+    pub revoked_at: Option<DateTimeUtc>,
+});
+
+entity!(hook_token, "hook_token" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub hook_id: String,
+    pub hash: String,
+    pub last_four: String,
+    pub created_at: DateTimeUtc,
+    pub expires_at: Option<DateTimeUtc>,
+});
+
+entity!(deployment, "deployment" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub team_id: String,
+    pub project_id: String,
+    pub hook_id: Option<String>,
+    pub hook_name: String,
+    pub branch: String,
+    pub commit_hash: Option<String>,
+    pub commit_message: String,
+    pub state: String,
+    pub revision: i64,
+    pub attempt: i32,
+    pub resolve_attempts: i32,
+    pub lease_owner: Option<String>,
+    pub lease_expires_at: Option<DateTimeUtc>,
+    pub not_before: DateTimeUtc,
+    pub use_cache: bool,
+    pub trigger_count: i32,
+    pub cancel_requested: Option<String>,
+    pub canceled: Option<String>,
+    pub failure: Option<String>,
+    pub artifact_files: Option<i64>,
+    pub artifact_bytes: Option<i64>,
+    pub last_position: i64,
+    pub created_at: DateTimeUtc,
+    pub queued_at: Option<DateTimeUtc>,
+    pub building_at: Option<DateTimeUtc>,
+    pub finished_at: Option<DateTimeUtc>,
+});
+
+entity!(deployment_event, "deployment_event" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub deployment_id: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub position: i64,
+    pub attempt: Option<i32>,
+    pub sequence: Option<i64>,
+    pub payload: String,
+    pub at: DateTimeUtc,
+});
+
+entity!(branch_address, "branch_address" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub project_id: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub branch: String,
+    pub deployment_id: String,
+    pub updated_at: DateTimeUtc,
+});

@@ -1,0 +1,145 @@
+//! Everything durable. Entities and SQL stay in here; records of [`crate::model`] go in and out.
+//!
+//! Every query that a caller's id goes into has the team in it too. What a caller may not see is not found.
+
+pub mod deployments;
+mod dispatching;
+mod entity;
+mod error;
+mod events;
+mod hooks;
+mod keys;
+pub mod projects;
+mod rows;
+mod sites;
+mod transitions;
+mod wakeups;
+
+use std::{path::PathBuf, time::Duration};
+
+pub use dispatching::{Claim, Claimed};
+pub use error::StoreError;
+use grapnel_migrations::LockError;
+pub use hooks::Triggered;
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+};
+pub use transitions::CancelResult;
+pub use wakeups::Wakeups;
+
+/// How long a statement waits for a connection, and for SQLite's one writer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Connections to PostgreSQL, and readers of SQLite.
+const CONNECTIONS: u32 = 8;
+
+/// The durable state of the service. Clones share connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// SQLite has one writer; giving it one connection keeps waiting fair and short.
+    writer: DatabaseConnection,
+    reader: DatabaseConnection,
+    /// Told after every change.
+    pub wakeups: Wakeups,
+}
+
+/// Why the store does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL is of another database.
+    #[error("`{0}` is no database of a known kind; use sqlite:///path/to/file or postgres://user@host/name")]
+    Url(String),
+    /// The database cannot be reached.
+    #[error("the database cannot be opened: {0}")]
+    Connect(#[from] DbErr),
+    /// The directory of the database cannot be made.
+    #[error("the directory {path} of the database cannot be made: {cause}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// The schema cannot be brought up to date.
+    #[error(transparent)]
+    Migrate(#[from] LockError),
+}
+
+impl Store {
+    /// Opens a database and brings its schema up to date.
+    ///
+    /// # Errors
+    /// The URL is none, the database cannot be reached, or its schema cannot be brought up to date.
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        let (writer, reader, lock_file) = match url.split_once("://") {
+            Some(("sqlite", path)) => {
+                let path = PathBuf::from(path);
+                let directory = path.parent().unwrap_or(&path).to_owned();
+                std::fs::create_dir_all(&directory)
+                    .map_err(|cause| OpenError::Directory { path: directory, cause })?;
+                let writer = Database::connect(sqlite(url, 1)).await?;
+                (writer, Database::connect(sqlite(url, CONNECTIONS)).await?, Some(path.with_extension("lock")))
+            }
+            Some(("postgres" | "postgresql", _)) => {
+                let database = Database::connect(options(url, CONNECTIONS)).await?;
+                (database.clone(), database, None)
+            }
+            _ => return Err(OpenError::Url(without_password(url))),
+        };
+        grapnel_migrations::migrate(&writer, lock_file.as_deref()).await?;
+        Ok(Self { writer, reader, wakeups: Wakeups::default() })
+    }
+
+    /// Closes all connections, so that an SQLite database is one file again.
+    ///
+    /// # Errors
+    /// The database refuses.
+    pub async fn close(self) -> Result<(), DbErr> {
+        self.reader.close().await?;
+        self.writer.close().await
+    }
+
+    /// Begins a transaction that writes. On SQLite it takes the writer's lock at once: one that read first and wrote
+    /// later would fail when another had written in between.
+    async fn begin(&self) -> Result<DatabaseTransaction, StoreError> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: (self.writer.get_database_backend() == DbBackend::Sqlite)
+                .then_some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        Ok(self.writer.begin_with_options(options).await?)
+    }
+}
+
+fn options(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(PATIENCE)
+        .sqlx_logging_level(log::LevelFilter::Trace);
+    options
+}
+
+fn sqlite(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = options(url, connections);
+    options.map_sqlx_sqlite_opts(|sqlite| {
+        sqlite
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(PATIENCE)
+            .foreign_keys(true)
+    });
+    options
+}
+
+/// Returns a database's address as it may be shown.
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => url.to_owned(),
+    }
+}

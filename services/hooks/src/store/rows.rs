@@ -1,0 +1,131 @@
+//! From rows to records. A row that does not read is a fault, told with its table and never skipped.
+
+use std::{fmt::Display, str::FromStr};
+
+use grapnel_domain::{BranchName, RepositoryUrl, scope::Scopes};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{StoreError, entity::*};
+use crate::model::{Deployment, Hook, Key, Project, StoredEvent, Team, Token};
+
+fn parse<T>(table: &'static str, text: &str) -> Result<T, StoreError>
+where
+    T: FromStr<Err: Display>,
+{
+    text.parse().map_err(|error: T::Err| StoreError::Row { table, what: format!("`{text}`: {error}") })
+}
+
+pub fn from_json<T: DeserializeOwned>(table: &'static str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Row { table, what: error.to_string() })
+}
+
+pub fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Row { table: "json", what: error.to_string() })
+}
+
+pub fn branch(table: &'static str, text: &str) -> Result<BranchName, StoreError> {
+    BranchName::parse(text).map_err(|error| StoreError::Row { table, what: error.to_string() })
+}
+
+fn number<T: TryFrom<i64>>(table: &'static str, value: i64) -> Result<T, StoreError> {
+    T::try_from(value).map_err(|_| StoreError::Row { table, what: format!("{value} is out of range") })
+}
+
+pub fn team(row: &team::Model) -> Result<Team, StoreError> {
+    Ok(Team { id: parse("team", &row.id)?, plan: parse("team", &row.plan)? })
+}
+
+pub fn key(row: api_key::Model) -> Result<Key, StoreError> {
+    let scopes: Result<Scopes, _> = row.scopes.split(',').map(|scope| parse("api_key", scope)).collect();
+    Ok(Key {
+        id: parse("api_key", &row.id)?,
+        team_id: parse("api_key", &row.team_id)?,
+        name: row.name,
+        scopes: scopes?,
+        last_four: row.last_four,
+        created_at: row.created_at,
+    })
+}
+
+pub fn project(row: &project::Model) -> Result<Project, StoreError> {
+    let repository = RepositoryUrl::parse(&row.repository_url)
+        .map_err(|error| StoreError::Row { table: "project", what: error.to_string() })?;
+    Ok(Project {
+        id: parse("project", &row.id)?,
+        team_id: parse("project", &row.team_id)?,
+        name: parse("project", &row.name)?,
+        repository,
+        production_branch: branch("project", &row.production_branch)?,
+        settings: from_json("project", &row.settings)?,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    })
+}
+
+pub fn hook(row: &hook::Model, tokens: Vec<Token>) -> Result<Hook, StoreError> {
+    Ok(Hook {
+        id: parse("hook", &row.id)?,
+        team_id: parse("hook", &row.team_id)?,
+        project_id: parse("hook", &row.project_id)?,
+        name: parse("hook", &row.name)?,
+        branch: branch("hook", &row.branch)?,
+        paused: row.paused,
+        build_cache: row.build_cache,
+        tokens,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        revoked_at: row.revoked_at,
+    })
+}
+
+pub fn token(row: hook_token::Model) -> Result<Token, StoreError> {
+    Ok(Token {
+        id: parse("hook_token", &row.id)?,
+        last_four: row.last_four,
+        created_at: row.created_at,
+        expires_at: row.expires_at,
+    })
+}
+
+pub fn deployment(row: deployment::Model, promoted: bool) -> Result<Deployment, StoreError> {
+    const TABLE: &str = "deployment";
+    let hook = match &row.hook_id {
+        Some(id) => Some((parse(TABLE, id)?, parse(TABLE, &row.hook_name)?)),
+        None => None,
+    };
+    let artifact = match (row.artifact_files, row.artifact_bytes) {
+        (Some(files), Some(bytes)) => Some((number(TABLE, files)?, number(TABLE, bytes)?)),
+        _ => None,
+    };
+    Ok(Deployment {
+        id: parse(TABLE, &row.id)?,
+        team_id: parse(TABLE, &row.team_id)?,
+        project_id: parse(TABLE, &row.project_id)?,
+        hook,
+        branch: branch(TABLE, &row.branch)?,
+        commit: row.commit_hash,
+        commit_message: row.commit_message,
+        state: parse(TABLE, &row.state)?,
+        attempt: number(TABLE, row.attempt.into())?,
+        resolve_attempts: number(TABLE, row.resolve_attempts.into())?,
+        use_cache: row.use_cache,
+        trigger_count: number(TABLE, row.trigger_count.into())?,
+        cancel_requested: row.cancel_requested.as_deref().map(|text| from_json(TABLE, text)).transpose()?,
+        canceled: row.canceled.as_deref().map(|text| from_json(TABLE, text)).transpose()?,
+        failure: row.failure.as_deref().map(|text| from_json(TABLE, text)).transpose()?,
+        artifact,
+        promoted,
+        created_at: row.created_at,
+        queued_at: row.queued_at,
+        building_at: row.building_at,
+        finished_at: row.finished_at,
+    })
+}
+
+pub fn event(row: &deployment_event::Model) -> Result<StoredEvent, StoreError> {
+    Ok(StoredEvent {
+        position: number("deployment_event", row.position)?,
+        at: row.at,
+        event: from_json("deployment_event", &row.payload)?,
+    })
+}

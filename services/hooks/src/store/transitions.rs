@@ -1,0 +1,188 @@
+//! How a deployment's state changes: by the domain's table, with its event, in one transaction.
+
+use chrono::{DateTime, Utc};
+use grapnel_domain::{
+    deployment::{CancelReason, State, Transition},
+    event::{DeploymentEvent, StateChange},
+    id::DeploymentId,
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+
+use super::{
+    Store, StoreError,
+    entity::{deployment, deployment_event},
+    rows,
+};
+use crate::model::Deployment;
+
+/// What came of asking a deployment to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelResult {
+    /// It waited, and has ended.
+    Ended,
+    /// It runs, and will end when its sandbox is gone.
+    Asked,
+    /// It had ended already.
+    Final,
+}
+
+impl Store {
+    /// Asks a team's deployment to end.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn cancel_deployment(
+        &self,
+        team: grapnel_domain::id::TeamId,
+        id: DeploymentId,
+        reason: CancelReason,
+        now: DateTime<Utc>,
+    ) -> Result<CancelResult, StoreError> {
+        let transaction = self.begin().await?;
+        let row = locked(&transaction, id).await?;
+        if row.team_id != team.to_string() {
+            return Err(StoreError::NotFound);
+        }
+        let result = cancel(&transaction, row, reason, now).await?;
+        transaction.commit().await?;
+        self.tell(vec![id]);
+        Ok(result)
+    }
+
+    /// Wakes everybody whom changes of these deployments concern.
+    pub(super) fn tell(&self, changed: Vec<DeploymentId>) {
+        for id in changed {
+            self.wakeups.deployment(id);
+        }
+        self.wakeups.work();
+    }
+}
+
+/// Reads a deployment and keeps others from changing it until the transaction ends.
+pub(super) async fn locked(
+    transaction: &DatabaseTransaction,
+    id: DeploymentId,
+) -> Result<deployment::Model, StoreError> {
+    let row = deployment::Entity::find_by_id(id.to_string()).lock_exclusive().one(transaction).await?;
+    row.ok_or(StoreError::NotFound)
+}
+
+/// Ends or marks every deployment that the condition names, and returns their ids.
+pub(super) async fn cancel_all(
+    transaction: &DatabaseTransaction,
+    which: Condition,
+    reason: CancelReason,
+    now: DateTime<Utc>,
+) -> Result<Vec<DeploymentId>, StoreError> {
+    let found = deployment::Entity::find()
+        .filter(which)
+        .order_by_asc(deployment::Column::Id)
+        .lock_exclusive()
+        .all(transaction)
+        .await?;
+    let mut ids = Vec::with_capacity(found.len());
+    for row in found {
+        ids.push(rows::deployment(row.clone(), false)?.id);
+        cancel(transaction, row, reason, now).await?;
+    }
+    Ok(ids)
+}
+
+/// Ends a waiting deployment, or marks one that runs. Asking twice keeps the first reason.
+async fn cancel(
+    transaction: &DatabaseTransaction,
+    row: deployment::Model,
+    reason: CancelReason,
+    now: DateTime<Utc>,
+) -> Result<CancelResult, StoreError> {
+    let deployment = rows::deployment(row.clone(), false)?;
+    if deployment.state.is_final() {
+        return Ok(CancelResult::Final);
+    }
+    if deployment.state != State::Building {
+        let change = StateChange { state: State::Canceled, failure: None, canceled: Some(reason) };
+        apply(transaction, row, Transition::Cancel, change, deployment::ActiveModel::default(), now).await?;
+        return Ok(CancelResult::Ended);
+    }
+    if deployment.cancel_requested.is_none() {
+        let mark = deployment::ActiveModel {
+            id: Set(row.id),
+            revision: Set(row.revision + 1),
+            cancel_requested: Set(Some(rows::to_json(&reason)?)),
+            ..Default::default()
+        };
+        deployment::Entity::update(mark).exec(transaction).await?;
+    }
+    Ok(CancelResult::Asked)
+}
+
+/// Stores the first state of a new deployment.
+pub(super) async fn insert(transaction: &DatabaseTransaction, new: deployment::Model) -> Result<(), StoreError> {
+    let event = DeploymentEvent::State(StateChange { state: State::Pending, failure: None, canceled: None });
+    let (id, at) = (new.id.clone(), new.created_at);
+    deployment::Entity::insert(deployment::ActiveModel::from(new)).exec_without_returning(transaction).await?;
+    insert_event(transaction, id, 1, &event, at).await
+}
+
+/// Changes a deployment's state by the table and stores the event of it; `more` is what else becomes known.
+///
+/// Whoever changed the row since it was read wins, and this change is [`StoreError::Fenced`].
+pub(super) async fn apply(
+    transaction: &DatabaseTransaction,
+    row: deployment::Model,
+    transition: Transition,
+    change: StateChange,
+    more: deployment::ActiveModel,
+    now: DateTime<Utc>,
+) -> Result<Deployment, StoreError> {
+    let from: State = rows::deployment(row.clone(), false)?.state;
+    let to = from.apply(transition)?;
+    debug_assert_eq!(to, change.state, "the event tells another state than the table");
+    let position = row.last_position + 1;
+    let optional = |value: Option<String>| if value.is_some() { Set(value) } else { Default::default() };
+    let failure = if to == State::Error { change.failure.as_ref().map(rows::to_json).transpose()? } else { None };
+    let canceled = change.canceled.as_ref().map(rows::to_json).transpose()?;
+    let update = deployment::ActiveModel {
+        state: Set(to.to_string()),
+        revision: Set(row.revision + 1),
+        last_position: Set(position),
+        failure: optional(failure),
+        canceled: optional(canceled),
+        queued_at: if to == State::Queued && row.queued_at.is_none() { Set(Some(now)) } else { Default::default() },
+        building_at: if to == State::Building && row.building_at.is_none() { Set(Some(now)) } else { Default::default() },
+        finished_at: if to.is_final() { Set(Some(now)) } else { Default::default() },
+        ..more
+    };
+    let updated = deployment::Entity::update_many()
+        .set(update)
+        .filter(deployment::Column::Id.eq(&row.id))
+        .filter(deployment::Column::Revision.eq(row.revision))
+        .exec_with_returning(transaction)
+        .await?;
+    let updated = updated.into_iter().next().ok_or(StoreError::Fenced)?;
+    insert_event(transaction, row.id, position, &DeploymentEvent::State(change), now).await?;
+    rows::deployment(updated, false)
+}
+
+async fn insert_event(
+    transaction: &DatabaseTransaction,
+    deployment_id: String,
+    position: i64,
+    event: &DeploymentEvent,
+    at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let row = deployment_event::Model {
+        deployment_id,
+        position,
+        attempt: None,
+        sequence: None,
+        payload: rows::to_json(event)?,
+        at,
+    };
+    deployment_event::Entity::insert(deployment_event::ActiveModel::from(row))
+        .exec_without_returning(transaction)
+        .await?;
+    Ok(())
+}

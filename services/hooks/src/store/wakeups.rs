@@ -1,0 +1,48 @@
+//! Who waits for changes of the store, and how they are woken.
+//!
+//! A wake-up says that it is worth looking again, and nothing else: what happened is read from the store. Whoever
+//! waits registers before reading, so that nothing falls between.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use grapnel_domain::id::DeploymentId;
+use tokio::sync::{Notify, watch};
+
+/// The bells of one process.
+#[derive(Clone, Debug, Default)]
+pub struct Wakeups {
+    work: Arc<Notify>,
+    deployments: Arc<Mutex<HashMap<DeploymentId, watch::Sender<()>>>>,
+}
+
+impl Wakeups {
+    /// Says that there may be something to dispatch.
+    pub fn work(&self) {
+        self.work.notify_one();
+    }
+
+    /// Waits for work. A bell that rang while nobody waited is heard by the next who does.
+    pub async fn wait_for_work(&self) {
+        self.work.notified().await;
+    }
+
+    /// Says that something happened to a deployment.
+    pub fn deployment(&self, id: DeploymentId) {
+        let mut deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bell) = deployments.get(&id)
+            && bell.send(()).is_err()
+        {
+            deployments.remove(&id);
+        }
+    }
+
+    /// Registers for what happens to a deployment.
+    pub fn watch(&self, id: DeploymentId) -> watch::Receiver<()> {
+        let mut deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        deployments.retain(|_, bell| bell.receiver_count() > 0);
+        deployments.entry(id).or_insert_with(|| watch::channel(()).0).subscribe()
+    }
+}
