@@ -6,6 +6,7 @@
 
 pub mod convert;
 pub mod error;
+pub mod json;
 
 /// The encoded `FileDescriptorSet` of all contracts, imports included: for reflection and for JSON.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

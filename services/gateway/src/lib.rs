@@ -1,1 +1,16 @@
 //! The HTTP side of Grapnel: hook URLs, deployments, sites.
+//!
+//! It speaks gRPC to the hooks service and knows no database. Sites have a listener of their own, so that nothing a site
+//! does happens on the origin of the interface.
+
+mod config;
+mod deployments;
+mod error;
+mod hook_url;
+mod hooks_client;
+mod http_server;
+mod server;
+mod sites;
+
+pub use config::{GatewayConfig, SETTINGS};
+pub use server::{Gateway, StartError};

@@ -1,0 +1,98 @@
+//! How errors look over HTTP: the one place that knows.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use grapnel_domain::{Error, ErrorCode, Reason};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+/// How many seconds to wait before trying again when something is away.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// An error as an HTTP answer.
+#[derive(Debug)]
+pub struct HttpError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl HttpError {
+    /// An address where nothing is.
+    pub fn not_found() -> Self {
+        Self { status: StatusCode::NOT_FOUND, code: "not_found", message: "there is nothing here".to_owned() }
+    }
+
+    /// A method that the address does not have.
+    pub fn method_not_allowed() -> Self {
+        Self {
+            status: StatusCode::METHOD_NOT_ALLOWED,
+            code: "method_not_allowed",
+            message: "this address does not have this method".to_owned(),
+        }
+    }
+}
+
+impl From<Error> for HttpError {
+    fn from(error: Error) -> Self {
+        let (status, code) = status_and_code(error.reason);
+        if status.is_server_error() {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            tracing::error!(reason = %error.reason, cause, "a request failed");
+        }
+        Self { status, code, message: error.message }
+    }
+}
+
+/// Says what a reason is over HTTP. The second part is what programs look at.
+fn status_and_code(reason: Reason) -> (StatusCode, &'static str) {
+    if reason == Reason::HookPaused {
+        return (StatusCode::FORBIDDEN, "hook_paused");
+    }
+    match reason.code() {
+        ErrorCode::InvalidArgument => (StatusCode::BAD_REQUEST, "invalid_request"),
+        ErrorCode::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthorized"),
+        ErrorCode::PermissionDenied => (StatusCode::FORBIDDEN, "forbidden"),
+        ErrorCode::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+        ErrorCode::Gone => (StatusCode::GONE, "gone"),
+        ErrorCode::AlreadyExists => (StatusCode::CONFLICT, "conflict"),
+        ErrorCode::LimitReached => (StatusCode::CONFLICT, "limit_reached"),
+        ErrorCode::FailedPrecondition => (StatusCode::CONFLICT, "conflict"),
+        ErrorCode::ResourceExhausted => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+        ErrorCode::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        ErrorCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    }
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": { "code": self.code, "message": self.message } });
+        let mut response = (self.status, Json(body)).into_response();
+        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_status_and_code() {
+        let table: Vec<_> = Reason::ALL
+            .iter()
+            .map(|reason| {
+                let (status, code) = status_and_code(*reason);
+                format!("{reason:<22} {} {code}", status.as_u16())
+            })
+            .collect();
+        insta::assert_snapshot!(table.join("\n"));
+    }
+}

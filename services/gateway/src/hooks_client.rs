@@ -1,0 +1,122 @@
+//! The hooks service, as the gateway asks it.
+
+use std::time::Duration;
+
+use grapnel_domain::{Error, Reason, secret_token::ApiKey};
+use grapnel_proto::{
+    error::from_status,
+    hooks::v1::{
+        Deployment, GetDeploymentRequest, HookAddress, ResolveSiteRequest, ResolveSiteResponse, TriggerHookRequest,
+        WatchDeploymentRequest, WatchDeploymentResponse, hook_service_client::HookServiceClient,
+        site_service_client::SiteServiceClient, trigger_hook_request::Target,
+    },
+};
+use grapnel_runtime::grpc::{self, Bearer, EndError, Tls};
+use http::HeaderValue;
+use tokio::time::timeout;
+use tonic::{Request, Streaming, codegen::InterceptedService, metadata::MetadataValue, transport::Channel};
+
+/// How long the hooks service may take. Callers of hook URLs give up after two seconds, the strictest of them.
+const ANSWER: Duration = Duration::from_millis(1_800);
+
+/// A connection to the hooks service. Clones share it.
+#[derive(Clone)]
+pub struct HooksClient {
+    /// As the gateway itself.
+    hooks: HookServiceClient<InterceptedService<Channel, Bearer>>,
+    sites: SiteServiceClient<InterceptedService<Channel, Bearer>>,
+    /// As whoever asks the gateway.
+    callers: HookServiceClient<Channel>,
+}
+
+impl HooksClient {
+    /// Takes the service's address. It is connected to when it is first asked.
+    ///
+    /// # Errors
+    /// The address is none, or the certificates are unusable.
+    pub fn new(url: &str, key: &ApiKey, tls: Option<&Tls>) -> Result<Self, EndError> {
+        let channel = grpc::channel(url, tls)?;
+        Ok(Self {
+            hooks: HookServiceClient::with_interceptor(channel.clone(), Bearer::new(key)),
+            sites: SiteServiceClient::with_interceptor(channel.clone(), Bearer::new(key)),
+            callers: HookServiceClient::new(channel),
+        })
+    }
+
+    /// Triggers a hook by what stands in its URL.
+    ///
+    /// # Errors
+    /// What the service answers, or `HOOKS_UNAVAILABLE`.
+    pub async fn trigger(
+        &self,
+        project_id: String,
+        token: String,
+        build_cache: Option<bool>,
+    ) -> Result<Deployment, Error> {
+        let target = Some(Target::Address(HookAddress { project_id, token }));
+        let mut client = self.hooks.clone();
+        let answer = answered(client.trigger_hook(TriggerHookRequest { target, build_cache })).await?;
+        answer.deployment.ok_or_else(|| Error::internal("the hooks service answered no deployment"))
+    }
+
+    /// Finds the deployment behind a label.
+    ///
+    /// # Errors
+    /// `SITE_NOT_FOUND`, `HOOKS_UNAVAILABLE`.
+    pub async fn resolve_site(&self, label: String) -> Result<ResolveSiteResponse, Error> {
+        let mut client = self.sites.clone();
+        answered(client.resolve_site(ResolveSiteRequest { label })).await
+    }
+
+    /// Reads a deployment with the caller's own key.
+    ///
+    /// # Errors
+    /// What the service answers, or `HOOKS_UNAVAILABLE`.
+    pub async fn deployment(&self, caller: Option<&HeaderValue>, id: String) -> Result<Deployment, Error> {
+        let mut client = self.callers.clone();
+        let request = as_caller(caller, GetDeploymentRequest { deployment_id: id });
+        let answer = answered(client.get_deployment(request)).await?;
+        answer.deployment.ok_or_else(|| Error::internal("the hooks service answered no deployment"))
+    }
+
+    /// Watches a deployment with the caller's own key.
+    ///
+    /// # Errors
+    /// What the service answers, or `HOOKS_UNAVAILABLE`.
+    pub async fn watch(
+        &self,
+        caller: Option<&HeaderValue>,
+        id: String,
+        after_position: u64,
+    ) -> Result<Streaming<WatchDeploymentResponse>, Error> {
+        let mut client = self.callers.clone();
+        let request = as_caller(caller, WatchDeploymentRequest { deployment_id: id, after_position });
+        answered(client.watch_deployment(request)).await
+    }
+
+    /// Tells whether the service answers.
+    pub async fn is_there(&self) -> bool {
+        // Without a key: being refused is an answer.
+        let mut client = self.callers.clone();
+        let asked = answered(client.get_deployment(GetDeploymentRequest::default())).await;
+        !matches!(asked, Err(error) if error.reason == Reason::HooksUnavailable)
+    }
+}
+
+async fn answered<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, Error> {
+    let away = || Error::new(Reason::HooksUnavailable, "the hooks service does not answer in time");
+    let answer = timeout(ANSWER, call).await.map_err(|_| away())?;
+    answer.map(tonic::Response::into_inner).map_err(|status| from_status(&status, Reason::HooksUnavailable))
+}
+
+fn as_caller<T>(caller: Option<&HeaderValue>, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let shown = caller.and_then(|value| MetadataValue::try_from(value.as_bytes()).ok());
+    if let Some(mut shown) = shown {
+        shown.set_sensitive(true);
+        request.metadata_mut().insert("authorization", shown);
+    }
+    request
+}

@@ -1,0 +1,62 @@
+//! Serves HTTP with limits on heads, which the convenient server of axum does not have.
+
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use grapnel_runtime::CancellationToken;
+use tokio::{net::TcpListener, time::timeout};
+
+/// How long a request's head may take to come: who sends a byte a second is not waited for.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// How large a request's head may be. Larger ones are answered 431.
+const HEAD_SIZE: usize = 64 * 1024;
+
+/// How many headers a request may have.
+const HEADERS: usize = 100;
+
+/// How long requests may take to end when the process stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Serves until `shutdown`, then lets requests end.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_SIZE)
+        .max_headers(HEADERS);
+    builder.http2().timer(TokioTimer::new()).max_header_list_size(HEAD_SIZE as u32).max_concurrent_streams(100);
+    let connections = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, as a rule: existing connections have to end first.
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended");
+            }
+        });
+    }
+    let _ = timeout(DRAIN, connections.shutdown()).await;
+}

@@ -1,0 +1,116 @@
+//! The gateway as a process: two listeners, one for the interface and one for sites.
+
+use std::net::SocketAddr;
+
+use axum::{
+    Json, Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use grapnel_artifacts::ArtifactStore;
+use grapnel_runtime::{
+    CancellationToken,
+    grpc::{self, EndError},
+    telemetry::Metrics,
+};
+use http::StatusCode;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{
+    config::GatewayConfig, deployments, error::HttpError, hook_url, hooks_client::HooksClient, http_server,
+    sites::{self, Sites},
+};
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is not to be had, or the hooks service's is none.
+    #[error(transparent)]
+    End(#[from] EndError),
+}
+
+/// A gateway that listens and has not begun to serve.
+pub struct Gateway {
+    interface: (TcpListener, SocketAddr),
+    sites: (TcpListener, SocketAddr),
+    config: GatewayConfig,
+}
+
+impl Gateway {
+    /// Listens on both addresses.
+    ///
+    /// # Errors
+    /// One of them is taken.
+    pub async fn bind(config: GatewayConfig) -> Result<Self, StartError> {
+        let interface = grpc::listen(&config.listen).await?;
+        let sites = grpc::listen(&config.sites_listen).await?;
+        Ok(Self { interface, sites, config })
+    }
+
+    /// Returns the address of the interface.
+    pub fn address(&self) -> SocketAddr {
+        self.interface.1
+    }
+
+    /// Returns the address of sites.
+    pub fn sites_address(&self) -> SocketAddr {
+        self.sites.1
+    }
+
+    /// Names the hooks service, in place of the configured one.
+    pub fn set_hooks_url(&mut self, url: String) {
+        self.config.hooks_url = url;
+    }
+
+    /// Serves until `shutdown`.
+    ///
+    /// # Errors
+    /// The hooks service's address is none.
+    pub async fn run(self, metrics: Option<Metrics>, shutdown: CancellationToken) -> Result<(), StartError> {
+        let Self { interface, sites, config } = self;
+        let hooks = HooksClient::new(&config.hooks_url, &config.gateway_key, config.tls.as_ref())?;
+        let served = Sites::new(hooks.clone(), ArtifactStore::new(config.artifacts));
+        tracing::info!(address = %interface.1, sites = %sites.1, "the gateway listens");
+        tokio::join!(
+            http_server::serve(interface.0, interface_router(hooks, metrics), shutdown.clone()),
+            http_server::serve(sites.0, sites_router(served), shutdown),
+        );
+        Ok(())
+    }
+}
+
+fn interface_router(hooks: HooksClient, metrics: Option<Metrics>) -> Router {
+    Router::new()
+        .route("/v1/integrations/deploy/{project}/{token}", any(hook_url::trigger))
+        .route("/v1/deployments/{id}", get(deployments::get))
+        .route("/v1/deployments/{id}/events", get(deployments::events))
+        .route("/healthz", get(health))
+        .with_state(hooks)
+        .route("/metrics", get(move || show(metrics.clone())))
+        .fallback(|| async { HttpError::not_found() })
+        .method_not_allowed_fallback(|| async { HttpError::method_not_allowed() })
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            HttpError::from(grapnel_domain::Error::internal("a handler panicked")).into_response()
+        }))
+}
+
+fn sites_router(sites: Sites) -> Router {
+    Router::new().fallback(sites::serve).with_state(sites)
+}
+
+/// `GET /healthz`: whether triggers would be accepted.
+async fn health(State(hooks): State<HooksClient>) -> Response {
+    if hooks.is_there().await {
+        Json(json!({ "status": "ok" })).into_response()
+    } else {
+        let answer = json!({ "status": "unavailable", "message": "the hooks service does not answer" });
+        (StatusCode::SERVICE_UNAVAILABLE, Json(answer)).into_response()
+    }
+}
+
+async fn show(metrics: Option<Metrics>) -> String {
+    metrics.map(|metrics| metrics.render()).unwrap_or_default()
+}

@@ -1,0 +1,211 @@
+//! Sites of READY deployments, on a listener of their own.
+//!
+//! The first label of the host names the deployment or the project. Files are found by the artifact's manifest alone,
+//! so that no path reaches anything else.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use grapnel_artifacts::{Artifact, ArtifactError, ArtifactStore, FileEntry};
+use grapnel_domain::{Error, Reason, id::DeploymentId};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use moka::future::Cache;
+use tower::ServiceExt as _;
+use tower_http::services::ServeFile;
+
+use crate::hooks_client::HooksClient;
+
+/// How many artifacts' manifests are kept.
+const ARTIFACTS: u64 = 200;
+
+/// How long an answer about a project's address is believed.
+const ADDRESS: Duration = Duration::from_secs(1);
+
+/// How many addresses are kept.
+const ADDRESSES: u64 = 10_000;
+
+/// What serves sites. Clones share everything.
+#[derive(Clone)]
+pub struct Sites {
+    hooks: HooksClient,
+    store: ArtifactStore,
+    /// What never changes once it is known.
+    deployments: Cache<String, DeploymentId>,
+    /// What can change at any time.
+    projects: Cache<String, DeploymentId>,
+    artifacts: Cache<DeploymentId, Arc<Artifact>>,
+}
+
+impl Sites {
+    /// Serves the artifacts of a store.
+    pub fn new(hooks: HooksClient, store: ArtifactStore) -> Self {
+        Self {
+            hooks,
+            store,
+            deployments: Cache::new(ADDRESSES),
+            projects: Cache::builder().max_capacity(ADDRESSES).time_to_live(ADDRESS).build(),
+            artifacts: Cache::new(ARTIFACTS),
+        }
+    }
+
+    async fn artifact(&self, headers: &HeaderMap, uri: &Uri) -> Result<Arc<Artifact>, Error> {
+        let label = label(headers, uri).ok_or_else(no_site)?;
+        let deployment = self.deployment(&label).await?;
+        let store = self.store.clone();
+        let opened = self.artifacts.try_get_with(deployment, async move {
+            let opened = tokio::task::spawn_blocking(move || store.open(deployment)).await;
+            opened.map_err(|error| error.to_string())?.map(Arc::new).map_err(|error| match error {
+                ArtifactError::NotFound(_) => "its artifact is not on this gateway's disk".to_owned(),
+                other => other.to_string(),
+            })
+        });
+        opened.await.map_err(|error| Error::internal(error.to_string()))
+    }
+
+    async fn deployment(&self, label: &str) -> Result<DeploymentId, Error> {
+        if let Some(known) = self.deployments.get(label).await {
+            return Ok(known);
+        }
+        if let Some(known) = self.projects.get(label).await {
+            return Ok(known);
+        }
+        let found = self.hooks.resolve_site(label.to_owned()).await?;
+        let id: DeploymentId = found.deployment_id.parse().map_err(|_| Error::internal("an id that is none"))?;
+        let known = if found.immutable { &self.deployments } else { &self.projects };
+        known.insert(label.to_owned(), id).await;
+        Ok(id)
+    }
+}
+
+/// Answers a request for a site.
+pub async fn serve(State(sites): State<Sites>, request: Request) -> Response {
+    let mut response = match *request.method() {
+        Method::GET | Method::HEAD => match sites.artifact(request.headers(), request.uri()).await {
+            Ok(artifact) => file(&artifact, request).await,
+            Err(error) => page(&error),
+        },
+        _ => (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")], "sites are only read\n").into_response(),
+    };
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Returns the first label of the host that the request is for.
+fn label(headers: &HeaderMap, uri: &Uri) -> Option<String> {
+    let host = uri.host().or_else(|| headers.get(header::HOST)?.to_str().ok())?;
+    let (label, rest) = host.split_once('.')?;
+    (!label.is_empty() && !rest.is_empty()).then(|| label.to_ascii_lowercase())
+}
+
+async fn file(artifact: &Artifact, request: Request) -> Response {
+    let path = decoded(request.uri().path());
+    let Some(path) = path else { return not_found(artifact).await };
+    match find(artifact, &path) {
+        Some(Found::File(entry)) => send(artifact, entry, request, StatusCode::OK).await,
+        Some(Found::Directory) => {
+            // Only the path is told, so that nobody is ever sent to another host.
+            let location = format!("/{}/", request.uri().path().trim_matches('/'));
+            match HeaderValue::try_from(location) {
+                Ok(location) => (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, location)]).into_response(),
+                Err(_) => not_found(artifact).await,
+            }
+        }
+        None => not_found(artifact).await,
+    }
+}
+
+enum Found<'a> {
+    File(&'a FileEntry),
+    Directory,
+}
+
+/// Finds what a path means: the file itself, a directory's index, or the page behind a clean address.
+fn find<'a>(artifact: &'a Artifact, path: &str) -> Option<Found<'a>> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    if path.is_empty() || path.ends_with('/') {
+        return artifact.file(&format!("{path}index.html")).map(Found::File);
+    }
+    let exact = artifact.file(path).or_else(|| artifact.file(&format!("{path}.html")));
+    match exact {
+        Some(entry) => Some(Found::File(entry)),
+        None => artifact.file(&format!("{path}/index.html")).map(|_| Found::Directory),
+    }
+}
+
+fn decoded(path: &str) -> Option<String> {
+    let text = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
+    (!text.contains('\0')).then(|| text.into_owned())
+}
+
+async fn not_found(artifact: &Artifact) -> Response {
+    match artifact.file("404.html") {
+        Some(entry) => send(artifact, entry, Request::new(Body::empty()), StatusCode::NOT_FOUND).await,
+        None => (StatusCode::NOT_FOUND, "there is no such page\n").into_response(),
+    }
+}
+
+/// Sends a file, or the part of it that was asked for; nothing where the reader has it already.
+async fn send(artifact: &Artifact, entry: &FileEntry, request: Request, status: StatusCode) -> Response {
+    let tag = format!("\"{}\"", entry.digest);
+    let known = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    if status == StatusCode::OK && known.is_some_and(|known| known.split(',').any(|one| one.trim() == tag)) {
+        return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
+    }
+    let Ok(served) = ServeFile::new(artifact.path_of(entry)).oneshot(request).await;
+    let mut response = served.map(Body::new);
+    if status != StatusCode::OK {
+        *response.status_mut() = status;
+    }
+    let headers = response.headers_mut();
+    // The time of a file says nothing about its content; the digest does.
+    headers.remove(header::LAST_MODIFIED);
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        headers.insert(header::ETAG, tag);
+    }
+    if let Ok(kind) = HeaderValue::try_from(&entry.content_type) {
+        headers.insert(header::CONTENT_TYPE, kind);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=0, must-revalidate"));
+    response
+}
+
+/// Says on a page why there is no site.
+fn page(error: &Error) -> Response {
+    let (status, text) = match error.reason {
+        Reason::SiteNotFound => (
+            StatusCode::NOT_FOUND,
+            "No site is served at this address. A project's site appears with the first READY deployment of its production branch.\n",
+        ),
+        Reason::HooksUnavailable | Reason::StoreUnavailable => {
+            (StatusCode::SERVICE_UNAVAILABLE, "The site cannot be looked up now. Try again in a moment.\n")
+        }
+        _ => {
+            tracing::error!(%error, cause = ?std::error::Error::source(error), "a site cannot be served");
+            (StatusCode::INTERNAL_SERVER_ERROR, "The site cannot be served now.\n")
+        }
+    };
+    (status, text).into_response()
+}
+
+fn no_site() -> Error {
+    Error::new(Reason::SiteNotFound, "no site is served at this address")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_label_of_the_host_names_the_site() {
+        let of = |host: &str| {
+            label(&HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]), &Uri::from_static("/"))
+        };
+        assert_eq!(of("My-Site.localhost:7380").as_deref(), Some("my-site"));
+        assert_eq!(of("dpl_x.localhost.").as_deref(), Some("dpl_x"));
+        assert_eq!([of("localhost"), of(".localhost"), of("a.")], [None, None, None]);
+    }
+}
