@@ -11,7 +11,10 @@ const FILES: &[&str] = &[
     "grapnel/hooks/v1/site_service.proto",
 ];
 
-#[expect(clippy::disallowed_methods, reason = "a build script is told its output directory in the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a build script is told its output directory in the environment"
+)]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(FILES, ["proto"])?;

@@ -1,2 +1,41 @@
 //! The one Grapnel binary: the services and the client commands.
-fn main() {}
+
+mod args;
+mod client;
+mod doctor;
+mod exit;
+mod output;
+mod serve;
+
+use std::process::ExitCode;
+
+use args::Command;
+use exit::Failure;
+
+fn main() -> ExitCode {
+    let matches = args::command().get_matches();
+    let done = args::parse(&matches).and_then(|cli| run(cli, &matches));
+    match done {
+        Ok(code) => code,
+        Err(failure) => failure.tell(),
+    }
+}
+
+fn run(cli: args::Cli, matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
+    match cli.command {
+        Command::Up | Command::Hooks | Command::Gateway | Command::Executor => serve::run(&cli, matches),
+        Command::Doctor => doctor::run(&cli),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut args::command(), "grapnel", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Settings => {
+            print!("{}", serve::env_example());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Key {
+            command: args::KeyCommand::Generate,
+        } => client::generate_key(),
+        command => client::run(&cli.client, cli.output, command),
+    }
+}

@@ -10,14 +10,18 @@ use std::{
 /// read, counts as nothing.
 pub async fn usage(path: &Path) -> u64 {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || usage_of(&path)).await.unwrap_or(0)
+    tokio::task::spawn_blocking(move || usage_of(&path))
+        .await
+        .unwrap_or(0)
 }
 
 fn usage_of(root: &Path) -> u64 {
     let mut bytes = 0;
     let mut waiting = vec![root.to_owned()];
     while let Some(path) = waiting.pop() {
-        let Ok(meta) = path.symlink_metadata() else { continue };
+        let Ok(meta) = path.symlink_metadata() else {
+            continue;
+        };
         bytes += meta.blocks() * 512;
         if meta.is_dir() {
             waiting.extend(entries(&path));
@@ -27,7 +31,9 @@ fn usage_of(root: &Path) -> u64 {
 }
 
 fn entries(path: &Path) -> Vec<PathBuf> {
-    fs::read_dir(path).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
+    fs::read_dir(path)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default()
 }
 
 /// Returns how many bytes are free for us on the file system of `path`; `None` where the system does not say.

@@ -3,13 +3,13 @@
 //! `server` takes calls and owns slots and attempts; `pipeline` is the story of one build; `source`, `engine` and
 //! `link` are what it is told with. Nothing below `server` knows that there is a network.
 
+mod config;
 pub mod disk;
 pub mod engine;
 pub mod link;
 pub mod pipeline;
-pub mod source;
-mod config;
 mod server;
+pub mod source;
 
 pub use config::{ExecutorConfig, SETTINGS};
 pub use server::{Executor, StartError};

@@ -66,7 +66,13 @@ impl Link {
         let listener = UnixListener::bind(&path)?;
         // The sandbox's user is another one; who may enter the directory decides.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
-        Ok(Self { listener, connection: None, received: 0, acknowledged: 0, step: 0 })
+        Ok(Self {
+            listener,
+            connection: None,
+            received: 0,
+            acknowledged: 0,
+            step: 0,
+        })
     }
 
     /// Waits until the runner is there.
@@ -75,7 +81,9 @@ impl Link {
     /// It does not come in time.
     pub async fn connected(&mut self) -> Result<(), LinkError> {
         if self.connection.is_none() {
-            let greeted = timeout(CONNECT, self.accept()).await.map_err(|_| LinkError::NotConnected)?;
+            let greeted = timeout(CONNECT, self.accept())
+                .await
+                .map_err(|_| LinkError::NotConnected)?;
             self.connection = Some(greeted?);
         }
         Ok(())
@@ -85,9 +93,17 @@ impl Link {
     ///
     /// # Errors
     /// The runner is gone for longer than it may be, or is none.
-    pub async fn run_step(&mut self, step: &StepRequest, output: &mut impl Output) -> Result<StepExit, LinkError> {
+    pub async fn run_step(
+        &mut self,
+        step: &StepRequest,
+        output: &mut impl Output,
+    ) -> Result<StepExit, LinkError> {
         self.step += 1;
-        let request = Frame { number: self.step, kind: Kind::Step, payload: step.encode() };
+        let request = Frame {
+            number: self.step,
+            kind: Kind::Step,
+            payload: step.encode(),
+        };
         loop {
             self.connected().await?;
             match self.attend(&request, output).await {
@@ -134,9 +150,12 @@ impl Link {
                 Kind::Exited => {
                     acknowledge(connection, self.received).await?;
                     self.acknowledged = self.received;
-                    return StepExit::decode(&payload).map_err(|_| LinkError::Nonsense("an exit that is none"));
+                    return StepExit::decode(&payload)
+                        .map_err(|_| LinkError::Nonsense("an exit that is none"));
                 }
-                Kind::Hello | Kind::Step | Kind::Ack => return Err(LinkError::Nonsense("a frame of another kind")),
+                Kind::Hello | Kind::Step | Kind::Ack => {
+                    return Err(LinkError::Nonsense("a frame of another kind"));
+                }
             }
             if self.received - self.acknowledged >= ACKNOWLEDGE_EVERY {
                 acknowledge(connection, self.received).await?;
@@ -156,5 +175,13 @@ async fn read(from: &mut BufReader<UnixStream>) -> Result<(Head, Vec<u8>), LinkE
 }
 
 async fn acknowledge(to: &mut BufReader<UnixStream>, number: u64) -> io::Result<()> {
-    to.write_all(&Frame { number, kind: Kind::Ack, payload: Vec::new() }.encode()).await
+    to.write_all(
+        &Frame {
+            number,
+            kind: Kind::Ack,
+            payload: Vec::new(),
+        }
+        .encode(),
+    )
+    .await
 }

@@ -11,8 +11,16 @@ impl MigrationName for Migration {
 }
 
 /// Tables in the order of their making; they are dropped in the other.
-const TABLES: [&str; 8] =
-    ["team", "api_key", "project", "hook", "hook_token", "deployment", "deployment_event", "branch_address"];
+const TABLES: [&str; 8] = [
+    "team",
+    "api_key",
+    "project",
+    "hook",
+    "hook_token",
+    "deployment",
+    "deployment_event",
+    "branch_address",
+];
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -21,7 +29,16 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in [team(), api_key(), project(), hook(), hook_token(), deployment(), deployment_event(), branch_address()] {
+        for table in [
+            team(),
+            api_key(),
+            project(),
+            hook(),
+            hook_token(),
+            deployment(),
+            deployment_event(),
+            branch_address(),
+        ] {
             manager.create_table(table).await?;
         }
         for index in indexes() {
@@ -55,11 +72,21 @@ fn moment_null(name: &'static str) -> ColumnDef {
 }
 
 fn reference(table: &'static str, column: &'static str, to: &'static str) -> ForeignKeyCreateStatement {
-    ForeignKey::create().from(table, column).to(to, "id").on_delete(ForeignKeyAction::Cascade).to_owned()
+    ForeignKey::create()
+        .from(table, column)
+        .to(to, "id")
+        .on_delete(ForeignKeyAction::Cascade)
+        .to_owned()
 }
 
 fn team() -> TableCreateStatement {
-    Table::create().table("team").col(key("id")).col(string("name")).col(string_len("plan", 16)).col(moment("created_at")).to_owned()
+    Table::create()
+        .table("team")
+        .col(key("id"))
+        .col(string("name"))
+        .col(string_len("plan", 16))
+        .col(moment("created_at"))
+        .to_owned()
 }
 
 fn api_key() -> TableCreateStatement {
@@ -192,8 +219,15 @@ fn branch_address() -> TableCreateStatement {
 fn indexes() -> Vec<IndexCreateStatement> {
     let index = |name: &'static str, table: &'static str| Index::create().name(name).table(table).to_owned();
     vec![
-        index("project_name", "project").col("name").unique().and_where(Expr::col("deleted_at").is_null()).to_owned(),
-        index("project_team", "project").col("team_id").col("id").to_owned(),
+        index("project_name", "project")
+            .col("name")
+            .unique()
+            .and_where(Expr::col("deleted_at").is_null())
+            .to_owned(),
+        index("project_team", "project")
+            .col("team_id")
+            .col("id")
+            .to_owned(),
         index("hook_name", "hook")
             .col("project_id")
             .col("name")
@@ -202,8 +236,14 @@ fn indexes() -> Vec<IndexCreateStatement> {
             .to_owned(),
         index("hook_token_hook", "hook_token").col("hook_id").to_owned(),
         index("api_key_team", "api_key").col("team_id").to_owned(),
-        index("deployment_project", "deployment").col("project_id").col("id").to_owned(),
-        index("deployment_hook", "deployment").col("hook_id").col("id").to_owned(),
+        index("deployment_project", "deployment")
+            .col("project_id")
+            .col("id")
+            .to_owned(),
+        index("deployment_hook", "deployment")
+            .col("hook_id")
+            .col("id")
+            .to_owned(),
         index("deployment_unfinished", "deployment")
             .col("state")
             .col("id")

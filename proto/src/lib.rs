@@ -14,7 +14,12 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 /// What hooks services offer.
 pub mod hooks {
     /// The first version.
-    #[expect(missing_docs, unused_qualifications, clippy::allow_attributes, reason = "generated; the contract documents it")]
+    #[expect(
+        missing_docs,
+        unused_qualifications,
+        clippy::allow_attributes,
+        reason = "generated; the contract documents it"
+    )]
     pub mod v1 {
         tonic::include_proto!("grapnel.hooks.v1");
     }
@@ -23,7 +28,12 @@ pub mod hooks {
 /// What executors offer.
 pub mod executor {
     /// The first version.
-    #[expect(missing_docs, unused_qualifications, clippy::allow_attributes, reason = "generated; the contract documents it")]
+    #[expect(
+        missing_docs,
+        unused_qualifications,
+        clippy::allow_attributes,
+        reason = "generated; the contract documents it"
+    )]
     pub mod v1 {
         tonic::include_proto!("grapnel.executor.v1");
     }

@@ -44,7 +44,9 @@ pub enum ArtifactError {
 impl ArtifactStore {
     /// Takes the directory of the artifacts; it is made when something is published.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into() }
+        Self {
+            directory: directory.into(),
+        }
     }
 
     /// Publishes the tree below `output` as the artifact of a deployment. Publishing again changes nothing and
@@ -52,7 +54,12 @@ impl ArtifactStore {
     ///
     /// # Errors
     /// The output holds what cannot be published, or the disk fails. Nothing is left behind then.
-    pub fn publish(&self, deployment: DeploymentId, output: &Path, limits: Limits) -> Result<Manifest, ArtifactError> {
+    pub fn publish(
+        &self,
+        deployment: DeploymentId,
+        output: &Path,
+        limits: Limits,
+    ) -> Result<Manifest, ArtifactError> {
         match self.open(deployment) {
             Ok(artifact) => return Ok(artifact.manifest),
             Err(ArtifactError::NotFound(_)) => {}
@@ -86,7 +93,10 @@ impl ArtifactStore {
             Err(error) => return Err(error.into()),
         };
         let manifest = serde_json::from_slice(&bytes).map_err(ArtifactError::Manifest)?;
-        Ok(Artifact { files: directory.join("files"), manifest })
+        Ok(Artifact {
+            files: directory.join("files"),
+            manifest,
+        })
     }
 
     /// Removes an artifact. One that is not there is removed already.

@@ -30,7 +30,10 @@ impl Manifest {
 
     /// Finds a file by its path.
     pub fn file(&self, path: &str) -> Option<&FileEntry> {
-        self.files.binary_search_by(|file| file.path.as_str().cmp(path)).ok().map(|at| &self.files[at])
+        self.files
+            .binary_search_by(|file| file.path.as_str().cmp(path))
+            .ok()
+            .map(|at| &self.files[at])
     }
 
     /// Returns the bytes of all files.
@@ -43,6 +46,13 @@ impl Manifest {
 pub fn content_type(path: &str) -> String {
     let guess = mime_guess::from_path(path).first_or_octet_stream();
     let textual = guess.type_() == "text"
-        || matches!(guess.essence_str(), "application/javascript" | "application/json" | "image/svg+xml" | "application/xml");
-    if textual && guess.get_param("charset").is_none() { format!("{guess}; charset=utf-8") } else { guess.to_string() }
+        || matches!(
+            guess.essence_str(),
+            "application/javascript" | "application/json" | "image/svg+xml" | "application/xml"
+        );
+    if textual && guess.get_param("charset").is_none() {
+        format!("{guess}; charset=utf-8")
+    } else {
+        guess.to_string()
+    }
 }

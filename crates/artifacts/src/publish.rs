@@ -46,7 +46,9 @@ pub enum Refusal {
     #[error("the output has more than the {0} files that are allowed")]
     TooMany(u64),
     /// A link that leads out, or to nothing, or to a directory.
-    #[error("`{0}` in the output is a link that leads out of it, to a directory or to nothing; only links to files inside can be published")]
+    #[error(
+        "`{0}` in the output is a link that leads out of it, to a directory or to nothing; only links to files inside can be published"
+    )]
     Link(String),
     /// A device, pipe or socket.
     #[error("`{0}` in the output is neither a file nor a directory")]
@@ -80,14 +82,23 @@ pub fn stage(output: &Path, staging: &Path, limits: Limits) -> Result<Manifest, 
     let root = rustix::fs::open(output, flags, Mode::empty()).map_err(|_| Refusal::NoDirectory)?;
     let files = staging.join("files");
     fs::create_dir_all(&files)?;
-    let mut stage = Staging { root: &root, files: &files, limits, bytes: 0, entries: Vec::new() };
+    let mut stage = Staging {
+        root: &root,
+        files: &files,
+        limits,
+        bytes: 0,
+        entries: Vec::new(),
+    };
     stage.directory(root.as_fd(), "", 0)?;
     let mut entries = stage.entries;
     if entries.is_empty() {
         return Err(Refusal::Empty.into());
     }
     entries.sort_by(|a, b| a.path.cmp(&b.path));
-    let manifest = Manifest { version: Manifest::VERSION, files: entries };
+    let manifest = Manifest {
+        version: Manifest::VERSION,
+        files: entries,
+    };
     let mut file = File::create(staging.join("manifest.json"))?;
     file.write_all(&serde_json::to_vec(&manifest).map_err(ArtifactError::Manifest)?)?;
     // One call for the file system instead of one for each of many thousand files.
@@ -96,7 +107,12 @@ pub fn stage(output: &Path, staging: &Path, limits: Limits) -> Result<Manifest, 
 }
 
 impl Staging<'_> {
-    fn directory(&mut self, directory: BorrowedFd<'_>, path: &str, depth: usize) -> Result<(), ArtifactError> {
+    fn directory(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        path: &str,
+        depth: usize,
+    ) -> Result<(), ArtifactError> {
         if depth > MAX_DEPTH {
             return Err(Refusal::TooDeep.into());
         }
@@ -107,7 +123,11 @@ impl Staging<'_> {
                 continue;
             }
             let name = publishable_name(name)?;
-            let inner = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+            let inner = if path.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{path}/{name}")
+            };
             let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from)?;
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {
@@ -133,7 +153,8 @@ impl Staging<'_> {
     fn link(&mut self, path: &str) -> Result<(), ArtifactError> {
         let flags = OFlags::CLOEXEC | OFlags::NONBLOCK;
         let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let opened = openat2(self.root, path, flags, Mode::empty(), inside).map_err(|_| Refusal::Link(path.to_owned()))?;
+        let opened = openat2(self.root, path, flags, Mode::empty(), inside)
+            .map_err(|_| Refusal::Link(path.to_owned()))?;
         self.file(opened, path)
     }
 
@@ -156,7 +177,12 @@ impl Staging<'_> {
             return Err(Refusal::TooLarge(self.limits.bytes).into());
         }
         self.bytes += size;
-        self.entries.push(FileEntry { path: path.to_owned(), size, digest, content_type: content_type(path) });
+        self.entries.push(FileEntry {
+            path: path.to_owned(),
+            size,
+            digest,
+            content_type: content_type(path),
+        });
         Ok(())
     }
 }
@@ -164,7 +190,11 @@ impl Staging<'_> {
 fn publishable_name(name: &[u8]) -> Result<&str, Refusal> {
     let refuse = || Refusal::Name(String::from_utf8_lossy(name).escape_debug().to_string());
     let text = std::str::from_utf8(name).map_err(|_| refuse())?;
-    if text.chars().any(char::is_control) { Err(refuse()) } else { Ok(text) }
+    if text.chars().any(char::is_control) {
+        Err(refuse())
+    } else {
+        Ok(text)
+    }
 }
 
 fn copy(mut from: impl io::Read, to: &Path) -> io::Result<(u64, String)> {

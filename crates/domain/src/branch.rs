@@ -56,12 +56,16 @@ impl BranchName {
 
 /// Names the first of git's rules that the text breaks.
 fn broken_rule(text: &str) -> Option<&'static str> {
-    let forbidden = |c: char| c.is_ascii_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\');
+    let forbidden =
+        |c: char| c.is_ascii_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\');
     if text.contains(forbidden) {
         Some("it holds a space, a control character or one of ~ ^ : ? * [ \\")
     } else if text.contains("..") || text.contains("@{") {
         Some("it holds `..` or `@{`")
-    } else if text.split('/').any(|part| part.is_empty() || part.starts_with('.') || part.ends_with(".lock")) {
+    } else if text
+        .split('/')
+        .any(|part| part.is_empty() || part.starts_with('.') || part.ends_with(".lock"))
+    {
         Some("a part between slashes is empty, begins with `.` or ends with `.lock`")
     } else if text.ends_with('.') {
         Some("it ends with `.`")
@@ -86,7 +90,16 @@ mod tests {
 
     #[test]
     fn names_that_git_allows_are_branches() {
-        for good in ["main", "feature/x-1", "release-2.0", "a@b", "ä", "x.y", "user/--exec=x", "v1.lock.2"] {
+        for good in [
+            "main",
+            "feature/x-1",
+            "release-2.0",
+            "a@b",
+            "ä",
+            "x.y",
+            "user/--exec=x",
+            "v1.lock.2",
+        ] {
             assert_eq!(BranchName::parse(good).unwrap().as_str(), good);
         }
     }
@@ -94,8 +107,32 @@ mod tests {
     #[test]
     fn options_traversals_and_revisions_are_not() {
         for bad in [
-            "-x", "--exec=id", "a..b", "@{", "a@{1}", "@", "HEAD", "a b", "a\nb", "a\0b", "a~1", "a^", "a:b", "a?", "a*",
-            "a[b", "a\\b", ".a", "a/.b", "a//b", "/a", "a/", "a.lock", "a.lock/b", "a.", "",
+            "-x",
+            "--exec=id",
+            "a..b",
+            "@{",
+            "a@{1}",
+            "@",
+            "HEAD",
+            "a b",
+            "a\nb",
+            "a\0b",
+            "a~1",
+            "a^",
+            "a:b",
+            "a?",
+            "a*",
+            "a[b",
+            "a\\b",
+            ".a",
+            "a/.b",
+            "a//b",
+            "/a",
+            "a/",
+            "a.lock",
+            "a.lock/b",
+            "a.",
+            "",
         ] {
             assert!(BranchName::parse(bad).is_err(), "{bad:?}");
         }

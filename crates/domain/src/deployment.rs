@@ -29,8 +29,14 @@ pub enum State {
 
 impl State {
     /// All states, in the order in which a deployment passes through them.
-    pub const ALL: [Self; 6] =
-        [Self::Pending, Self::Queued, Self::Building, Self::Ready, Self::Error, Self::Canceled];
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Queued,
+        Self::Building,
+        Self::Ready,
+        Self::Error,
+        Self::Canceled,
+    ];
 
     /// Returns the state's name as it is stored and shown.
     pub fn as_str(self) -> &'static str {
@@ -61,7 +67,10 @@ impl State {
             .iter()
             .find(|(from, by, _)| *from == self && *by == transition)
             .map(|(_, _, to)| *to)
-            .ok_or(IllegalTransition { from: self, transition })
+            .ok_or(IllegalTransition {
+                from: self,
+                transition,
+            })
     }
 }
 
@@ -101,8 +110,14 @@ pub enum Transition {
 
 impl Transition {
     /// All transitions.
-    pub const ALL: [Self; 6] =
-        [Self::Resolve, Self::Start, Self::Publish, Self::Fail, Self::Retry, Self::Cancel];
+    pub const ALL: [Self; 6] = [
+        Self::Resolve,
+        Self::Start,
+        Self::Publish,
+        Self::Fail,
+        Self::Retry,
+        Self::Cancel,
+    ];
 }
 
 /// Every transition there is. What is not here cannot happen.
@@ -166,7 +181,11 @@ impl CancelReason {
 
 /// Says what follows an attempt that ended with an infrastructure fault: another one, or the end.
 pub fn after_lost_attempt(attempt: u32) -> Transition {
-    if attempt < MAX_ATTEMPTS { Transition::Retry } else { Transition::Fail }
+    if attempt < MAX_ATTEMPTS {
+        Transition::Retry
+    } else {
+        Transition::Fail
+    }
 }
 
 #[cfg(test)]
@@ -225,6 +244,9 @@ mod tests {
 
     #[test]
     fn the_third_lost_attempt_is_the_last() {
-        assert_eq!([1, 2, 3].map(after_lost_attempt), [Transition::Retry, Transition::Retry, Transition::Fail]);
+        assert_eq!(
+            [1, 2, 3].map(after_lost_attempt),
+            [Transition::Retry, Transition::Retry, Transition::Fail]
+        );
     }
 }

@@ -133,7 +133,10 @@ pub struct Failure {
 impl Failure {
     /// Makes a failure.
     pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     /// Says whose fault it is.

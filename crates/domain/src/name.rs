@@ -51,7 +51,10 @@ impl FromStr for HookName {
             return Err(NameError::Empty);
         }
         if length > Self::LIMIT {
-            return Err(NameError::TooLong { length, limit: Self::LIMIT });
+            return Err(NameError::TooLong {
+                length,
+                limit: Self::LIMIT,
+            });
         }
         if text.chars().any(is_unprintable) {
             return Err(NameError::Control);
@@ -84,9 +87,14 @@ impl FromStr for ProjectName {
         }
         let length = text.chars().count();
         if length > Self::LIMIT {
-            return Err(NameError::TooLong { length, limit: Self::LIMIT });
+            return Err(NameError::TooLong {
+                length,
+                limit: Self::LIMIT,
+            });
         }
-        let label = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let label = text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !label || text.starts_with('-') || text.ends_with('-') {
             return Err(NameError::NotALabel);
         }
@@ -99,7 +107,8 @@ impl FromStr for ProjectName {
 
 /// Tells characters that show as nothing, or turn what stands beside them around.
 fn is_unprintable(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
+    c.is_control()
+        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
 impl fmt::Display for HookName {
@@ -120,9 +129,26 @@ mod tests {
 
     #[test]
     fn a_hook_name_has_1_to_100_characters_of_any_script() {
-        assert_eq!("  Contentful – täglich  ".parse::<HookName>().unwrap().as_str(), "Contentful – täglich");
-        assert_eq!("é".repeat(100).parse::<HookName>().unwrap().as_str().chars().count(), 100);
-        assert_eq!("é".repeat(101).parse::<HookName>(), Err(NameError::TooLong { length: 101, limit: 100 }));
+        assert_eq!(
+            "  Contentful – täglich  ".parse::<HookName>().unwrap().as_str(),
+            "Contentful – täglich"
+        );
+        assert_eq!(
+            "é".repeat(100)
+                .parse::<HookName>()
+                .unwrap()
+                .as_str()
+                .chars()
+                .count(),
+            100
+        );
+        assert_eq!(
+            "é".repeat(101).parse::<HookName>(),
+            Err(NameError::TooLong {
+                length: 101,
+                limit: 100
+            })
+        );
         assert_eq!(" \t".parse::<HookName>(), Err(NameError::Empty));
         for forged in ["a\nb", "a\u{1b}[2J", "a\0", "abc\u{202E}cba"] {
             assert_eq!(forged.parse::<HookName>(), Err(NameError::Control), "{forged:?}");
@@ -138,8 +164,15 @@ mod tests {
             assert_eq!(bad.parse::<ProjectName>(), Err(NameError::NotALabel), "{bad:?}");
         }
         for reserved in ["a--b", "dpl-x"] {
-            assert_eq!(reserved.parse::<ProjectName>(), Err(NameError::Reserved), "{reserved:?}");
+            assert_eq!(
+                reserved.parse::<ProjectName>(),
+                Err(NameError::Reserved),
+                "{reserved:?}"
+            );
         }
-        assert!(matches!("a".repeat(41).parse::<ProjectName>(), Err(NameError::TooLong { length: 41, .. })));
+        assert!(matches!(
+            "a".repeat(41).parse::<ProjectName>(),
+            Err(NameError::TooLong { length: 41, .. })
+        ));
     }
 }

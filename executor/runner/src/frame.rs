@@ -31,9 +31,16 @@ pub enum Kind {
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Step, Self::Ack, Self::Hello, Self::Stdout, Self::Stderr, Self::Exited]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
+        [
+            Self::Step,
+            Self::Ack,
+            Self::Hello,
+            Self::Stdout,
+            Self::Stderr,
+            Self::Exited,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -98,7 +105,11 @@ impl Frame {
         let head = Head::decode(&head, limit)?;
         let mut payload = vec![0; head.length];
         from.read_exact(&mut payload)?;
-        Ok(Self { number: head.number, kind: head.kind, payload })
+        Ok(Self {
+            number: head.number,
+            kind: head.kind,
+            payload,
+        })
     }
 
     /// Sends the frame.

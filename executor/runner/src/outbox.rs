@@ -36,7 +36,11 @@ impl Outbox {
         state.last += 1;
         state.bytes += payload.len();
         let number = state.last;
-        state.frames.push_back(Frame { number, kind, payload });
+        state.frames.push_back(Frame {
+            number,
+            kind,
+            payload,
+        });
         self.changed.notify_all();
     }
 

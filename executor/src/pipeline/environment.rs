@@ -24,8 +24,13 @@ const TOOL_CACHES: [(&str, &str); 8] = [
 ];
 
 /// Variables by which programs find a bundle of authorities.
-const CA_VARIABLES: [&str; 5] =
-    ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO"];
+const CA_VARIABLES: [&str; 5] = [
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",
+    "GIT_SSL_CAINFO",
+];
 
 /// Returns the variables of a build's steps.
 pub fn variables(spec: &BuildSpec, cache: CacheOutcome, ca_bundle: bool) -> Vec<(String, String)> {

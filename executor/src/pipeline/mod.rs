@@ -67,7 +67,9 @@ impl Pipeline {
             Ok(workspace) => workspace,
             Err(error) => {
                 let message = format!("the workspace cannot be made: {error}");
-                return Outcome::Failed { failure: Failure::new(FailureCode::ExecutorDiskFull, message) };
+                return Outcome::Failed {
+                    failure: Failure::new(FailureCode::ExecutorDiskFull, message),
+                };
             }
         };
         let mut story = Story::new(self, spec, &limits, &workspace, recorder, cancel);
@@ -110,5 +112,8 @@ impl Pipeline {
 
 fn timed_out(limits: &BuildLimits) -> Failure {
     let seconds = limits.timeout.as_secs();
-    Failure::new(FailureCode::TimedOut, format!("the build took longer than the {seconds} s that it may take"))
+    Failure::new(
+        FailureCode::TimedOut,
+        format!("the build took longer than the {seconds} s that it may take"),
+    )
 }

@@ -76,14 +76,21 @@ impl RunningSandbox {
     ) -> Result<Self, EngineError> {
         let link = Link::listen(&workspace.link())
             .map_err(|error| EngineError::Refused(format!("the runner's socket cannot be made: {error}")))?;
-        let id = engine.start(&sandbox(config, spec, image, limits, workspace, cache)).await?;
+        let id = engine
+            .start(&sandbox(config, spec, image, limits, workspace, cache))
+            .await?;
         let (tell, ended) = watch::channel(None);
         let (waiting, waited) = (engine.clone(), id.clone());
         tokio::spawn(async move {
             let exit = waiting.wait(&waited).await.map_err(|error| error.to_string());
             tell.send_replace(Some(exit));
         });
-        Ok(Self { engine, id, link, ended })
+        Ok(Self {
+            engine,
+            id,
+            link,
+            ended,
+        })
     }
 
     /// Waits until the runner is there.
@@ -123,7 +130,15 @@ impl RunningSandbox {
         }
         let exit = timeout(ENDED, self.ended.wait_for(Option::is_some)).await;
         exit.is_ok_and(|ended| {
-            ended.is_ok_and(|ended| matches!(&*ended, Some(Ok(Exit { out_of_memory: true, .. }))))
+            ended.is_ok_and(|ended| {
+                matches!(
+                    &*ended,
+                    Some(Ok(Exit {
+                        out_of_memory: true,
+                        ..
+                    }))
+                )
+            })
         })
     }
 
@@ -140,9 +155,12 @@ impl RunningSandbox {
 async fn ended_by_itself(mut ended: watch::Receiver<Option<Ended>>) -> Failure {
     let told = ended.wait_for(Option::is_some).await.map(|ended| ended.clone());
     match told {
-        Ok(Some(Ok(Exit { out_of_memory: true, .. }))) => {
-            Failure::new(FailureCode::OutOfMemory, "the build used more memory than allowed, and its sandbox ended")
-        }
+        Ok(Some(Ok(Exit {
+            out_of_memory: true, ..
+        }))) => Failure::new(
+            FailureCode::OutOfMemory,
+            "the build used more memory than allowed, and its sandbox ended",
+        ),
         Ok(Some(Ok(exit))) => Failure::new(
             FailureCode::SandboxLost,
             format!("the sandbox ended with code {} before its step did", exit.code),
@@ -155,7 +173,9 @@ async fn ended_by_itself(mut ended: watch::Receiver<Option<Ended>>) -> Failure {
 fn line_failure(error: &LinkError) -> Failure {
     match error {
         LinkError::Nonsense(_) => Failure::new(FailureCode::SandboxEnded, error.to_string()),
-        LinkError::NotConnected | LinkError::Io(_) => Failure::new(FailureCode::SandboxLost, error.to_string()),
+        LinkError::NotConnected | LinkError::Io(_) => {
+            Failure::new(FailureCode::SandboxLost, error.to_string())
+        }
     }
 }
 
@@ -179,13 +199,22 @@ fn sandbox(
     };
     let mut mounts = vec![
         host(workspace.tree(), WORKSPACE, false),
-        Mount { source: MountSource::Volume(cache.volume.clone()), target: CACHE.to_owned(), read_only: false },
+        Mount {
+            source: MountSource::Volume(cache.volume.clone()),
+            target: CACHE.to_owned(),
+            read_only: false,
+        },
         host(config.runner.clone(), RUNNER, true),
         host(workspace.link(), LINK, true),
         memory(limits.memory_bytes / 2, "/tmp"),
         memory(limits.memory_bytes / 4, HOME),
     ];
-    mounts.extend(config.ca_bundle.clone().map(|bundle| host(bundle, CA_BUNDLE, true)));
+    mounts.extend(
+        config
+            .ca_bundle
+            .clone()
+            .map(|bundle| host(bundle, CA_BUNDLE, true)),
+    );
     Sandbox {
         name: format!("grapnel-{}", spec.id),
         image: image.to_owned(),

@@ -16,8 +16,15 @@ pub async fn sweep(engine: &dyn Engine, executor: &str, workspaces: &Path) -> Re
     let own = BTreeMap::from([(label::EXECUTOR.to_owned(), executor.to_owned())]);
     let left = engine.list(&own).await?;
     for (id, labels) in left.sandboxes {
-        let deployment = labels.get(label::DEPLOYMENT).map(String::as_str).unwrap_or_default();
-        tracing::info!(sandbox = id.0, deployment.id = deployment, "a sandbox that was left over is removed");
+        let deployment = labels
+            .get(label::DEPLOYMENT)
+            .map(String::as_str)
+            .unwrap_or_default();
+        tracing::info!(
+            sandbox = id.0,
+            deployment.id = deployment,
+            "a sandbox that was left over is removed"
+        );
         engine.remove(&id).await?;
     }
     for (name, labels) in left.volumes {
@@ -30,7 +37,9 @@ pub async fn sweep(engine: &dyn Engine, executor: &str, workspaces: &Path) -> Re
 }
 
 async fn remove_directories(workspaces: &Path) {
-    let Ok(entries) = std::fs::read_dir(workspaces) else { return };
+    let Ok(entries) = std::fs::read_dir(workspaces) else {
+        return;
+    };
     for entry in entries.flatten() {
         disk::remove_tree(&entry.path()).await;
     }

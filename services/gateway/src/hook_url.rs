@@ -59,7 +59,9 @@ async fn accept(hooks: &HooksClient, path: Option<Path<(String, String)>>, query
         let Path((project, token)) = path.ok_or_else(unknown)?;
         // A token that cannot be one is not asked for.
         let token = HookToken::parse(&token).map_err(|_| unknown())?;
-        hooks.trigger(project, token.expose().to_owned(), build_cache).await
+        hooks
+            .trigger(project, token.expose().to_owned(), build_cache)
+            .await
     };
     match accepted.await {
         Ok(deployment) => {
@@ -87,11 +89,17 @@ fn build_cache(query: &str) -> Result<Option<bool>, Error> {
             "false" => false,
             other => {
                 let shown: String = other.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
-                return Err(Error::invalid_field("buildCache", format!("must be `true` or `false`, not `{shown}`")));
+                return Err(Error::invalid_field(
+                    "buildCache",
+                    format!("must be `true` or `false`, not `{shown}`"),
+                ));
             }
         };
         if found.is_some_and(|before| before != read) {
-            return Err(Error::invalid_field("buildCache", "is given twice, once `true` and once `false`"));
+            return Err(Error::invalid_field(
+                "buildCache",
+                "is given twice, once `true` and once `false`",
+            ));
         }
         found = Some(read);
     }
@@ -121,9 +129,20 @@ mod tests {
     fn build_cache_is_true_false_or_not_there() {
         assert_eq!(build_cache("").unwrap(), None);
         assert_eq!(build_cache("buildCache=true").unwrap(), Some(true));
-        assert_eq!(build_cache("x=1&buildCache=false&buildCache=false").unwrap(), Some(false));
-        for wrong in ["buildCache=", "buildCache=maybe", "buildCache=TRUE", "buildCache=true&buildCache=false"] {
-            assert!(build_cache(wrong).unwrap_err().to_string().contains("buildCache"), "{wrong}");
+        assert_eq!(
+            build_cache("x=1&buildCache=false&buildCache=false").unwrap(),
+            Some(false)
+        );
+        for wrong in [
+            "buildCache=",
+            "buildCache=maybe",
+            "buildCache=TRUE",
+            "buildCache=true&buildCache=false",
+        ] {
+            assert!(
+                build_cache(wrong).unwrap_err().to_string().contains("buildCache"),
+                "{wrong}"
+            );
         }
         let long = build_cache(&format!("buildCache={}", "x".repeat(10_000))).unwrap_err();
         assert!(long.to_string().len() < 200);

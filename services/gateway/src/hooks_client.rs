@@ -6,9 +6,10 @@ use grapnel_domain::{Error, Reason, secret_token::ApiKey};
 use grapnel_proto::{
     error::from_status,
     hooks::v1::{
-        Deployment, GetDeploymentRequest, HookAddress, ResolveSiteRequest, ResolveSiteResponse, TriggerHookRequest,
-        WatchDeploymentRequest, WatchDeploymentResponse, hook_service_client::HookServiceClient,
-        site_service_client::SiteServiceClient, trigger_hook_request::Target,
+        Deployment, GetDeploymentRequest, HookAddress, ResolveSiteRequest, ResolveSiteResponse,
+        TriggerHookRequest, WatchDeploymentRequest, WatchDeploymentResponse,
+        hook_service_client::HookServiceClient, site_service_client::SiteServiceClient,
+        trigger_hook_request::Target,
     },
 };
 use grapnel_runtime::grpc::{self, Bearer, EndError, Tls};
@@ -56,7 +57,9 @@ impl HooksClient {
         let target = Some(Target::Address(HookAddress { project_id, token }));
         let mut client = self.hooks.clone();
         let answer = answered(client.trigger_hook(TriggerHookRequest { target, build_cache })).await?;
-        answer.deployment.ok_or_else(|| Error::internal("the hooks service answered no deployment"))
+        answer
+            .deployment
+            .ok_or_else(|| Error::internal("the hooks service answered no deployment"))
     }
 
     /// Finds the deployment behind a label.
@@ -76,7 +79,9 @@ impl HooksClient {
         let mut client = self.callers.clone();
         let request = as_caller(caller, GetDeploymentRequest { deployment_id: id });
         let answer = answered(client.get_deployment(request)).await?;
-        answer.deployment.ok_or_else(|| Error::internal("the hooks service answered no deployment"))
+        answer
+            .deployment
+            .ok_or_else(|| Error::internal("the hooks service answered no deployment"))
     }
 
     /// Watches a deployment with the caller's own key.
@@ -90,7 +95,13 @@ impl HooksClient {
         after_position: u64,
     ) -> Result<Streaming<WatchDeploymentResponse>, Error> {
         let mut client = self.callers.clone();
-        let request = as_caller(caller, WatchDeploymentRequest { deployment_id: id, after_position });
+        let request = as_caller(
+            caller,
+            WatchDeploymentRequest {
+                deployment_id: id,
+                after_position,
+            },
+        );
         answered(client.watch_deployment(request)).await
     }
 
@@ -106,9 +117,16 @@ impl HooksClient {
 async fn answered<T>(
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T, Error> {
-    let away = || Error::new(Reason::HooksUnavailable, "the hooks service does not answer in time");
+    let away = || {
+        Error::new(
+            Reason::HooksUnavailable,
+            "the hooks service does not answer in time",
+        )
+    };
     let answer = timeout(ANSWER, call).await.map_err(|_| away())?;
-    answer.map(tonic::Response::into_inner).map_err(|status| from_status(&status, Reason::HooksUnavailable))
+    answer
+        .map(tonic::Response::into_inner)
+        .map_err(|status| from_status(&status, Reason::HooksUnavailable))
 }
 
 fn as_caller<T>(caller: Option<&HeaderValue>, message: T) -> Request<T> {

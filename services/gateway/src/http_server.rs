@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use axum::Router;
+use grapnel_runtime::CancellationToken;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use grapnel_runtime::CancellationToken;
 use tokio::{net::TcpListener, time::timeout};
 
 /// How long a request's head may take to come: who sends a byte a second is not waited for.
@@ -32,7 +32,11 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_SIZE)
         .max_headers(HEADERS);
-    builder.http2().timer(TokioTimer::new()).max_header_list_size(HEAD_SIZE as u32).max_concurrent_streams(100);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_SIZE as u32)
+        .max_concurrent_streams(100);
     let connections = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -50,7 +54,9 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         };
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = builder
+            .serve_connection_with_upgrades(TokioIo::new(stream), service)
+            .into_owned();
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -18,7 +18,11 @@ pub const SETTINGS: &[Setting] = &[
         "/var/lib/grapnel for root, else grapnel in the XDG data directory",
         "The directory of the database, mirrors, workspaces, caches and artifacts. The container engine has to see it at the same path.",
     ),
-    Setting::new("log.level", "info", "What is logged: a level, or a list such as `grapnel_hooks=debug,info`."),
+    Setting::new(
+        "log.level",
+        "info",
+        "What is logged: a level, or a list such as `grapnel_hooks=debug,info`.",
+    ),
     Setting::new("log.format", "text", "How it is logged: `text` or `json`."),
     Setting::secret(
         "gateway_key",
@@ -46,7 +50,11 @@ pub const SETTINGS: &[Setting] = &[
         "127.0.0.1:7300",
         "Where the gateway listens for hook URLs and the HTTP interface.",
     ),
-    Setting::new("sites.listen", "127.0.0.1:7380", "Where the gateway listens for the sites of READY deployments."),
+    Setting::new(
+        "sites.listen",
+        "127.0.0.1:7380",
+        "Where the gateway listens for the sites of READY deployments.",
+    ),
     Setting::computed(
         "sites.url",
         "http://localhost: and the port of sites.listen",
@@ -65,20 +73,28 @@ pub fn data_dir(settings: &mut Settings) -> PathBuf {
 }
 
 /// Returns the data directory of an installation that sets none.
-#[expect(clippy::disallowed_methods, reason = "the XDG directories are known by environment variables")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the XDG directories are known by environment variables"
+)]
 pub fn default_data_dir() -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/var/lib/grapnel");
     }
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
+    let base = std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(home);
     base.unwrap_or_else(|| PathBuf::from("/var/lib")).join("grapnel")
 }
 
-
 /// Reads how to log.
 pub fn logs(settings: &mut Settings) -> (LogFormat, Option<LogLevel>) {
-    (settings.require("log.format", LogFormat::Text), settings.get("log.level"))
+    (
+        settings.require("log.format", LogFormat::Text),
+        settings.get("log.level"),
+    )
 }
 
 /// Reads one of the keys that processes show each other. A key that is not well-formed is a complaint.
@@ -113,5 +129,9 @@ pub fn tls(settings: &mut Settings) -> Option<Tls> {
         },
     };
     let [cert, key, ca] = [read(&paths[0]), read(&paths[1]), read(&paths[2])];
-    Some(Tls { cert: cert?, key: key?, ca: ca? })
+    Some(Tls {
+        cert: cert?,
+        key: key?,
+        ca: ca?,
+    })
 }

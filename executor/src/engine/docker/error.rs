@@ -17,11 +17,13 @@ pub fn translate(error: Error, what: &str) -> EngineError {
     match error {
         Error::DockerResponseServerError { status_code: 404, .. } => EngineError::NotFound(what.to_owned()),
         Error::DockerResponseServerError { message, .. } => EngineError::Refused(message),
-        Error::SocketNotFoundError(path) => {
-            EngineError::Unavailable(format!("there is no socket at {path}; is Docker installed and started?"))
-        }
+        Error::SocketNotFoundError(path) => EngineError::Unavailable(format!(
+            "there is no socket at {path}; is Docker installed and started?"
+        )),
         Error::RequestTimeoutError => EngineError::Unavailable("it took too long to answer".to_owned()),
-        other => EngineError::Unavailable(format!("{other}; is Docker started, and may this user use its socket?")),
+        other => EngineError::Unavailable(format!(
+            "{other}; is Docker started, and may this user use its socket?"
+        )),
     }
 }
 

@@ -9,7 +9,6 @@ mod projects;
 mod sites;
 mod triggers;
 
-
 use grapnel_domain::{id::ProjectId, plan::HookLimits, secret_token::HookToken};
 use grapnel_runtime::Clock;
 pub use hooks::{HookChanges, NewHook, WithUrl};
@@ -46,7 +45,11 @@ pub struct Addresses {
 impl Addresses {
     /// Returns a hook's URL. It is a secret.
     pub fn hook_url(&self, project: ProjectId, token: &HookToken) -> String {
-        format!("{}/v1/integrations/deploy/{project}/{}", self.public_url, token.expose())
+        format!(
+            "{}/v1/integrations/deploy/{project}/{}",
+            self.public_url,
+            token.expose()
+        )
     }
 
     /// Returns the address of a site by its first label.

@@ -39,12 +39,20 @@ impl App {
     ///
     /// # Errors
     /// `HOOK_NOT_FOUND`, `HOOK_REVOKED`, `HOOK_PAUSED`, `STORE_UNAVAILABLE`.
-    pub async fn trigger_hook(&self, target: TriggerTarget, build_cache: Option<bool>) -> Result<Deployment, Error> {
+    pub async fn trigger_hook(
+        &self,
+        target: TriggerTarget,
+        build_cache: Option<bool>,
+    ) -> Result<Deployment, Error> {
         let (id, now) = (self.clock.new_id(), self.clock.now());
         let triggered = match target {
-            TriggerTarget::Hook { team, hook } => self.store.trigger_by_id(team, hook, id, build_cache, now).await,
+            TriggerTarget::Hook { team, hook } => {
+                self.store.trigger_by_id(team, hook, id, build_cache, now).await
+            }
             TriggerTarget::Address { team, project, token } => {
-                self.store.trigger_by_token(team, project, &token.hash(), id, build_cache, now).await
+                self.store
+                    .trigger_by_token(team, project, &token.hash(), id, build_cache, now)
+                    .await
             }
         };
         match triggered.map_err(|error| error.into_error(Reason::HookNotFound))? {
@@ -52,12 +60,14 @@ impl App {
                 tracing::info!(deployment.id = %deployment.id, project.id = %deployment.project_id, "a trigger was accepted");
                 Ok(*deployment)
             }
-            Triggered::Refused(Decision::Paused) => {
-                Err(Error::new(Reason::HookPaused, "the hook is paused; nothing is deployed until it is resumed"))
-            }
-            Triggered::Refused(Decision::Revoked | Decision::Accepted) => {
-                Err(Error::new(Reason::HookRevoked, "the hook or its token was revoked; it will not work again"))
-            }
+            Triggered::Refused(Decision::Paused) => Err(Error::new(
+                Reason::HookPaused,
+                "the hook is paused; nothing is deployed until it is resumed",
+            )),
+            Triggered::Refused(Decision::Revoked | Decision::Accepted) => Err(Error::new(
+                Reason::HookRevoked,
+                "the hook or its token was revoked; it will not work again",
+            )),
             Triggered::Unknown => Err(unknown_hook()),
         }
     }

@@ -83,7 +83,10 @@ impl Dispatcher {
     }
 
     async fn finish(&self, spec: &BuildSpec, outcome: Outcome) -> Result<(), Stop> {
-        let finished = self.store.finished(spec.id, &self.owner, outcome, self.clock.now()).await?;
+        let finished = self
+            .store
+            .finished(spec.id, &self.owner, outcome, self.clock.now())
+            .await?;
         let id = finished.id;
         tracing::info!(deployment.id = %id, state = %finished.state, promoted = finished.promoted, "an attempt ended");
         Ok(())
@@ -97,7 +100,11 @@ impl Dispatcher {
     ) -> Result<Outcome, Stop> {
         let spec = &claimed.spec;
         let mut building = claimed.deployment.state == State::Building;
-        let mut seen = if building { self.store.last_sequence(spec.id).await? } else { 0 };
+        let mut seen = if building {
+            self.store.last_sequence(spec.id).await?
+        } else {
+            0
+        };
         let mut away_since = None;
         loop {
             match executor.trigger(spec, seen).await {
@@ -114,7 +121,9 @@ impl Dispatcher {
                         away_since = None;
                     }
                 }
-                Err(error) if error.reason == Reason::AttemptNotFound => return Ok(lost("it lost the attempt")),
+                Err(error) if error.reason == Reason::AttemptNotFound => {
+                    return Ok(lost("it lost the attempt"));
+                }
                 Err(_) if !building => return Err(Stop::NotTaken),
                 Err(error) if is_final(&error) => return Ok(lost(&error.message)),
                 Err(error) => tracing::debug!(attempt = %spec.id, %error, "the executor is looked for again"),
@@ -152,10 +161,14 @@ impl Dispatcher {
                 }
                 message = timeout(SILENCE, events.message()) => message,
             };
-            let Ok(Ok(Some(first))) = message else { return Ok(None) };
+            let Ok(Ok(Some(first))) = message else {
+                return Ok(None);
+            };
             let batch = self.batch(first, events, seen).await;
             if !batch.events.is_empty() {
-                self.store.append_build_events(spec.id, &self.owner, batch.events, self.clock.now()).await?;
+                self.store
+                    .append_build_events(spec.id, &self.owner, batch.events, self.clock.now())
+                    .await?;
             }
             if let Some(outcome) = batch.outcome {
                 return Ok(Some(outcome));
@@ -215,10 +228,15 @@ struct Batch {
 }
 
 fn lost(why: &str) -> Outcome {
-    Outcome::Failed { failure: Failure::new(FailureCode::ExecutorLost, format!("the executor was lost: {why}")) }
+    Outcome::Failed {
+        failure: Failure::new(FailureCode::ExecutorLost, format!("the executor was lost: {why}")),
+    }
 }
 
 /// Tells refusals that another try would not change.
 fn is_final(error: &Error) -> bool {
-    matches!(error.reason, Reason::InvalidRequest | Reason::KeyInvalid | Reason::KeyMissing | Reason::Internal)
+    matches!(
+        error.reason,
+        Reason::InvalidRequest | Reason::KeyInvalid | Reason::KeyMissing | Reason::Internal
+    )
 }

@@ -17,7 +17,9 @@ impl Dispatcher {
     /// Finds out the version of a deployment.
     pub(super) async fn resolve(&self, claimed: Claimed) {
         let id = claimed.deployment.id;
-        let Some(executor) = self.executors.first() else { return };
+        let Some(executor) = self.executors.first() else {
+            return;
+        };
         let resolved = tokio::select! {
             resolved = executor.resolve(&claimed.spec.repository, &claimed.spec.branch) => resolved,
             () = self.keep_lease(id) => return,
@@ -25,10 +27,19 @@ impl Dispatcher {
         };
         let now = self.clock.now();
         let stored = match resolved {
-            Ok(Ok(version)) => self.store.resolved(id, &self.owner, &version.commit, &version.message, now).await,
+            Ok(Ok(version)) => {
+                self.store
+                    .resolved(id, &self.owner, &version.commit, &version.message, now)
+                    .await
+            }
             Ok(Err(failure)) => {
-                let wait = RETRY.get(claimed.deployment.resolve_attempts as usize).copied().unwrap_or_default();
-                self.store.not_resolved(&claimed.deployment, &self.owner, failure, now + wait, now).await
+                let wait = RETRY
+                    .get(claimed.deployment.resolve_attempts as usize)
+                    .copied()
+                    .unwrap_or_default();
+                self.store
+                    .not_resolved(&claimed.deployment, &self.owner, failure, now + wait, now)
+                    .await
             }
             Err(error) => {
                 log_away(&error);
@@ -39,7 +50,9 @@ impl Dispatcher {
             Ok(()) => {}
             // It was canceled meanwhile, or another process has it.
             Err(StoreError::Fenced | StoreError::Illegal(_)) => {}
-            Err(error) => tracing::warn!(deployment.id = %id, %error, "a version cannot be stored; it is resolved again"),
+            Err(error) => {
+                tracing::warn!(deployment.id = %id, %error, "a version cannot be stored; it is resolved again")
+            }
         }
     }
 }

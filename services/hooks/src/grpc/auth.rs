@@ -70,9 +70,10 @@ impl Auth {
     pub async fn gateway<T>(&self, request: &Request<T>) -> Result<(), Error> {
         match self.principal(request).await? {
             Principal::Gateway => Ok(()),
-            Principal::Team { .. } => {
-                Err(Error::new(Reason::ServiceKeyRequired, "this method is for gateways, with the gateway's service key"))
-            }
+            Principal::Team { .. } => Err(Error::new(
+                Reason::ServiceKeyRequired,
+                "this method is for gateways, with the gateway's service key",
+            )),
         }
     }
 
@@ -88,8 +89,13 @@ impl Auth {
         let invalid = || Error::new(Reason::KeyInvalid, "the key is not known, or was revoked");
         let key = ApiKey::parse(shown).map_err(|_| invalid())?;
         let found = self.store.key_by_hash(&key.hash()).await;
-        let found = found.map_err(|error| error.into_error(Reason::KeyInvalid))?.ok_or_else(invalid)?;
-        Ok(Principal::Team { team: found.team_id, scopes: found.scopes })
+        let found = found
+            .map_err(|error| error.into_error(Reason::KeyInvalid))?
+            .ok_or_else(invalid)?;
+        Ok(Principal::Team {
+            team: found.team_id,
+            scopes: found.scopes,
+        })
     }
 }
 

@@ -27,15 +27,24 @@ pub struct KeyHandlers {
 
 #[tonic::async_trait]
 impl KeyService for KeyHandlers {
-    async fn create_key(&self, request: Request<CreateKeyRequest>) -> Result<Response<CreateKeyResponse>, Status> {
+    async fn create_key(
+        &self,
+        request: Request<CreateKeyRequest>,
+    ) -> Result<Response<CreateKeyResponse>, Status> {
         self.create(request).await.map(Response::new).map_err(refuse)
     }
 
-    async fn list_keys(&self, request: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
+    async fn list_keys(
+        &self,
+        request: Request<ListKeysRequest>,
+    ) -> Result<Response<ListKeysResponse>, Status> {
         self.list(request).await.map(Response::new).map_err(refuse)
     }
 
-    async fn revoke_key(&self, request: Request<RevokeKeyRequest>) -> Result<Response<RevokeKeyResponse>, Status> {
+    async fn revoke_key(
+        &self,
+        request: Request<RevokeKeyRequest>,
+    ) -> Result<Response<RevokeKeyResponse>, Status> {
         self.revoke(request).await.map(Response::new).map_err(refuse)
     }
 }
@@ -49,15 +58,24 @@ impl KeyHandlers {
         let name = violations.check("name", request.name.parse::<grapnel_domain::name::HookName>());
         let scopes = violations.check("scopes", scopes(&request.scopes));
         violations.finish()?;
-        let (key, secret) = self.app.create_key(team, checked(name)?.to_string(), checked(scopes)?).await?;
-        Ok(CreateKeyResponse { key: Some(convert::key(&key)), secret: secret.expose().to_owned() })
+        let (key, secret) = self
+            .app
+            .create_key(team, checked(name)?.to_string(), checked(scopes)?)
+            .await?;
+        Ok(CreateKeyResponse {
+            key: Some(convert::key(&key)),
+            secret: secret.expose().to_owned(),
+        })
     }
 
     async fn list(&self, request: Request<ListKeysRequest>) -> Result<ListKeysResponse, Error> {
         let team = self.auth.team(&request, Scope::Admin).await?;
         let request = request.into_inner();
         let after = page::after("keys", &request.page_token)?;
-        let page = self.app.list_keys(team, after, page::size(request.page_size)?).await?;
+        let page = self
+            .app
+            .list_keys(team, after, page::size(request.page_size)?)
+            .await?;
         Ok(ListKeysResponse {
             next_page_token: page::next("keys", page.items.last().map(|key| key.id), page.more),
             keys: page.items.iter().map(convert::key).collect(),

@@ -17,19 +17,38 @@ const LONGEST_GRACE: u32 = 30 * 24 * 60 * 60;
 type CopySetting = fn(&mut BuildSettings, &BuildSettings);
 
 const SETTINGS: [(&str, CopySetting); 9] = [
-    ("settings.root_directory", |to, from| to.root_directory.clone_from(&from.root_directory)),
-    ("settings.install_command", |to, from| to.install_command.clone_from(&from.install_command)),
-    ("settings.build_command", |to, from| to.build_command.clone_from(&from.build_command)),
-    ("settings.output_directory", |to, from| to.output_directory.clone_from(&from.output_directory)),
-    ("settings.builder_image", |to, from| to.builder_image.clone_from(&from.builder_image)),
+    ("settings.root_directory", |to, from| {
+        to.root_directory.clone_from(&from.root_directory)
+    }),
+    ("settings.install_command", |to, from| {
+        to.install_command.clone_from(&from.install_command)
+    }),
+    ("settings.build_command", |to, from| {
+        to.build_command.clone_from(&from.build_command)
+    }),
+    ("settings.output_directory", |to, from| {
+        to.output_directory.clone_from(&from.output_directory)
+    }),
+    ("settings.builder_image", |to, from| {
+        to.builder_image.clone_from(&from.builder_image)
+    }),
     ("settings.limits", |to, from| to.limits = from.limits),
-    ("settings.limits.timeout_seconds", |to, from| to.limits.timeout_seconds = from.limits.timeout_seconds),
-    ("settings.limits.memory_bytes", |to, from| to.limits.memory_bytes = from.limits.memory_bytes),
-    ("settings.limits.disk_bytes", |to, from| to.limits.disk_bytes = from.limits.disk_bytes),
+    ("settings.limits.timeout_seconds", |to, from| {
+        to.limits.timeout_seconds = from.limits.timeout_seconds
+    }),
+    ("settings.limits.memory_bytes", |to, from| {
+        to.limits.memory_bytes = from.limits.memory_bytes
+    }),
+    ("settings.limits.disk_bytes", |to, from| {
+        to.limits.disk_bytes = from.limits.disk_bytes
+    }),
 ];
 
 /// Reads what is to be changed of a project.
-pub fn project(changes: Option<wire::ProjectChanges>, mask: Option<prost_types::FieldMask>) -> Result<ProjectChanges, Error> {
+pub fn project(
+    changes: Option<wire::ProjectChanges>,
+    mask: Option<prost_types::FieldMask>,
+) -> Result<ProjectChanges, Error> {
     let new = changes.unwrap_or_default();
     let paths = paths(mask)?;
     let mut violations = Violations::default();
@@ -40,12 +59,16 @@ pub fn project(changes: Option<wire::ProjectChanges>, mask: Option<prost_types::
         match path.as_str() {
             "name" => changed.name = violations.check("changes.name", new.name.parse()),
             "repository_url" => {
-                changed.repository =
-                    violations.check("changes.repository_url", RepositoryUrl::parse(&new.repository_url));
+                changed.repository = violations.check(
+                    "changes.repository_url",
+                    RepositoryUrl::parse(&new.repository_url),
+                );
             }
             "production_branch" => {
-                changed.production_branch =
-                    violations.check("changes.production_branch", branch_or_main(&new.production_branch));
+                changed.production_branch = violations.check(
+                    "changes.production_branch",
+                    branch_or_main(&new.production_branch),
+                );
             }
             "settings" => copied.push(|to, from| to.clone_from(from)),
             other => match SETTINGS.iter().find(|(name, _)| *name == other) {
@@ -65,7 +88,10 @@ pub fn project(changes: Option<wire::ProjectChanges>, mask: Option<prost_types::
 }
 
 /// Reads what is to be changed of a hook.
-pub fn hook(changes: Option<wire::HookChanges>, mask: Option<prost_types::FieldMask>) -> Result<HookChanges, Error> {
+pub fn hook(
+    changes: Option<wire::HookChanges>,
+    mask: Option<prost_types::FieldMask>,
+) -> Result<HookChanges, Error> {
     let new = changes.unwrap_or_default();
     let mut violations = Violations::default();
     let mut changed = HookChanges::default();
@@ -85,9 +111,10 @@ pub fn hook(changes: Option<wire::HookChanges>, mask: Option<prost_types::FieldM
 /// Reads for how long a replaced token works on.
 pub fn grace(seconds: Option<u32>) -> Result<Option<Duration>, Error> {
     match seconds {
-        Some(seconds) if seconds > LONGEST_GRACE => {
-            Err(Error::invalid_field("grace_seconds", format!("must be at most {LONGEST_GRACE}, which is 30 days")))
-        }
+        Some(seconds) if seconds > LONGEST_GRACE => Err(Error::invalid_field(
+            "grace_seconds",
+            format!("must be at most {LONGEST_GRACE}, which is 30 days"),
+        )),
         seconds => Ok(seconds.map(|seconds| Duration::from_secs(seconds.into()))),
     }
 }

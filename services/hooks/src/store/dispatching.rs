@@ -8,13 +8,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use grapnel_domain::{
     build::{AttemptId, BuildSpec, HookOrigin},
-    deployment::{MAX_ATTEMPTS, CancelReason, State, Transition, after_lost_attempt},
+    deployment::{CancelReason, MAX_ATTEMPTS, State, Transition, after_lost_attempt},
     event::{Outcome, StateChange},
     failure::{Failure, FailureCode, Fault},
     id::DeploymentId,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveValue::Set,
+    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::{Expr, ExprTrait as _, OnConflict},
 };
 
@@ -70,7 +71,10 @@ impl Store {
             .filter(free)
             .order_by_asc(deployment::Column::Id)
             .limit(limit)
-            .lock_with_behavior(sea_orm::sea_query::LockType::Update, sea_orm::sea_query::LockBehavior::SkipLocked)
+            .lock_with_behavior(
+                sea_orm::sea_query::LockType::Update,
+                sea_orm::sea_query::LockBehavior::SkipLocked,
+            )
             .all(&transaction)
             .await?;
         let mut claimed = Vec::with_capacity(found.len());
@@ -82,7 +86,9 @@ impl Store {
                 ..Default::default()
             };
             let row = deployment::Entity::update(change).exec(&transaction).await?;
-            let project = project::Entity::find_by_id(&row.project_id).one(&transaction).await?;
+            let project = project::Entity::find_by_id(&row.project_id)
+                .one(&transaction)
+                .await?;
             claimed.push(claimed_from(row, &project.ok_or(StoreError::NotFound)?)?);
         }
         transaction.commit().await?;
@@ -119,7 +125,10 @@ impl Store {
         not_before: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         deployment::Entity::update_many()
-            .set(deployment::ActiveModel { not_before: Set(not_before), ..released() })
+            .set(deployment::ActiveModel {
+                not_before: Set(not_before),
+                ..released()
+            })
             .filter(held_by(id, owner))
             .exec(&self.writer)
             .await?;
@@ -139,7 +148,10 @@ impl Store {
             .filter(deployment::Column::CancelRequested.is_not_null())
             .all(&self.reader)
             .await?;
-        found.into_iter().map(|row| Ok(rows::deployment(row, false)?.id)).collect()
+        found
+            .into_iter()
+            .map(|row| Ok(rows::deployment(row, false)?.id))
+            .collect()
     }
 
     /// Stores the version of a deployment, which is QUEUED then.
@@ -159,8 +171,13 @@ impl Store {
             commit_message: Set(message.to_owned()),
             ..released()
         };
-        let change = StateChange { state: State::Queued, failure: None, canceled: None };
-        self.change_held(id, owner, Transition::Resolve, change, more, now).await?;
+        let change = StateChange {
+            state: State::Queued,
+            failure: None,
+            canceled: None,
+        };
+        self.change_held(id, owner, Transition::Resolve, change, more, now)
+            .await?;
         Ok(())
     }
 
@@ -179,8 +196,13 @@ impl Store {
     ) -> Result<(), StoreError> {
         let tries = claimed.resolve_attempts + 1;
         if failure.fault() == Fault::User || tries >= MAX_ATTEMPTS {
-            let change = StateChange { state: State::Error, failure: Some(failure), canceled: None };
-            self.change_held(claimed.id, owner, Transition::Fail, change, released(), now).await?;
+            let change = StateChange {
+                state: State::Error,
+                failure: Some(failure),
+                canceled: None,
+            };
+            self.change_held(claimed.id, owner, Transition::Fail, change, released(), now)
+                .await?;
             return Ok(());
         }
         tracing::warn!(deployment.id = %claimed.id, code = %failure.code, message = failure.message, "the version is resolved again later");
@@ -189,7 +211,11 @@ impl Store {
             not_before: Set(retry_at),
             ..released()
         };
-        deployment::Entity::update_many().set(again).filter(held_by(claimed.id, owner)).exec(&self.writer).await?;
+        deployment::Entity::update_many()
+            .set(again)
+            .filter(held_by(claimed.id, owner))
+            .exec(&self.writer)
+            .await?;
         Ok(())
     }
 
@@ -199,9 +225,17 @@ impl Store {
     /// `owner` does not hold the lease any more, or the deployment has ended meanwhile.
     pub async fn started(&self, id: AttemptId, owner: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
         let attempt = i32::try_from(id.attempt).unwrap_or(i32::MAX);
-        let more = deployment::ActiveModel { attempt: Set(attempt), ..Default::default() };
-        let change = StateChange { state: State::Building, failure: None, canceled: None };
-        self.change_held(id.deployment, owner, Transition::Start, change, more, now).await?;
+        let more = deployment::ActiveModel {
+            attempt: Set(attempt),
+            ..Default::default()
+        };
+        let change = StateChange {
+            state: State::Building,
+            failure: None,
+            canceled: None,
+        };
+        self.change_held(id.deployment, owner, Transition::Start, change, more, now)
+            .await?;
         Ok(())
     }
 
@@ -219,7 +253,8 @@ impl Store {
     ) -> Result<Deployment, StoreError> {
         let transaction = self.begin().await?;
         let row = locked(&transaction, id.deployment).await?;
-        let current = row.lease_owner.as_deref() == Some(owner) && u32::try_from(row.attempt).ok() == Some(id.attempt);
+        let current =
+            row.lease_owner.as_deref() == Some(owner) && u32::try_from(row.attempt).ok() == Some(id.attempt);
         if !current {
             return Err(StoreError::Fenced);
         }
@@ -272,7 +307,15 @@ fn follow(
     asked: Option<CancelReason>,
 ) -> (Transition, StateChange, deployment::ActiveModel) {
     let failed = |transition, state, failure| {
-        (transition, StateChange { state, failure: Some(failure), canceled: None }, released())
+        (
+            transition,
+            StateChange {
+                state,
+                failure: Some(failure),
+                canceled: None,
+            },
+            released(),
+        )
     };
     match (outcome, asked) {
         (Outcome::Ready { files, bytes }, _) => {
@@ -281,10 +324,22 @@ fn follow(
                 artifact_bytes: Set(i64::try_from(bytes).ok()),
                 ..released()
             };
-            (Transition::Publish, StateChange { state: State::Ready, failure: None, canceled: None }, more)
+            (
+                Transition::Publish,
+                StateChange {
+                    state: State::Ready,
+                    failure: None,
+                    canceled: None,
+                },
+                more,
+            )
         }
         (Outcome::Canceled | Outcome::Failed { .. }, Some(reason)) => {
-            let change = StateChange { state: State::Canceled, failure: None, canceled: Some(reason) };
+            let change = StateChange {
+                state: State::Canceled,
+                failure: None,
+                canceled: Some(reason),
+            };
             (Transition::Cancel, change, released())
         }
         (Outcome::Failed { failure }, None) if failure.fault() == Fault::User => {
@@ -292,9 +347,11 @@ fn follow(
         }
         (Outcome::Failed { failure }, None) => lost(attempt, failure, failed),
         // Nobody asked: the executor stopped.
-        (Outcome::Canceled, None) => {
-            lost(attempt, Failure::new(FailureCode::ExecutorLost, "the executor stopped during the build"), failed)
-        }
+        (Outcome::Canceled, None) => lost(
+            attempt,
+            Failure::new(FailureCode::ExecutorLost, "the executor stopped during the build"),
+            failed,
+        ),
     }
 }
 
@@ -318,11 +375,15 @@ async fn promote(
         updated_at: Set(now),
     };
     // Ids sort by time, so the statement itself never moves an address back.
-    let newer = Expr::col((branch_address::Entity, branch_address::Column::DeploymentId)).lt(deployment.id.to_string());
+    let newer = Expr::col((branch_address::Entity, branch_address::Column::DeploymentId))
+        .lt(deployment.id.to_string());
     let moved = branch_address::Entity::insert(row)
         .on_conflict(
             OnConflict::columns([branch_address::Column::ProjectId, branch_address::Column::Branch])
-                .update_columns([branch_address::Column::DeploymentId, branch_address::Column::UpdatedAt])
+                .update_columns([
+                    branch_address::Column::DeploymentId,
+                    branch_address::Column::UpdatedAt,
+                ])
                 .action_and_where(newer)
                 .to_owned(),
         )
@@ -339,16 +400,27 @@ fn held_by(id: DeploymentId, owner: &str) -> Condition {
 }
 
 fn released() -> deployment::ActiveModel {
-    deployment::ActiveModel { lease_owner: Set(None), lease_expires_at: Set(None), ..Default::default() }
+    deployment::ActiveModel {
+        lease_owner: Set(None),
+        lease_expires_at: Set(None),
+        ..Default::default()
+    }
 }
 
 fn claimed_from(row: deployment::Model, project: &project::Model) -> Result<Claimed, StoreError> {
     let deployment = rows::deployment(row, false)?;
     let project = rows::project(project)?;
     // A deployment that builds goes on with its attempt, one that waits begins the next.
-    let attempt = if deployment.state == State::Building { deployment.attempt } else { deployment.attempt + 1 };
+    let attempt = if deployment.state == State::Building {
+        deployment.attempt
+    } else {
+        deployment.attempt + 1
+    };
     let spec = BuildSpec {
-        id: AttemptId { deployment: deployment.id, attempt },
+        id: AttemptId {
+            deployment: deployment.id,
+            attempt,
+        },
         project_id: project.id,
         production: deployment.branch == project.production_branch,
         project_name: project.name,

@@ -54,12 +54,18 @@ impl From<DbErr> for StoreError {
                 let code = cause.as_database_error().and_then(|error| error.code());
                 cause.as_database_error().is_none()
                     || code.is_some_and(|code| {
-                        matches!(&*code, "5" | "6" | "13" | "261" | "517") || code.starts_with("08") || code.starts_with("57P")
+                        matches!(&*code, "5" | "6" | "13" | "261" | "517")
+                            || code.starts_with("08")
+                            || code.starts_with("57P")
                     })
             }
             _ => false,
         };
-        if unavailable { Self::Unavailable(error) } else { Self::Database(error) }
+        if unavailable {
+            Self::Unavailable(error)
+        } else {
+            Self::Database(error)
+        }
     }
 }
 
@@ -76,9 +82,11 @@ impl StoreError {
     pub fn into_error(self, missing: Reason) -> Error {
         match self {
             Self::NotFound => Error::new(missing, not_there(missing)),
-            Self::Unavailable(_) => {
-                Error::new(Reason::StoreUnavailable, "the database does not answer; try again later").because(self)
-            }
+            Self::Unavailable(_) => Error::new(
+                Reason::StoreUnavailable,
+                "the database does not answer; try again later",
+            )
+            .because(self),
             other => Error::internal(other),
         }
     }

@@ -10,8 +10,8 @@ use grapnel_domain::{
     secret_token::{HookToken, SecretHash},
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect, sea_query::Expr,
 };
 
 use super::{
@@ -58,7 +58,10 @@ impl Store {
             revoked_at: Set(None),
             ..changed(hook)
         };
-        hook::Entity::insert(row).exec_without_returning(&transaction).await.map_err(StoreError::name_taken)?;
+        hook::Entity::insert(row)
+            .exec_without_returning(&transaction)
+            .await
+            .map_err(StoreError::name_taken)?;
         for fresh in &hook.tokens {
             insert_token(&transaction, hook.id, fresh, token).await?;
         }
@@ -103,7 +106,10 @@ impl Store {
         let mut found = query.all(&self.reader).await?;
         let more = found.len() as u64 > limit;
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        Ok(Page { items: with_tokens(&self.reader, found).await?, more })
+        Ok(Page {
+            items: with_tokens(&self.reader, found).await?,
+            more,
+        })
     }
 
     /// Counts a project's hooks.
@@ -127,7 +133,11 @@ impl Store {
             .exec(&self.writer)
             .await
             .map_err(StoreError::name_taken)?;
-        if updated.rows_affected == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+        if updated.rows_affected == 0 {
+            Err(StoreError::NotFound)
+        } else {
+            Ok(())
+        }
     }
 
     /// Adds a token. The newest of the present ones works until `old_expires_at`, the others stop at once.
@@ -156,12 +166,17 @@ impl Store {
             .order_by_desc(hook_token::Column::Id)
             .all(&transaction)
             .await?;
-        let live = live.into_iter().filter(|token| token_is_live(token.expires_at, now));
+        let live = live
+            .into_iter()
+            .filter(|token| token_is_live(token.expires_at, now));
         for (place, token) in live.enumerate() {
             let kept = place + 1 < MAX_LIVE_TOKENS;
             let expires_at = if kept { old_expires_at } else { now };
-            let change =
-                hook_token::ActiveModel { id: Set(token.id), expires_at: Set(Some(expires_at)), ..Default::default() };
+            let change = hook_token::ActiveModel {
+                id: Set(token.id),
+                expires_at: Set(Some(expires_at)),
+                ..Default::default()
+            };
             hook_token::Entity::update(change).exec(&transaction).await?;
         }
         insert_token(&transaction, id, fresh, secret).await?;
@@ -212,14 +227,19 @@ impl Store {
             .filter(hook_token::Column::Hash.eq(token.as_str()))
             .one(&transaction)
             .await?;
-        let Some(token) = token else { return Ok(Triggered::Unknown) };
-        let mut query = hook::Entity::find_by_id(&token.hook_id)
-            .filter(hook::Column::ProjectId.eq(project.to_string()));
+        let Some(token) = token else {
+            return Ok(Triggered::Unknown);
+        };
+        let mut query =
+            hook::Entity::find_by_id(&token.hook_id).filter(hook::Column::ProjectId.eq(project.to_string()));
         if let Some(team) = team {
             query = query.filter(hook::Column::TeamId.eq(team.to_string()));
         }
-        let Some(row) = query.one(&transaction).await? else { return Ok(Triggered::Unknown) };
-        self.store_trigger(transaction, row, token.expires_at, deployment, build_cache, now).await
+        let Some(row) = query.one(&transaction).await? else {
+            return Ok(Triggered::Unknown);
+        };
+        self.store_trigger(transaction, row, token.expires_at, deployment, build_cache, now)
+            .await
     }
 
     /// Does the same for a hook that a team's key names.
@@ -239,8 +259,11 @@ impl Store {
             .filter(hook::Column::TeamId.eq(team.to_string()))
             .one(&transaction)
             .await?;
-        let Some(row) = row else { return Ok(Triggered::Unknown) };
-        self.store_trigger(transaction, row, None, deployment, build_cache, now).await
+        let Some(row) = row else {
+            return Ok(Triggered::Unknown);
+        };
+        self.store_trigger(transaction, row, None, deployment, build_cache, now)
+            .await
     }
 
     async fn store_trigger(
@@ -252,7 +275,11 @@ impl Store {
         build_cache: Option<bool>,
         now: DateTime<Utc>,
     ) -> Result<Triggered, StoreError> {
-        let standing = HookStanding { revoked: row.revoked_at.is_some(), paused: row.paused, token_expires_at };
+        let standing = HookStanding {
+            revoked: row.revoked_at.is_some(),
+            paused: row.paused,
+            token_expires_at,
+        };
         let decision = decide(standing, now);
         if decision != Decision::Accepted {
             return Ok(Triggered::Refused(decision));
@@ -283,7 +310,10 @@ async fn count_hooks(database: &impl ConnectionTrait, project: ProjectId) -> Res
 }
 
 /// Reads the tokens of all these hooks with one query.
-async fn with_tokens(database: &impl ConnectionTrait, hooks: Vec<hook::Model>) -> Result<Vec<Hook>, StoreError> {
+async fn with_tokens(
+    database: &impl ConnectionTrait,
+    hooks: Vec<hook::Model>,
+) -> Result<Vec<Hook>, StoreError> {
     let found = hook_token::Entity::find()
         .filter(hook_token::Column::HookId.is_in(hooks.iter().map(|hook| hook.id.clone())))
         .order_by_desc(hook_token::Column::Id)
@@ -291,9 +321,15 @@ async fn with_tokens(database: &impl ConnectionTrait, hooks: Vec<hook::Model>) -
         .await?;
     let mut tokens: HashMap<String, Vec<Token>> = HashMap::new();
     for row in found {
-        tokens.entry(row.hook_id.clone()).or_default().push(rows::token(row)?);
+        tokens
+            .entry(row.hook_id.clone())
+            .or_default()
+            .push(rows::token(row)?);
     }
-    hooks.iter().map(|row| rows::hook(row, tokens.remove(&row.id).unwrap_or_default())).collect()
+    hooks
+        .iter()
+        .map(|row| rows::hook(row, tokens.remove(&row.id).unwrap_or_default()))
+        .collect()
 }
 
 async fn insert_token(
@@ -310,7 +346,9 @@ async fn insert_token(
         created_at: token.created_at,
         expires_at: token.expires_at,
     };
-    hook_token::Entity::insert(hook_token::ActiveModel::from(row)).exec_without_returning(database).await?;
+    hook_token::Entity::insert(hook_token::ActiveModel::from(row))
+        .exec_without_returning(database)
+        .await?;
     Ok(())
 }
 

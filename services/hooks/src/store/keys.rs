@@ -23,10 +23,17 @@ impl Store {
     /// The database fails.
     pub async fn first_team(&self, id: TeamId, plan: Plan, now: DateTime<Utc>) -> Result<Team, StoreError> {
         let transaction = self.begin().await?;
-        let found = team::Entity::find().order_by_asc(team::Column::Id).one(&transaction).await?;
+        let found = team::Entity::find()
+            .order_by_asc(team::Column::Id)
+            .one(&transaction)
+            .await?;
         let row = match found {
             Some(row) => {
-                let change = team::ActiveModel { id: Set(row.id.clone()), plan: Set(plan.to_string()), ..Default::default() };
+                let change = team::ActiveModel {
+                    id: Set(row.id.clone()),
+                    plan: Set(plan.to_string()),
+                    ..Default::default()
+                };
                 team::Entity::update(change).exec(&transaction).await?
             }
             None => {
@@ -36,7 +43,9 @@ impl Store {
                     plan: plan.to_string(),
                     created_at: now,
                 };
-                team::Entity::insert(team::ActiveModel::from(row)).exec_with_returning(&transaction).await?
+                team::Entity::insert(team::ActiveModel::from(row))
+                    .exec_with_returning(&transaction)
+                    .await?
             }
         };
         transaction.commit().await?;
@@ -54,7 +63,9 @@ impl Store {
             plan: team.plan.to_string(),
             created_at: now,
         };
-        team::Entity::insert(team::ActiveModel::from(row)).exec_without_returning(&self.writer).await?;
+        team::Entity::insert(team::ActiveModel::from(row))
+            .exec_without_returning(&self.writer)
+            .await?;
         Ok(())
     }
 
@@ -82,7 +93,9 @@ impl Store {
             created_at: key.created_at,
             revoked_at: None,
         };
-        api_key::Entity::insert(api_key::ActiveModel::from(row)).exec_without_returning(&self.writer).await?;
+        api_key::Entity::insert(api_key::ActiveModel::from(row))
+            .exec_without_returning(&self.writer)
+            .await?;
         Ok(())
     }
 
@@ -103,7 +116,12 @@ impl Store {
     ///
     /// # Errors
     /// The database fails.
-    pub async fn list_keys(&self, team: TeamId, after: Option<KeyId>, limit: u64) -> Result<Page<Key>, StoreError> {
+    pub async fn list_keys(
+        &self,
+        team: TeamId,
+        after: Option<KeyId>,
+        limit: u64,
+    ) -> Result<Page<Key>, StoreError> {
         let mut query = api_key::Entity::find()
             .filter(api_key::Column::TeamId.eq(team.to_string()))
             .filter(api_key::Column::RevokedAt.is_null())
@@ -114,8 +132,14 @@ impl Store {
         }
         let found = query.all(&self.reader).await?;
         let more = found.len() as u64 > limit;
-        let items = found.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(rows::key);
-        Ok(Page { items: items.collect::<Result<_, _>>()?, more })
+        let items = found
+            .into_iter()
+            .take(usize::try_from(limit).unwrap_or(usize::MAX))
+            .map(rows::key);
+        Ok(Page {
+            items: items.collect::<Result<_, _>>()?,
+            more,
+        })
     }
 
     /// Revokes a key. The last one that can make keys stays.
@@ -138,7 +162,11 @@ impl Store {
         if admins == 1 && key.scopes.allow(Scope::Admin) {
             return Err(StoreError::LastAdminKey);
         }
-        let change = api_key::ActiveModel { id: Set(id.to_string()), revoked_at: Set(Some(now)), ..Default::default() };
+        let change = api_key::ActiveModel {
+            id: Set(id.to_string()),
+            revoked_at: Set(Some(now)),
+            ..Default::default()
+        };
         api_key::Entity::update(change).exec(&transaction).await?;
         transaction.commit().await?;
         Ok(())

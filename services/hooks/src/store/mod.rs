@@ -77,10 +77,16 @@ impl Store {
             Some(("sqlite", path)) => {
                 let path = PathBuf::from(path);
                 let directory = path.parent().unwrap_or(&path).to_owned();
-                std::fs::create_dir_all(&directory)
-                    .map_err(|cause| OpenError::Directory { path: directory, cause })?;
+                std::fs::create_dir_all(&directory).map_err(|cause| OpenError::Directory {
+                    path: directory,
+                    cause,
+                })?;
                 let writer = Database::connect(sqlite(url, 1)).await?;
-                (writer, Database::connect(sqlite(url, CONNECTIONS)).await?, Some(path.with_extension("lock")))
+                (
+                    writer,
+                    Database::connect(sqlite(url, CONNECTIONS)).await?,
+                    Some(path.with_extension("lock")),
+                )
             }
             Some(("postgres" | "postgresql", _)) => {
                 let database = Database::connect(options(url, CONNECTIONS)).await?;
@@ -89,7 +95,11 @@ impl Store {
             _ => return Err(OpenError::Url(without_password(url))),
         };
         grapnel_migrations::migrate(&writer, lock_file.as_deref()).await?;
-        Ok(Self { writer, reader, wakeups: Wakeups::default() })
+        Ok(Self {
+            writer,
+            reader,
+            wakeups: Wakeups::default(),
+        })
     }
 
     /// Closes all connections, so that an SQLite database is one file again.

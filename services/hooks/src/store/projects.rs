@@ -6,7 +6,10 @@ use grapnel_domain::{
     id::{ProjectId, TeamId},
     name::ProjectName,
 };
-use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::Expr,
+};
 
 use super::{
     Store, StoreError,
@@ -52,7 +55,11 @@ impl Store {
             ProjectRef::Id(id) => project::Column::Id.eq(id.to_string()),
             ProjectRef::Name(name) => project::Column::Name.eq(name.as_str()),
         };
-        let row = project::Entity::find().filter(live_of(team)).filter(named).one(&self.reader).await?;
+        let row = project::Entity::find()
+            .filter(live_of(team))
+            .filter(named)
+            .one(&self.reader)
+            .await?;
         rows::project(&row.ok_or(StoreError::NotFound)?)
     }
 
@@ -66,15 +73,23 @@ impl Store {
         after: Option<ProjectId>,
         limit: u64,
     ) -> Result<Page<Project>, StoreError> {
-        let mut query =
-            project::Entity::find().filter(live_of(team)).order_by_desc(project::Column::Id).limit(limit + 1);
+        let mut query = project::Entity::find()
+            .filter(live_of(team))
+            .order_by_desc(project::Column::Id)
+            .limit(limit + 1);
         if let Some(after) = after {
             query = query.filter(project::Column::Id.lt(after.to_string()));
         }
         let found = query.all(&self.reader).await?;
         let more = found.len() as u64 > limit;
-        let items = found.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(rows::project);
-        Ok(Page { items: items.collect::<Result<_, _>>()?, more })
+        let items = found
+            .iter()
+            .take(usize::try_from(limit).unwrap_or(usize::MAX))
+            .map(rows::project);
+        Ok(Page {
+            items: items.collect::<Result<_, _>>()?,
+            more,
+        })
     }
 
     /// Stores what was changed of a project.
@@ -89,14 +104,23 @@ impl Store {
             .exec(&self.writer)
             .await
             .map_err(StoreError::name_taken)?;
-        if updated.rows_affected == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+        if updated.rows_affected == 0 {
+            Err(StoreError::NotFound)
+        } else {
+            Ok(())
+        }
     }
 
     /// Deletes a project: its hooks are revoked, its waiting deployments end, and those that run are asked to.
     ///
     /// # Errors
     /// There is none.
-    pub async fn delete_project(&self, team: TeamId, id: ProjectId, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn delete_project(
+        &self,
+        team: TeamId,
+        id: ProjectId,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
         let deleted = project::Entity::update_many()
             .col_expr(project::Column::DeletedAt, Expr::value(now))
@@ -116,7 +140,9 @@ impl Store {
         let unfinished = Condition::all()
             .add(deployment::Column::ProjectId.eq(id.to_string()))
             .add(deployment::Column::FinishedAt.is_null());
-        let ended = super::transitions::cancel_all(&transaction, unfinished, CancelReason::ProjectDeleted, now).await?;
+        let ended =
+            super::transitions::cancel_all(&transaction, unfinished, CancelReason::ProjectDeleted, now)
+                .await?;
         transaction.commit().await?;
         self.tell(ended);
         Ok(())
@@ -124,7 +150,9 @@ impl Store {
 }
 
 fn live_of(team: TeamId) -> Condition {
-    Condition::all().add(project::Column::TeamId.eq(team.to_string())).add(project::Column::DeletedAt.is_null())
+    Condition::all()
+        .add(project::Column::TeamId.eq(team.to_string()))
+        .add(project::Column::DeletedAt.is_null())
 }
 
 fn changed(project: &Project) -> Result<project::ActiveModel, StoreError> {

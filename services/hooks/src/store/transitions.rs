@@ -7,7 +7,8 @@ use grapnel_domain::{
     id::DeploymentId,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 
 use super::{
@@ -65,7 +66,10 @@ pub(super) async fn locked(
     transaction: &DatabaseTransaction,
     id: DeploymentId,
 ) -> Result<deployment::Model, StoreError> {
-    let row = deployment::Entity::find_by_id(id.to_string()).lock_exclusive().one(transaction).await?;
+    let row = deployment::Entity::find_by_id(id.to_string())
+        .lock_exclusive()
+        .one(transaction)
+        .await?;
     row.ok_or(StoreError::NotFound)
 }
 
@@ -102,8 +106,20 @@ async fn cancel(
         return Ok(CancelResult::Final);
     }
     if deployment.state != State::Building {
-        let change = StateChange { state: State::Canceled, failure: None, canceled: Some(reason) };
-        apply(transaction, row, Transition::Cancel, change, deployment::ActiveModel::default(), now).await?;
+        let change = StateChange {
+            state: State::Canceled,
+            failure: None,
+            canceled: Some(reason),
+        };
+        apply(
+            transaction,
+            row,
+            Transition::Cancel,
+            change,
+            deployment::ActiveModel::default(),
+            now,
+        )
+        .await?;
         return Ok(CancelResult::Ended);
     }
     if deployment.cancel_requested.is_none() {
@@ -119,10 +135,19 @@ async fn cancel(
 }
 
 /// Stores the first state of a new deployment.
-pub(super) async fn insert(transaction: &DatabaseTransaction, new: deployment::Model) -> Result<(), StoreError> {
-    let event = DeploymentEvent::State(StateChange { state: State::Pending, failure: None, canceled: None });
+pub(super) async fn insert(
+    transaction: &DatabaseTransaction,
+    new: deployment::Model,
+) -> Result<(), StoreError> {
+    let event = DeploymentEvent::State(StateChange {
+        state: State::Pending,
+        failure: None,
+        canceled: None,
+    });
     let (id, at) = (new.id.clone(), new.created_at);
-    deployment::Entity::insert(deployment::ActiveModel::from(new)).exec_without_returning(transaction).await?;
+    deployment::Entity::insert(deployment::ActiveModel::from(new))
+        .exec_without_returning(transaction)
+        .await?;
     insert_event(transaction, id, 1, &event, at).await
 }
 
@@ -141,8 +166,18 @@ pub(super) async fn apply(
     let to = from.apply(transition)?;
     debug_assert_eq!(to, change.state, "the event tells another state than the table");
     let position = row.last_position + 1;
-    let optional = |value: Option<String>| if value.is_some() { Set(value) } else { Default::default() };
-    let failure = if to == State::Error { change.failure.as_ref().map(rows::to_json).transpose()? } else { None };
+    let optional = |value: Option<String>| {
+        if value.is_some() {
+            Set(value)
+        } else {
+            Default::default()
+        }
+    };
+    let failure = if to == State::Error {
+        change.failure.as_ref().map(rows::to_json).transpose()?
+    } else {
+        None
+    };
     let canceled = change.canceled.as_ref().map(rows::to_json).transpose()?;
     let update = deployment::ActiveModel {
         state: Set(to.to_string()),
@@ -150,9 +185,21 @@ pub(super) async fn apply(
         last_position: Set(position),
         failure: optional(failure),
         canceled: optional(canceled),
-        queued_at: if to == State::Queued && row.queued_at.is_none() { Set(Some(now)) } else { Default::default() },
-        building_at: if to == State::Building && row.building_at.is_none() { Set(Some(now)) } else { Default::default() },
-        finished_at: if to.is_final() { Set(Some(now)) } else { Default::default() },
+        queued_at: if to == State::Queued && row.queued_at.is_none() {
+            Set(Some(now))
+        } else {
+            Default::default()
+        },
+        building_at: if to == State::Building && row.building_at.is_none() {
+            Set(Some(now))
+        } else {
+            Default::default()
+        },
+        finished_at: if to.is_final() {
+            Set(Some(now))
+        } else {
+            Default::default()
+        },
         ..more
     };
     let updated = deployment::Entity::update_many()
@@ -162,7 +209,14 @@ pub(super) async fn apply(
         .exec_with_returning(transaction)
         .await?;
     let updated = updated.into_iter().next().ok_or(StoreError::Fenced)?;
-    insert_event(transaction, row.id, position, &DeploymentEvent::State(change), now).await?;
+    insert_event(
+        transaction,
+        row.id,
+        position,
+        &DeploymentEvent::State(change),
+        now,
+    )
+    .await?;
     rows::deployment(updated, false)
 }
 

@@ -1,0 +1,352 @@
+//! The command line.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use clap::{Arg, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+
+use crate::{exit::Failure, serve};
+
+/// Self-hosted deploy hooks.
+#[derive(Parser, Debug)]
+#[command(name = "grapnel", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// How to print: `table` for people, `json` for programs.
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    pub output: Format,
+    /// The configuration file of the services.
+    #[arg(long, global = true, value_name = "FILE", env = "GRAPNEL_CONFIG")]
+    pub config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How the client commands reach the hooks service.
+#[derive(Args, Clone, Debug)]
+pub struct ClientArgs {
+    /// The hooks service's gRPC address.
+    #[arg(
+        long,
+        global = true,
+        env = "GRAPNEL_URL",
+        default_value = "http://127.0.0.1:7301"
+    )]
+    pub url: String,
+    /// A file with the API key. Without it, and without GRAPNEL_KEY, the admin key of a local `grapnel up` is used.
+    #[arg(long, global = true, value_name = "FILE", env = "GRAPNEL_KEY_FILE")]
+    pub key_file: Option<PathBuf>,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs: one document, or one a line for a stream.
+    Json,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run hooks, gateway and executor in one process, over SQLite.
+    Up,
+    /// Run the hooks service.
+    Hooks,
+    /// Run the gateway.
+    Gateway,
+    /// Run an executor.
+    Executor,
+    /// Check what Grapnel needs, and say what to do about what is missing.
+    Doctor,
+    /// Projects: a git repository plus the way to build it.
+    Project {
+        #[command(subcommand)]
+        command: ProjectCommand,
+    },
+    /// Hooks: secret URLs that deploy one branch of a project.
+    Hook {
+        #[command(subcommand)]
+        command: HookCommand,
+    },
+    /// Do what a request to a hook's URL does.
+    Trigger {
+        /// The hook's id, its URL, or `-` to read the URL from standard input.
+        hook: String,
+        #[command(flatten)]
+        build: BuildArgs,
+    },
+    /// Deploy a branch of a project without a hook.
+    Deploy {
+        /// The project's name or id.
+        project: String,
+        /// The branch; the production branch where none is given.
+        #[arg(long)]
+        branch: Option<String>,
+        #[command(flatten)]
+        build: BuildArgs,
+    },
+    /// Deployments: what came of triggers.
+    Deployment {
+        #[command(subcommand)]
+        command: DeploymentCommand,
+    },
+    /// How many hooks a project may have, and has.
+    Limits {
+        /// The project's name or id.
+        project: String,
+    },
+    /// API keys.
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print every setting of the services with its default.
+    Settings,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct BuildArgs {
+    /// Build without the build cache.
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Follow the build, and succeed only if it ends READY.
+    #[arg(long)]
+    pub wait: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ProjectCommand {
+    /// Create a project.
+    Create {
+        /// Its name: lower-case letters, digits, inner hyphens.
+        name: String,
+        /// Its repository: an https, http or ssh address, or a directory that the operator allows.
+        #[arg(long)]
+        repo: String,
+        /// The branch that its address serves.
+        #[arg(long, default_value = "main")]
+        branch: String,
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// List the projects.
+    List,
+    /// Show a project.
+    Show {
+        /// Its name or id.
+        project: String,
+    },
+    /// Change what is given.
+    Update {
+        /// Its name or id.
+        project: String,
+        /// A new name.
+        #[arg(long)]
+        name: Option<String>,
+        /// A new repository.
+        #[arg(long)]
+        repo: Option<String>,
+        /// A new production branch.
+        #[arg(long)]
+        branch: Option<String>,
+        #[command(flatten)]
+        settings: SettingsArgs,
+        /// Settings to reset to what is found out from the repository, such as `build_command`.
+        #[arg(long, value_name = "SETTING")]
+        reset: Vec<String>,
+    },
+    /// Delete a project with its hooks.
+    Delete {
+        /// Its name or id.
+        project: String,
+    },
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct SettingsArgs {
+    /// The directory of the repository in which the project lives.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<String>,
+    /// The command of the install step; empty text skips it.
+    #[arg(long, value_name = "COMMAND")]
+    pub install: Option<String>,
+    /// The command of the build step; empty text skips it.
+    #[arg(long, value_name = "COMMAND")]
+    pub build: Option<String>,
+    /// The directory that is published.
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: Option<String>,
+    /// The image in which the steps run.
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// How long a build may take, in seconds.
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u32>,
+    /// How much memory a build may use, in bytes.
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<u64>,
+    /// How much a build may write to disk, in bytes.
+    #[arg(long, value_name = "BYTES")]
+    pub disk: Option<u64>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum HookCommand {
+    /// Create a hook. Its URL is shown once.
+    Create {
+        /// The project's name or id.
+        project: String,
+        /// Its name.
+        name: String,
+        /// The branch that it deploys; the production branch where none is given.
+        #[arg(long)]
+        branch: Option<String>,
+        /// Build without a build cache by default.
+        #[arg(long)]
+        no_cache: bool,
+    },
+    /// List a project's hooks.
+    List {
+        /// The project's name or id.
+        project: String,
+    },
+    /// Show a hook.
+    Show {
+        /// Its id.
+        hook: String,
+    },
+    /// Change what is given.
+    Update {
+        /// Its id.
+        hook: String,
+        /// A new name.
+        #[arg(long)]
+        name: Option<String>,
+        /// Another branch.
+        #[arg(long)]
+        branch: Option<String>,
+        /// Whether builds get a build cache by default.
+        #[arg(long)]
+        cache: Option<bool>,
+    },
+    /// Let a hook refuse triggers until it is resumed.
+    Pause {
+        /// Its id.
+        hook: String,
+    },
+    /// Let a paused hook work again.
+    Resume {
+        /// Its id.
+        hook: String,
+    },
+    /// Make a new token. The URL is shown once; the old one works on for a while.
+    Rotate {
+        /// Its id.
+        hook: String,
+        /// For how many seconds the old URL works on: 24 hours where nothing is given, 0 for not at all.
+        #[arg(long, value_name = "SECONDS")]
+        grace: Option<u32>,
+    },
+    /// Revoke a hook for good.
+    Revoke {
+        /// Its id.
+        hook: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum DeploymentCommand {
+    /// List a project's deployments, newest first.
+    List {
+        /// The project's name or id.
+        project: String,
+        /// How many.
+        #[arg(long, default_value = "20")]
+        limit: i32,
+    },
+    /// Show a deployment.
+    Show {
+        /// Its id.
+        deployment: String,
+    },
+    /// Print a deployment's log.
+    Logs {
+        /// Its id.
+        deployment: String,
+        /// Go on until the deployment ends, and succeed only if it ends READY.
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// End a deployment.
+    Cancel {
+        /// Its id.
+        deployment: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum KeyCommand {
+    /// Create a key. It is shown once.
+    Create {
+        /// What it is for.
+        name: String,
+        /// What it may do: `read`, `write`, `deploy`, `admin`.
+        #[arg(long, required = true, value_delimiter = ',')]
+        scopes: Vec<String>,
+    },
+    /// List the keys.
+    List,
+    /// Revoke a key for good.
+    Revoke {
+        /// Its id.
+        key: String,
+    },
+    /// Make a key for Grapnel's services to show each other. Asks no service.
+    Generate,
+}
+
+/// The names of the commands that run services and take their settings as flags.
+const SERVICES: [&str; 5] = ["up", "hooks", "gateway", "executor", "doctor"];
+
+/// Builds the command line: what stands above, and for services a flag for every setting.
+pub fn command() -> clap::Command {
+    SERVICES.iter().fold(Cli::command(), |command, name| {
+        command.mut_subcommand(name, |service| {
+            serve::settings().into_iter().fold(service, |service, setting| {
+                let flag = setting.flag();
+                service.arg(
+                    Arg::new(flag.clone())
+                        .long(flag)
+                        .value_name("VALUE")
+                        .help(setting.help),
+                )
+            })
+        })
+    })
+}
+
+/// Reads the command line.
+pub fn parse(matches: &ArgMatches) -> Result<Cli, Failure> {
+    Cli::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// Returns the settings that stand among the flags.
+pub fn flags(matches: &ArgMatches) -> BTreeMap<String, String> {
+    let Some((_, service)) = matches.subcommand() else {
+        return BTreeMap::new();
+    };
+    serve::settings()
+        .into_iter()
+        .filter_map(|setting| {
+            let flag = setting.flag();
+            let value = service.try_get_one::<String>(&flag).ok()??;
+            Some((flag, value.clone()))
+        })
+        .collect()
+}

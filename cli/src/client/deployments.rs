@@ -1,0 +1,269 @@
+//! `grapnel trigger`, `grapnel deploy`, `grapnel deployment`.
+
+use std::{
+    io::{IsTerminal as _, Read as _},
+    process::ExitCode,
+    time::Duration,
+};
+
+use grapnel_domain::Reason;
+use grapnel_proto::{
+    error::from_status,
+    hooks::v1::{
+        CancelDeploymentRequest, Deployment, DeploymentEvent, DeploymentState, GetDeploymentRequest,
+        HookAddress, ListDeploymentsRequest, StateChanged, TriggerDeploymentRequest, TriggerHookRequest,
+        WatchDeploymentRequest, deployment_event::Event, trigger_hook_request::Target,
+    },
+};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Client;
+use crate::{
+    args::{BuildArgs, DeploymentCommand},
+    exit::Failure,
+    output::{log_line, printable, state_name},
+};
+
+/// How a log is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Follow {
+    /// What there is by now.
+    SoFar,
+    /// Until the deployment ends.
+    ToTheEnd,
+}
+
+impl Client {
+    pub(super) async fn trigger(&mut self, hook: &str, build: &BuildArgs) -> Result<ExitCode, Failure> {
+        let request = TriggerHookRequest {
+            target: Some(target(hook)?),
+            build_cache: build.no_cache.then_some(false),
+        };
+        let answer = self.answer(self.hooks.clone().trigger_hook(request)).await?;
+        self.triggered(answer.deployment.unwrap_or_default(), build).await
+    }
+
+    pub(super) async fn deploy(
+        &mut self,
+        project: String,
+        branch: Option<String>,
+        build: &BuildArgs,
+    ) -> Result<ExitCode, Failure> {
+        let branch = branch.unwrap_or_default();
+        let request = TriggerDeploymentRequest {
+            project,
+            branch,
+            build_cache: build.no_cache.then_some(false),
+        };
+        let answer = self
+            .answer(self.hooks.clone().trigger_deployment(request))
+            .await?;
+        self.triggered(answer.deployment.unwrap_or_default(), build).await
+    }
+
+    pub(super) async fn deployment(&mut self, command: DeploymentCommand) -> Result<ExitCode, Failure> {
+        match command {
+            DeploymentCommand::List { project, limit } => {
+                let request = ListDeploymentsRequest {
+                    project,
+                    page_size: limit,
+                    ..ListDeploymentsRequest::default()
+                };
+                let answer = self.answer(self.hooks.clone().list_deployments(request)).await?;
+                self.printer
+                    .message("grapnel.hooks.v1.ListDeploymentsResponse", &answer, |printer| {
+                        printer.deployments(&answer.deployments)
+                    });
+                Ok(ExitCode::SUCCESS)
+            }
+            DeploymentCommand::Show { deployment } => {
+                self.show(&self.read(deployment).await?);
+                Ok(ExitCode::SUCCESS)
+            }
+            DeploymentCommand::Logs { deployment, follow } => {
+                let follow = if follow { Follow::ToTheEnd } else { Follow::SoFar };
+                self.logs(deployment, follow).await
+            }
+            DeploymentCommand::Cancel { deployment } => {
+                let request = CancelDeploymentRequest {
+                    deployment_id: deployment,
+                };
+                let answer = self.answer(self.hooks.clone().cancel_deployment(request)).await?;
+                self.show(&answer.deployment.unwrap_or_default());
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+
+    async fn triggered(&self, deployment: Deployment, build: &BuildArgs) -> Result<ExitCode, Failure> {
+        if !build.wait {
+            self.show(&deployment);
+            return Ok(ExitCode::SUCCESS);
+        }
+        if self.printer.for_people() {
+            println!("{}", deployment.id);
+        }
+        self.logs(deployment.id, Follow::ToTheEnd).await
+    }
+
+    async fn read(&self, id: String) -> Result<Deployment, Failure> {
+        let request = GetDeploymentRequest { deployment_id: id };
+        Ok(self
+            .answer(self.hooks.clone().get_deployment(request))
+            .await?
+            .deployment
+            .unwrap_or_default())
+    }
+
+    fn show(&self, deployment: &Deployment) {
+        self.printer
+            .message("grapnel.hooks.v1.Deployment", deployment, |printer| {
+                printer.deployment(deployment)
+            });
+    }
+
+    /// Prints a deployment's history, with its state as the result.
+    async fn logs(&self, id: String, follow: Follow) -> Result<ExitCode, Failure> {
+        let until = match follow {
+            // What is there by now is what was there when it was asked for.
+            Follow::SoFar => Some(Duration::from_millis(500)),
+            Follow::ToTheEnd => None,
+        };
+        let request = WatchDeploymentRequest {
+            deployment_id: id.clone(),
+            after_position: 0,
+        };
+        let mut events = self.answer(self.hooks.clone().watch_deployment(request)).await?;
+        let progress = Progress::start(follow == Follow::ToTheEnd && self.printer.for_people());
+        loop {
+            let message = match until {
+                Some(silence) => match tokio::time::timeout(silence, events.message()).await {
+                    Ok(message) => message,
+                    Err(_) => break,
+                },
+                None => events.message().await,
+            };
+            let message = message.map_err(|status| {
+                Failure::from_service(&from_status(&status, Reason::HooksUnavailable), &self.url)
+            })?;
+            let Some(message) = message else { break };
+            if let Some(event) = &message.event {
+                self.printer
+                    .streamed("grapnel.hooks.v1.DeploymentEvent", event, |_| {
+                        progress.tell(event)
+                    });
+            }
+        }
+        progress.end();
+        let deployment = self.read(id).await?;
+        if self.printer.for_people() {
+            self.show(&deployment);
+        }
+        let ready = deployment.state() == DeploymentState::Ready;
+        Ok(if ready || follow == Follow::SoFar {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+}
+
+/// Reads how a hook was named: by id, by URL, or by a URL on standard input.
+fn target(hook: &str) -> Result<Target, Failure> {
+    let mut text = hook.to_owned();
+    if hook == "-" {
+        text.clear();
+        std::io::stdin().read_to_string(&mut text)?;
+    }
+    let text = text.trim();
+    if !text.contains("://") {
+        return Ok(Target::HookId(text.to_owned()));
+    }
+    let url = url::Url::parse(text).map_err(|_| Failure::usage("the URL cannot be read"))?;
+    let segments: Vec<_> = url.path_segments().map(Iterator::collect).unwrap_or_default();
+    match segments[..] {
+        [.., "deploy", project, token] => Ok(Target::Address(HookAddress {
+            project_id: project.to_owned(),
+            token: token.to_owned(),
+        })),
+        _ => Err(Failure::usage(
+            "the URL is none of a hook: it ends with /deploy/<project id>/<token>",
+        )),
+    }
+}
+
+/// Shows what a build does: lines, and on a terminal the step that runs.
+struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    fn start(wanted: bool) -> Self {
+        let bar = (wanted && std::io::stdout().is_terminal()).then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Self { bar }
+    }
+
+    fn tell(&self, event: &DeploymentEvent) {
+        match &event.event {
+            Some(Event::Log(log)) => {
+                for line in &log.lines {
+                    self.line(&log_line(&line.text));
+                }
+            }
+            Some(Event::StepStarted(started)) => self.stage(step_name(started.step().as_str_name())),
+            Some(Event::StateChanged(changed)) => self.state(changed),
+            Some(Event::CacheReported(report)) => {
+                let outcome = report
+                    .outcome()
+                    .as_str_name()
+                    .trim_start_matches("CACHE_OUTCOME_")
+                    .to_lowercase();
+                self.line(&format!("cache {outcome}: {}", printable(&report.detail)));
+            }
+            Some(Event::StepFinished(_)) | None => {}
+        }
+    }
+
+    fn state(&self, changed: &StateChanged) {
+        let name = state_name(changed.state());
+        match &changed.failure {
+            Some(failure) => self.line(&format!(
+                "[{name}] {}: {}",
+                failure.code,
+                printable(&failure.message)
+            )),
+            None => self.line(&format!("[{name}]")),
+        }
+    }
+
+    fn stage(&self, name: String) {
+        match &self.bar {
+            Some(bar) => bar.set_message(name),
+            None => println!("--- {name}"),
+        }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => println!("{text}"),
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn step_name(name: &str) -> String {
+    name.trim_start_matches("STEP_").to_lowercase()
+}

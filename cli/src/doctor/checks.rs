@@ -1,0 +1,184 @@
+//! The checks.
+
+use std::{fs, io, path::Path, time::Duration};
+
+use grapnel_executor::engine::{Engine as _, docker::DockerEngine};
+use grapnel_hooks::store::Store;
+use grapnel_runtime::{Settings, settings::shared};
+use tokio::{net::TcpListener, process::Command, time::timeout};
+
+use super::Finding;
+
+/// The oldest engine, and the least free space, that Grapnel works with.
+const OLDEST_API: (u32, u32) = (1, 41);
+const LEAST_FREE: u64 = 2 << 30;
+
+/// How long one check may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Looks at everything.
+pub async fn all(mut settings: Settings) -> Vec<Finding> {
+    let data_dir = shared::data_dir(&mut settings);
+    let socket: String = settings.require("executor.docker", String::new());
+    let image: String = settings.require("builder_image", String::new());
+    let database: Option<String> = settings.get("database_url");
+    let ca_bundle = settings.path("ca_bundle");
+    let listeners = [
+        "gateway.listen",
+        "hooks.listen",
+        "executor.listen",
+        "sites.listen",
+    ]
+    .map(|key| (key, settings.require(key, String::new())));
+    let mut findings = vec![match settings.finish() {
+        Ok(()) => Finding::ok("settings", "every setting can be read"),
+        Err(error) => Finding::failure(
+            "settings",
+            error.to_string(),
+            "correct them; `grapnel settings` lists all",
+        ),
+    }];
+    findings.push(data_directory(&data_dir));
+    findings.push(git().await);
+    findings.extend(docker(&socket, &image).await);
+    findings.push(database_of(&data_dir, database).await);
+    if let Some(bundle) = ca_bundle {
+        findings.push(readable("CA bundle", &bundle));
+    }
+    for (key, address) in listeners {
+        findings.push(port(key, &address).await);
+    }
+    findings
+}
+
+fn data_directory(path: &Path) -> Finding {
+    let probe = path.join(".doctor");
+    let tried = fs::create_dir_all(path)
+        .and_then(|()| fs::write(&probe, ""))
+        .and_then(|()| fs::remove_file(&probe));
+    if let Err(error) = tried {
+        let advice =
+            "make it writable for this user, or set data_dir (GRAPNEL_DATA_DIR) to a directory that is";
+        return Finding::failure(
+            "data directory",
+            format!("{} cannot be written: {error}", path.display()),
+            advice,
+        );
+    }
+    let free = grapnel_executor::disk::free(path).unwrap_or(0);
+    let found = format!("{}, {} GiB free", path.display(), free >> 30);
+    if free < LEAST_FREE {
+        return Finding::warning(
+            "data directory",
+            found,
+            "builds need room for workspaces and caches: free some",
+        );
+    }
+    Finding::ok("data directory", found)
+}
+
+async fn git() -> Finding {
+    let asked = timeout(PATIENCE, Command::new("git").arg("--version").output()).await;
+    match asked {
+        Ok(Ok(output)) if output.status.success() => {
+            Finding::ok("git", String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        }
+        _ => Finding::failure(
+            "git",
+            "there is no git program",
+            "install it: `apt-get install git`",
+        ),
+    }
+}
+
+async fn docker(socket: &str, image: &str) -> Vec<Finding> {
+    let advice = "install and start Docker Engine 20.10 or newer (`apt-get install docker.io`), or set executor.docker";
+    let engine = match DockerEngine::new(socket) {
+        Ok(engine) => engine,
+        Err(error) => return vec![Finding::failure("docker", error.to_string(), advice)],
+    };
+    let described = match timeout(PATIENCE, engine.describe()).await {
+        Ok(Ok(described)) => described,
+        Ok(Err(error)) => return vec![Finding::failure("docker", error.to_string(), advice)],
+        Err(_) => {
+            return vec![Finding::failure(
+                "docker",
+                "the engine does not answer in time",
+                advice,
+            )];
+        }
+    };
+    let found = format!(
+        "{} (API {}) at {socket}",
+        described.version, described.api_version
+    );
+    let docker = if api(&described.api_version) < Some(OLDEST_API) {
+        Finding::failure("docker", found, "it is too old: 20.10 (API 1.41) is needed")
+    } else {
+        Finding::ok("docker", found)
+    };
+    let image = match timeout(PATIENCE, engine.image(image)).await {
+        Ok(Ok(Some(_))) => Finding::ok("builder image", image),
+        Ok(Ok(None)) => Finding::failure(
+            "builder image",
+            format!("the engine has no image `{image}`"),
+            "make it with images/builder/build.sh (`make image`), or set builder_image",
+        ),
+        Ok(Err(error)) => Finding::failure("builder image", error.to_string(), advice),
+        Err(_) => Finding::failure("builder image", "the engine does not answer in time", advice),
+    };
+    vec![docker, image]
+}
+
+fn api(version: &str) -> Option<(u32, u32)> {
+    let (major, minor) = version.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+async fn database_of(data_dir: &Path, configured: Option<String>) -> Finding {
+    let url = configured.unwrap_or_else(|| format!("sqlite://{}", data_dir.join("grapnel.db").display()));
+    let kind = url.split("://").next().unwrap_or_default().to_owned();
+    match timeout(PATIENCE, Store::open(&url)).await {
+        Ok(Ok(store)) => match store.close().await {
+            Ok(()) => Finding::ok("database", format!("{kind}, its schema is up to date")),
+            Err(error) => Finding::warning("database", error.to_string(), "look at the database's own log"),
+        },
+        Ok(Err(error)) => Finding::failure(
+            "database",
+            error.to_string(),
+            "check database_url (GRAPNEL_DATABASE_URL)",
+        ),
+        Err(_) => Finding::failure(
+            "database",
+            "it does not answer in time",
+            "check that it is running",
+        ),
+    }
+}
+
+fn readable(check: &'static str, path: &Path) -> Finding {
+    match fs::File::open(path) {
+        Ok(_) => Finding::ok(check, path.display().to_string()),
+        Err(error) => Finding::failure(
+            check,
+            format!("{} cannot be read: {error}", path.display()),
+            "correct ca_bundle",
+        ),
+    }
+}
+
+async fn port(key: &'static str, address: &str) -> Finding {
+    match TcpListener::bind(address).await {
+        Ok(_) => Finding::ok(key, format!("{address} is free")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Finding::warning(
+            key,
+            format!("{address} is taken"),
+            "by a running Grapnel, or by something else: then choose another address",
+        ),
+        Err(error) => Finding::failure(
+            key,
+            format!("{address}: {error}"),
+            "choose an address of this machine",
+        ),
+    }
+}
