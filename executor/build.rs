@@ -5,10 +5,7 @@
 
 use std::{env, error::Error, fs, path::PathBuf, process::Command};
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a build script is told everything in its environment"
-)]
+#[expect(clippy::disallowed_methods, reason = "a build script is told everything in its environment")]
 fn main() -> Result<(), Box<dyn Error>> {
     let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let runner = manifest_dir.join("runner");
@@ -18,15 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let target = env::var("TARGET")?;
     let target_dir = out.join("runner");
     let status = Command::new(env::var("CARGO")?)
-        .args([
-            "build",
-            "--release",
-            "--locked",
-            "--bin",
-            "grapnel-run",
-            "--target",
-            &target,
-        ])
+        .args(["build", "--release", "--locked", "--bin", "grapnel-run", "--target", &target])
         .arg("--manifest-path")
         .arg(runner.join("Cargo.toml"))
         .arg("--target-dir")
@@ -41,9 +30,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     if !status.success() {
         return Err("the runner cannot be built; its compiler's messages are above".into());
     }
-    fs::copy(
-        target_dir.join(&target).join("release/grapnel-run"),
-        out.join("grapnel-run"),
-    )?;
+    fs::copy(target_dir.join(&target).join("release/grapnel-run"), out.join("grapnel-run"))?;
     Ok(())
 }

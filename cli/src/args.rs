@@ -26,12 +26,7 @@ pub struct Cli {
 #[derive(Args, Clone, Debug)]
 pub struct ClientArgs {
     /// The hooks service's gRPC address.
-    #[arg(
-        long,
-        global = true,
-        env = "GRAPNEL_URL",
-        default_value = "http://127.0.0.1:7301"
-    )]
+    #[arg(long, global = true, env = "GRAPNEL_URL", default_value = "http://127.0.0.1:7301")]
     pub url: String,
     /// A file with the API key. Without it, and without GRAPNEL_KEY, the admin key of a local `grapnel up` is used.
     #[arg(long, global = true, value_name = "FILE", env = "GRAPNEL_KEY_FILE")]
@@ -320,12 +315,7 @@ pub fn command() -> clap::Command {
         command.mut_subcommand(name, |service| {
             serve::settings().into_iter().fold(service, |service, setting| {
                 let flag = setting.flag();
-                service.arg(
-                    Arg::new(flag.clone())
-                        .long(flag)
-                        .value_name("VALUE")
-                        .help(setting.help),
-                )
+                service.arg(Arg::new(flag.clone()).long(flag).value_name("VALUE").help(setting.help))
             })
         })
     })

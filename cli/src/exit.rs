@@ -17,20 +17,12 @@ pub struct Failure {
 impl Failure {
     /// Something was refused or failed.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self {
-            code: 1,
-            message: message.into(),
-            hint: None,
-        }
+        Self { code: 1, message: message.into(), hint: None }
     }
 
     /// The command was used wrongly.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self {
-            code: 2,
-            message: message.into(),
-            hint: None,
-        }
+        Self { code: 2, message: message.into(), hint: None }
     }
 
     /// Says what to do about it.

@@ -33,9 +33,7 @@ fn run(cli: args::Cli, matches: &clap::ArgMatches) -> Result<ExitCode, Failure> 
             print!("{}", serve::env_example());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Key {
-            command: args::KeyCommand::Generate,
-        } => client::generate_key(),
+        Command::Key { command: args::KeyCommand::Generate } => client::generate_key(),
         command => client::run(&cli.client, cli.output, command),
     }
 }

@@ -24,10 +24,7 @@ pub struct Printer {
 impl Printer {
     /// Takes the format.
     pub fn new(format: Format) -> Self {
-        Self {
-            format,
-            now: Clock::system().now(),
-        }
+        Self { format, now: Clock::system().now() }
     }
 
     /// Prints one message: as JSON, or as `people` has it.
@@ -85,11 +82,7 @@ impl Printer {
     /// Shows hooks.
     pub fn hooks(&self, hooks: &[Hook]) -> String {
         let rows = hooks.iter().map(|it| {
-            let tokens: Vec<_> = it
-                .tokens
-                .iter()
-                .map(|token| format!("…{}", token.last_four))
-                .collect();
+            let tokens: Vec<_> = it.tokens.iter().map(|token| format!("…{}", token.last_four)).collect();
             let state = if it.paused { "paused" } else { "active" };
             vec![
                 it.id.clone(),
@@ -125,25 +118,10 @@ impl Printer {
     pub fn deployments(&self, deployments: &[Deployment]) -> String {
         let rows = deployments.iter().map(|it| {
             let commit = it.commit.get(..12).unwrap_or_default().to_owned();
-            let by = if it.hook_name.is_empty() {
-                "key".to_owned()
-            } else {
-                it.hook_name.clone()
-            };
-            vec![
-                it.id.clone(),
-                state(it),
-                it.branch.clone(),
-                commit,
-                by,
-                self.ago(it.created_at.as_ref()),
-            ]
+            let by = if it.hook_name.is_empty() { "key".to_owned() } else { it.hook_name.clone() };
+            vec![it.id.clone(), state(it), it.branch.clone(), commit, by, self.ago(it.created_at.as_ref())]
         });
-        table(
-            &["ID", "STATE", "BRANCH", "COMMIT", "BY", "CREATED"],
-            rows,
-            "no deployments yet",
-        )
+        table(&["ID", "STATE", "BRANCH", "COMMIT", "BY", "CREATED"], rows, "no deployments yet")
     }
 
     /// Shows one deployment.
@@ -152,35 +130,18 @@ impl Printer {
             ("deployment", it.id.clone()),
             ("state", state(it)),
             ("branch", it.branch.clone()),
-            (
-                "commit",
-                format!(
-                    "{} {}",
-                    it.commit.get(..12).unwrap_or_default(),
-                    it.commit_message
-                ),
-            ),
+            ("commit", format!("{} {}", it.commit.get(..12).unwrap_or_default(), it.commit_message)),
             ("created", self.ago(it.created_at.as_ref())),
         ];
         if !it.hook_name.is_empty() {
             fields.push(("hook", it.hook_name.clone()));
         }
         if let Some(failure) = &it.failure {
-            let fault = if failure.fault() == Fault::User {
-                "USER"
-            } else {
-                "INFRASTRUCTURE"
-            };
-            fields.push((
-                "failure",
-                format!("{} ({fault}): {}", failure.code, failure.message),
-            ));
+            let fault = if failure.fault() == Fault::User { "USER" } else { "INFRASTRUCTURE" };
+            fields.push(("failure", format!("{} ({fault}): {}", failure.code, failure.message)));
         }
         if let Some(artifact) = &it.artifact {
-            fields.push((
-                "artifact",
-                format!("{} files, {} bytes", artifact.files, artifact.bytes),
-            ));
+            fields.push(("artifact", format!("{} files, {} bytes", artifact.files, artifact.bytes)));
             fields.push(("site", it.site_url.clone()));
         }
         fields_of(&fields)
@@ -210,17 +171,12 @@ fn reason(name: &str) -> &str {
 
 /// Prints names with their values.
 pub fn fields_of(fields: &[(&str, String)]) -> String {
-    fields
-        .iter()
-        .map(|(name, value)| format!("{name:<12} {}\n", printable(value)))
-        .collect()
+    fields.iter().map(|(name, value)| format!("{name:<12} {}\n", printable(value))).collect()
 }
 
 /// Returns text without what would steer a terminal.
 pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
 }
 
 /// Returns a log line for a terminal: colours pass, everything else that steers it does not.
@@ -263,10 +219,7 @@ fn colour_sequence(text: &str) -> Option<usize> {
 
 fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>, empty: &str) -> String {
     let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(head);
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(head);
     let mut any = false;
     for row in rows {
         any = true;
@@ -292,11 +245,7 @@ mod tests {
     fn what_steers_a_terminal_does_not_reach_it() {
         assert_eq!(log_line("a\u{1b}[2Jb\u{7}c\td"), "a[2Jbc\td");
         assert_eq!(log_line("\u{1b}]0;title\u{7}x"), "]0;titlex");
-        assert_eq!(
-            log_line("\u{1b}[32mok\u{1b}[0m"),
-            "ok",
-            "tests have no terminal, so no colours either"
-        );
+        assert_eq!(log_line("\u{1b}[32mok\u{1b}[0m"), "ok", "tests have no terminal, so no colours either");
         assert_eq!(colour_sequence("\u{1b}[1;32mx"), Some(7));
         assert_eq!(printable("a\nb"), "a\u{FFFD}b");
     }

@@ -9,37 +9,21 @@ use crate::engine::Network;
 
 /// The table of these settings.
 pub const SETTINGS: &[Setting] = &[
-    Setting::new(
-        "executor.listen",
-        "127.0.0.1:7302",
-        "Where the executor listens for hooks services.",
-    ),
+    Setting::new("executor.listen", "127.0.0.1:7302", "Where the executor listens for hooks services."),
     Setting::computed(
         "executor.name",
         "the machine's host name",
         "The stable name by which the executor marks what it makes in the engine. Two executors of one engine need two names.",
     ),
     Setting::new("executor.slots", "2", "How many builds run at once."),
-    Setting::new(
-        "executor.docker",
-        "/var/run/docker.sock",
-        "The socket of the Docker engine.",
-    ),
-    Setting::new(
-        "executor.network",
-        "egress",
-        "The network of builds: `egress` (the way out) or `none`.",
-    ),
+    Setting::new("executor.docker", "/var/run/docker.sock", "The socket of the Docker engine."),
+    Setting::new("executor.network", "egress", "The network of builds: `egress` (the way out) or `none`."),
     Setting::computed(
         "executor.runtime",
         "the engine's own",
         "The OCI runtime of sandboxes, such as `runsc`.",
     ),
-    Setting::new(
-        "builder_image",
-        "grapnel/builder:latest",
-        "The image of builds whose project names none.",
-    ),
+    Setting::new("builder_image", "grapnel/builder:latest", "The image of builds whose project names none."),
     Setting::computed(
         "ca_bundle",
         "none",
@@ -50,37 +34,17 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "Directories below which repositories may be named by path, separated by colons.",
     ),
-    Setting::new(
-        "git.timeout",
-        "10m",
-        "How long one fetch of a repository may take.",
-    ),
-    Setting::new(
-        "git.size_limit",
-        "10GiB",
-        "How large the mirror of a repository may be.",
-    ),
+    Setting::new("git.timeout", "10m", "How long one fetch of a repository may take."),
+    Setting::new("git.size_limit", "10GiB", "How large the mirror of a repository may be."),
     Setting::new(
         "build.timeout",
         "30m",
         "How long a build may take. A project may ask for less, here and below.",
     ),
     Setting::new("build.memory", "2GiB", "How much memory a build may use."),
-    Setting::new(
-        "build.milli_cpus",
-        "2000",
-        "How much CPU a build may use, in thousandths of one.",
-    ),
-    Setting::new(
-        "build.processes",
-        "512",
-        "How many processes and threads a build may have.",
-    ),
-    Setting::new(
-        "build.disk",
-        "10GiB",
-        "How much a build may write to its workspace and cache.",
-    ),
+    Setting::new("build.milli_cpus", "2000", "How much CPU a build may use, in thousandths of one."),
+    Setting::new("build.processes", "512", "How many processes and threads a build may have."),
+    Setting::new("build.disk", "10GiB", "How much a build may write to its workspace and cache."),
     Setting::new("build.log", "16MiB", "How much of a build's log is kept."),
     Setting::new("artifact.bytes", "1GiB", "How large an artifact may be."),
     Setting::new("artifact.files", "100000", "How many files an artifact may have."),
@@ -145,10 +109,7 @@ impl ExecutorConfig {
         let given = shared::service_key(settings, "executor_key");
         let key = key.or(given);
         if key.is_none() {
-            settings.complain(
-                "executor_key",
-                "is missing: it is what hooks services have to show",
-            );
+            settings.complain("executor_key", "is missing: it is what hooks services have to show");
         }
         Some(Self {
             listen: settings.require("executor.listen", String::new()),
@@ -181,9 +142,5 @@ impl ExecutorConfig {
 
 fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    if name.is_empty() {
-        "executor".to_owned()
-    } else {
-        name
-    }
+    if name.is_empty() { "executor".to_owned() } else { name }
 }

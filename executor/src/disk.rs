@@ -10,9 +10,7 @@ use std::{
 /// read, counts as nothing.
 pub async fn usage(path: &Path) -> u64 {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || usage_of(&path))
-        .await
-        .unwrap_or(0)
+    tokio::task::spawn_blocking(move || usage_of(&path)).await.unwrap_or(0)
 }
 
 fn usage_of(root: &Path) -> u64 {

@@ -66,13 +66,7 @@ impl Link {
         let listener = UnixListener::bind(&path)?;
         // The sandbox's user is another one; who may enter the directory decides.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
-        Ok(Self {
-            listener,
-            connection: None,
-            received: 0,
-            acknowledged: 0,
-            step: 0,
-        })
+        Ok(Self { listener, connection: None, received: 0, acknowledged: 0, step: 0 })
     }
 
     /// Waits until the runner is there.
@@ -81,9 +75,7 @@ impl Link {
     /// It does not come in time.
     pub async fn connected(&mut self) -> Result<(), LinkError> {
         if self.connection.is_none() {
-            let greeted = timeout(CONNECT, self.accept())
-                .await
-                .map_err(|_| LinkError::NotConnected)?;
+            let greeted = timeout(CONNECT, self.accept()).await.map_err(|_| LinkError::NotConnected)?;
             self.connection = Some(greeted?);
         }
         Ok(())
@@ -99,11 +91,7 @@ impl Link {
         output: &mut impl Output,
     ) -> Result<StepExit, LinkError> {
         self.step += 1;
-        let request = Frame {
-            number: self.step,
-            kind: Kind::Step,
-            payload: step.encode(),
-        };
+        let request = Frame { number: self.step, kind: Kind::Step, payload: step.encode() };
         loop {
             self.connected().await?;
             match self.attend(&request, output).await {
@@ -175,13 +163,5 @@ async fn read(from: &mut BufReader<UnixStream>) -> Result<(Head, Vec<u8>), LinkE
 }
 
 async fn acknowledge(to: &mut BufReader<UnixStream>, number: u64) -> io::Result<()> {
-    to.write_all(
-        &Frame {
-            number,
-            kind: Kind::Ack,
-            payload: Vec::new(),
-        }
-        .encode(),
-    )
-    .await
+    to.write_all(&Frame { number, kind: Kind::Ack, payload: Vec::new() }.encode()).await
 }

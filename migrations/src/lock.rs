@@ -32,9 +32,7 @@ pub async fn migrate(database: &DatabaseConnection, lock_file: Option<&Path>) ->
     if database.get_database_backend() == DbBackend::Postgres {
         // The transaction holds the lock on a connection of its own for as long as it lives.
         let holder = database.begin().await?;
-        holder
-            .execute_unprepared(&format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
-            .await?;
+        holder.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")).await?;
         Migrator::up(database, None).await?;
         holder.commit().await?;
         return Ok(());

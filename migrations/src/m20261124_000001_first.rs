@@ -11,16 +11,8 @@ impl MigrationName for Migration {
 }
 
 /// Tables in the order of their making; they are dropped in the other.
-const TABLES: [&str; 8] = [
-    "team",
-    "api_key",
-    "project",
-    "hook",
-    "hook_token",
-    "deployment",
-    "deployment_event",
-    "branch_address",
-];
+const TABLES: [&str; 8] =
+    ["team", "api_key", "project", "hook", "hook_token", "deployment", "deployment_event", "branch_address"];
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -72,11 +64,7 @@ fn moment_null(name: &'static str) -> ColumnDef {
 }
 
 fn reference(table: &'static str, column: &'static str, to: &'static str) -> ForeignKeyCreateStatement {
-    ForeignKey::create()
-        .from(table, column)
-        .to(to, "id")
-        .on_delete(ForeignKeyAction::Cascade)
-        .to_owned()
+    ForeignKey::create().from(table, column).to(to, "id").on_delete(ForeignKeyAction::Cascade).to_owned()
 }
 
 fn team() -> TableCreateStatement {
@@ -224,10 +212,7 @@ fn indexes() -> Vec<IndexCreateStatement> {
             .unique()
             .and_where(Expr::col("deleted_at").is_null())
             .to_owned(),
-        index("project_team", "project")
-            .col("team_id")
-            .col("id")
-            .to_owned(),
+        index("project_team", "project").col("team_id").col("id").to_owned(),
         index("hook_name", "hook")
             .col("project_id")
             .col("name")
@@ -236,14 +221,8 @@ fn indexes() -> Vec<IndexCreateStatement> {
             .to_owned(),
         index("hook_token_hook", "hook_token").col("hook_id").to_owned(),
         index("api_key_team", "api_key").col("team_id").to_owned(),
-        index("deployment_project", "deployment")
-            .col("project_id")
-            .col("id")
-            .to_owned(),
-        index("deployment_hook", "deployment")
-            .col("hook_id")
-            .col("id")
-            .to_owned(),
+        index("deployment_project", "deployment").col("project_id").col("id").to_owned(),
+        index("deployment_hook", "deployment").col("hook_id").col("id").to_owned(),
         index("deployment_unfinished", "deployment")
             .col("state")
             .col("id")

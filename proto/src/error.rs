@@ -50,18 +50,13 @@ pub fn from_status(status: &Status, away: Reason) -> Error {
         return without_reason(status, away);
     };
     let mut error = Error::new(reason, status.message());
-    error.facts = info
-        .map(|info| info.metadata.clone().into_iter().collect())
-        .unwrap_or_default();
+    error.facts = info.map(|info| info.metadata.clone().into_iter().collect()).unwrap_or_default();
     error.violations = details
         .bad_request()
         .map(|request| request.field_violations.as_slice())
         .unwrap_or_default()
         .iter()
-        .map(|v| FieldViolation {
-            field: v.field.clone(),
-            description: v.description.clone(),
-        })
+        .map(|v| FieldViolation { field: v.field.clone(), description: v.description.clone() })
         .collect();
     error
 }
@@ -101,16 +96,11 @@ mod tests {
     #[test]
     fn every_reason_survives_the_wire() {
         for reason in Reason::ALL {
-            let sent = Error::new(*reason, "outside text")
-                .with_fact("limit", 5)
-                .because("inside text");
+            let sent = Error::new(*reason, "outside text").with_fact("limit", 5).because("inside text");
             let status = to_status(&sent);
             assert_eq!(status.code(), grpc_code(reason.code()));
             let received = from_status(&status, Reason::HooksUnavailable);
-            assert_eq!(
-                (received.reason, received.message.as_str()),
-                (*reason, "outside text")
-            );
+            assert_eq!((received.reason, received.message.as_str()), (*reason, "outside text"));
             assert_eq!(received.facts["limit"], "5");
         }
     }
@@ -118,10 +108,7 @@ mod tests {
     #[test]
     fn wrong_fields_survive_the_wire() {
         let sent = Error::invalid_field("branch", "must not begin with `-`");
-        assert_eq!(
-            from_status(&to_status(&sent), Reason::HooksUnavailable).violations,
-            sent.violations
-        );
+        assert_eq!(from_status(&to_status(&sent), Reason::HooksUnavailable).violations, sent.violations);
     }
 
     #[test]
@@ -133,10 +120,7 @@ mod tests {
 
     #[test]
     fn a_broken_connection_means_that_the_other_side_is_away() {
-        let error = from_status(
-            &Status::unavailable("tcp connect error"),
-            Reason::ExecutorUnavailable,
-        );
+        let error = from_status(&Status::unavailable("tcp connect error"), Reason::ExecutorUnavailable);
         assert_eq!(error.reason, Reason::ExecutorUnavailable);
         let error = from_status(&Status::unimplemented("what?"), Reason::ExecutorUnavailable);
         assert_eq!(error.reason, Reason::Internal);

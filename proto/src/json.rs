@@ -18,9 +18,7 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
 /// # Panics
 /// The name is none of this crate's, or another message's.
 pub fn to_json(name: &str, message: &impl Message) -> serde_json::Value {
-    let descriptor = POOL
-        .get_message_by_name(name)
-        .unwrap_or_else(|| unreachable!("{name} is no message"));
+    let descriptor = POOL.get_message_by_name(name).unwrap_or_else(|| unreachable!("{name} is no message"));
     let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice());
     let dynamic = dynamic.unwrap_or_else(|error| unreachable!("a {name} was just written: {error}"));
     let options = SerializeOptions::new().skip_default_fields(false);

@@ -35,10 +35,8 @@ enum Follow {
 
 impl Client {
     pub(super) async fn trigger(&mut self, hook: &str, build: &BuildArgs) -> Result<ExitCode, Failure> {
-        let request = TriggerHookRequest {
-            target: Some(target(hook)?),
-            build_cache: build.no_cache.then_some(false),
-        };
+        let request =
+            TriggerHookRequest { target: Some(target(hook)?), build_cache: build.no_cache.then_some(false) };
         let answer = self.answer(self.hooks.clone().trigger_hook(request)).await?;
         self.triggered(answer.deployment.unwrap_or_default(), build).await
     }
@@ -50,30 +48,21 @@ impl Client {
         build: &BuildArgs,
     ) -> Result<ExitCode, Failure> {
         let branch = branch.unwrap_or_default();
-        let request = TriggerDeploymentRequest {
-            project,
-            branch,
-            build_cache: build.no_cache.then_some(false),
-        };
-        let answer = self
-            .answer(self.hooks.clone().trigger_deployment(request))
-            .await?;
+        let request =
+            TriggerDeploymentRequest { project, branch, build_cache: build.no_cache.then_some(false) };
+        let answer = self.answer(self.hooks.clone().trigger_deployment(request)).await?;
         self.triggered(answer.deployment.unwrap_or_default(), build).await
     }
 
     pub(super) async fn deployment(&mut self, command: DeploymentCommand) -> Result<ExitCode, Failure> {
         match command {
             DeploymentCommand::List { project, limit } => {
-                let request = ListDeploymentsRequest {
-                    project,
-                    page_size: limit,
-                    ..ListDeploymentsRequest::default()
-                };
+                let request =
+                    ListDeploymentsRequest { project, page_size: limit, ..ListDeploymentsRequest::default() };
                 let answer = self.answer(self.hooks.clone().list_deployments(request)).await?;
-                self.printer
-                    .message("grapnel.hooks.v1.ListDeploymentsResponse", &answer, |printer| {
-                        printer.deployments(&answer.deployments)
-                    });
+                self.printer.message("grapnel.hooks.v1.ListDeploymentsResponse", &answer, |printer| {
+                    printer.deployments(&answer.deployments)
+                });
                 Ok(ExitCode::SUCCESS)
             }
             DeploymentCommand::Show { deployment } => {
@@ -85,9 +74,7 @@ impl Client {
                 self.logs(deployment, follow).await
             }
             DeploymentCommand::Cancel { deployment } => {
-                let request = CancelDeploymentRequest {
-                    deployment_id: deployment,
-                };
+                let request = CancelDeploymentRequest { deployment_id: deployment };
                 let answer = self.answer(self.hooks.clone().cancel_deployment(request)).await?;
                 self.show(&answer.deployment.unwrap_or_default());
                 Ok(ExitCode::SUCCESS)
@@ -108,18 +95,12 @@ impl Client {
 
     async fn read(&self, id: String) -> Result<Deployment, Failure> {
         let request = GetDeploymentRequest { deployment_id: id };
-        Ok(self
-            .answer(self.hooks.clone().get_deployment(request))
-            .await?
-            .deployment
-            .unwrap_or_default())
+        Ok(self.answer(self.hooks.clone().get_deployment(request)).await?.deployment.unwrap_or_default())
     }
 
     fn show(&self, deployment: &Deployment) {
         self.printer
-            .message("grapnel.hooks.v1.Deployment", deployment, |printer| {
-                printer.deployment(deployment)
-            });
+            .message("grapnel.hooks.v1.Deployment", deployment, |printer| printer.deployment(deployment));
     }
 
     /// Prints a deployment's history, with its state as the result.
@@ -129,10 +110,7 @@ impl Client {
             Follow::SoFar => Some(Duration::from_millis(500)),
             Follow::ToTheEnd => None,
         };
-        let request = WatchDeploymentRequest {
-            deployment_id: id.clone(),
-            after_position: 0,
-        };
+        let request = WatchDeploymentRequest { deployment_id: id.clone(), after_position: 0 };
         let mut events = self.answer(self.hooks.clone().watch_deployment(request)).await?;
         let progress = Progress::start(follow == Follow::ToTheEnd && self.printer.for_people());
         loop {
@@ -148,10 +126,9 @@ impl Client {
             })?;
             let Some(message) = message else { break };
             if let Some(event) = &message.event {
-                self.printer
-                    .streamed("grapnel.hooks.v1.DeploymentEvent", event, |_| {
-                        progress.tell(event)
-                    });
+                self.printer.streamed("grapnel.hooks.v1.DeploymentEvent", event, |_| {
+                    progress.tell(event);
+                });
             }
         }
         progress.end();
@@ -160,11 +137,7 @@ impl Client {
             self.show(&deployment);
         }
         let ready = deployment.state() == DeploymentState::Ready;
-        Ok(if ready || follow == Follow::SoFar {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
+        Ok(if ready || follow == Follow::SoFar { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
@@ -182,13 +155,10 @@ fn target(hook: &str) -> Result<Target, Failure> {
     let url = url::Url::parse(text).map_err(|_| Failure::usage("the URL cannot be read"))?;
     let segments: Vec<_> = url.path_segments().map(Iterator::collect).unwrap_or_default();
     match segments[..] {
-        [.., "deploy", project, token] => Ok(Target::Address(HookAddress {
-            project_id: project.to_owned(),
-            token: token.to_owned(),
-        })),
-        _ => Err(Failure::usage(
-            "the URL is none of a hook: it ends with /deploy/<project id>/<token>",
-        )),
+        [.., "deploy", project, token] => {
+            Ok(Target::Address(HookAddress { project_id: project.to_owned(), token: token.to_owned() }))
+        }
+        _ => Err(Failure::usage("the URL is none of a hook: it ends with /deploy/<project id>/<token>")),
     }
 }
 
@@ -220,11 +190,8 @@ impl Progress {
             Some(Event::StepStarted(started)) => self.stage(step_name(started.step().as_str_name())),
             Some(Event::StateChanged(changed)) => self.state(changed),
             Some(Event::CacheReported(report)) => {
-                let outcome = report
-                    .outcome()
-                    .as_str_name()
-                    .trim_start_matches("CACHE_OUTCOME_")
-                    .to_lowercase();
+                let outcome =
+                    report.outcome().as_str_name().trim_start_matches("CACHE_OUTCOME_").to_lowercase();
                 self.line(&format!("cache {outcome}: {}", printable(&report.detail)));
             }
             Some(Event::StepFinished(_)) | None => {}
@@ -234,11 +201,9 @@ impl Progress {
     fn state(&self, changed: &StateChanged) {
         let name = state_name(changed.state());
         match &changed.failure {
-            Some(failure) => self.line(&format!(
-                "[{name}] {}: {}",
-                failure.code,
-                printable(&failure.message)
-            )),
+            Some(failure) => {
+                self.line(&format!("[{name}] {}: {}", failure.code, printable(&failure.message)))
+            }
             None => self.line(&format!("[{name}]")),
         }
     }

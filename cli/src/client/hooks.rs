@@ -17,66 +17,36 @@ const SHOWN_ONCE: &str =
 impl Client {
     pub(super) async fn hook(&mut self, command: HookCommand) -> Result<ExitCode, Failure> {
         match command {
-            HookCommand::Create {
-                project,
-                name,
-                branch,
-                no_cache,
-            } => {
+            HookCommand::Create { project, name, branch, no_cache } => {
                 let build_cache = no_cache.then_some(false);
                 let branch = branch.unwrap_or_default();
-                let request = CreateHookRequest {
-                    project,
-                    name,
-                    branch,
-                    build_cache,
-                };
+                let request = CreateHookRequest { project, name, branch, build_cache };
                 let answer = self.answer(self.hooks.clone().create_hook(request)).await?;
-                self.printer
-                    .message("grapnel.hooks.v1.CreateHookResponse", &answer, |_| {
-                        let id = answer
-                            .hook
-                            .as_ref()
-                            .map(|hook| hook.id.clone())
-                            .unwrap_or_default();
-                        format!("{}\n\n{SHOWN_ONCE}\nThe hook's id is {id}.", answer.url)
-                    });
+                self.printer.message("grapnel.hooks.v1.CreateHookResponse", &answer, |_| {
+                    let id = answer.hook.as_ref().map(|hook| hook.id.clone()).unwrap_or_default();
+                    format!("{}\n\n{SHOWN_ONCE}\nThe hook's id is {id}.", answer.url)
+                });
             }
             HookCommand::List { project } => {
                 // The largest plan is far below one page.
-                let request = ListHooksRequest {
-                    project,
-                    page_size: 200,
-                    page_token: String::new(),
-                };
+                let request = ListHooksRequest { project, page_size: 200, page_token: String::new() };
                 let answer = self.answer(self.hooks.clone().list_hooks(request)).await?;
-                self.printer
-                    .message("grapnel.hooks.v1.ListHooksResponse", &answer, |printer| {
-                        printer.hooks(&answer.hooks)
-                    });
+                self.printer.message("grapnel.hooks.v1.ListHooksResponse", &answer, |printer| {
+                    printer.hooks(&answer.hooks)
+                });
             }
             HookCommand::Show { hook } => {
-                let answer = self
-                    .answer(self.hooks.clone().get_hook(GetHookRequest { hook_id: hook }))
-                    .await?;
+                let answer =
+                    self.answer(self.hooks.clone().get_hook(GetHookRequest { hook_id: hook })).await?;
                 self.show_hook(&answer.hook.unwrap_or_default());
             }
-            HookCommand::Update {
-                hook,
-                name,
-                branch,
-                cache,
-            } => {
+            HookCommand::Update { hook, name, branch, cache } => {
                 let given = [
                     ("name", name.is_some()),
                     ("branch", branch.is_some()),
                     ("build_cache", cache.is_some()),
                 ];
-                let paths: Vec<_> = given
-                    .iter()
-                    .filter(|(_, given)| *given)
-                    .map(|(path, _)| *path)
-                    .collect();
+                let paths: Vec<_> = given.iter().filter(|(_, given)| *given).map(|(path, _)| *path).collect();
                 if paths.is_empty() {
                     return Err(Failure::usage(
                         "nothing to change is given; see `grapnel hook update --help`",
@@ -91,43 +61,24 @@ impl Client {
                 self.update_hook(hook, changes, &paths).await?;
             }
             HookCommand::Pause { hook } => {
-                self.update_hook(
-                    hook,
-                    HookChanges {
-                        paused: true,
-                        ..HookChanges::default()
-                    },
-                    &["paused"],
-                )
-                .await?;
+                self.update_hook(hook, HookChanges { paused: true, ..HookChanges::default() }, &["paused"])
+                    .await?;
             }
             HookCommand::Resume { hook } => {
-                self.update_hook(hook, HookChanges::default(), &["paused"])
-                    .await?
+                self.update_hook(hook, HookChanges::default(), &["paused"]).await?;
             }
             HookCommand::Rotate { hook, grace } => {
-                let request = RotateHookTokenRequest {
-                    hook_id: hook,
-                    grace_seconds: grace,
-                };
+                let request = RotateHookTokenRequest { hook_id: hook, grace_seconds: grace };
                 let answer = self.answer(self.hooks.clone().rotate_hook_token(request)).await?;
-                self.printer
-                    .message("grapnel.hooks.v1.RotateHookTokenResponse", &answer, |_| {
-                        format!("{}\n\n{SHOWN_ONCE}", answer.url)
-                    });
+                self.printer.message("grapnel.hooks.v1.RotateHookTokenResponse", &answer, |_| {
+                    format!("{}\n\n{SHOWN_ONCE}", answer.url)
+                });
             }
             HookCommand::Revoke { hook } => {
-                let answer = self
-                    .answer(
-                        self.hooks
-                            .clone()
-                            .revoke_hook(RevokeHookRequest { hook_id: hook }),
-                    )
-                    .await?;
+                let answer =
+                    self.answer(self.hooks.clone().revoke_hook(RevokeHookRequest { hook_id: hook })).await?;
                 self.printer
-                    .message("grapnel.hooks.v1.RevokeHookResponse", &answer, |_| {
-                        "revoked".to_owned()
-                    });
+                    .message("grapnel.hooks.v1.RevokeHookResponse", &answer, |_| "revoked".to_owned());
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -139,22 +90,15 @@ impl Client {
         changes: HookChanges,
         paths: &[&str],
     ) -> Result<(), Failure> {
-        let mask = prost_types::FieldMask {
-            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
-        };
-        let request = UpdateHookRequest {
-            hook_id,
-            changes: Some(changes),
-            update_mask: Some(mask),
-        };
+        let mask = prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() };
+        let request = UpdateHookRequest { hook_id, changes: Some(changes), update_mask: Some(mask) };
         let answer = self.answer(self.hooks.clone().update_hook(request)).await?;
         self.show_hook(&answer.hook.unwrap_or_default());
         Ok(())
     }
 
     fn show_hook(&self, hook: &Hook) {
-        self.printer.message("grapnel.hooks.v1.Hook", hook, |printer| {
-            printer.hooks(std::slice::from_ref(hook))
-        });
+        self.printer
+            .message("grapnel.hooks.v1.Hook", hook, |printer| printer.hooks(std::slice::from_ref(hook)));
     }
 }

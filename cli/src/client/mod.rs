@@ -36,20 +36,14 @@ pub struct Client {
 
 /// Runs a client command.
 pub fn run(args: &ClientArgs, format: Format, command: Command) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut client = Client::connect(args, format)?;
         match command {
             Command::Project { command } => client.project(command).await,
             Command::Hook { command } => client.hook(command).await,
             Command::Trigger { hook, build } => client.trigger(&hook, &build).await,
-            Command::Deploy {
-                project,
-                branch,
-                build,
-            } => client.deploy(project, branch, &build).await,
+            Command::Deploy { project, branch, build } => client.deploy(project, branch, &build).await,
             Command::Deployment { command } => client.deployment(command).await,
             Command::Limits { project } => client.limits(project).await,
             Command::Key { command } => client.key(command).await,
@@ -103,9 +97,7 @@ fn key(args: &ClientArgs) -> Result<ApiKey, Failure> {
             Failure::failed(format!("the key file {} cannot be read: {error}", file.display()))
         })?,
         (None, None) => {
-            let data_dir = env
-                .get("GRAPNEL_DATA_DIR")
-                .map_or_else(shared::default_data_dir, Into::into);
+            let data_dir = env.get("GRAPNEL_DATA_DIR").map_or_else(shared::default_data_dir, Into::into);
             let file = data_dir.join("admin.key");
             std::fs::read_to_string(&file).map_err(|_| {
                 Failure::failed("no API key is set").hint(format!(

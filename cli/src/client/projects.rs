@@ -18,12 +18,7 @@ use crate::{
 impl Client {
     pub(super) async fn project(&mut self, command: ProjectCommand) -> Result<ExitCode, Failure> {
         match command {
-            ProjectCommand::Create {
-                name,
-                repo,
-                branch,
-                settings,
-            } => {
+            ProjectCommand::Create { name, repo, branch, settings } => {
                 let request = CreateProjectRequest {
                     name,
                     repository_url: repo,
@@ -35,61 +30,37 @@ impl Client {
             }
             ProjectCommand::List => self.list_projects().await?,
             ProjectCommand::Show { project } => {
-                let answer = self
-                    .answer(self.hooks.clone().get_project(GetProjectRequest { project }))
-                    .await?;
+                let answer =
+                    self.answer(self.hooks.clone().get_project(GetProjectRequest { project })).await?;
                 self.show_project(&answer.project.unwrap_or_default());
             }
-            ProjectCommand::Update {
-                project,
-                name,
-                repo,
-                branch,
-                settings,
-                reset,
-            } => {
+            ProjectCommand::Update { project, name, repo, branch, settings, reset } => {
                 let request = update(project, name, repo, branch, &settings, reset)?;
                 let answer = self.answer(self.hooks.clone().update_project(request)).await?;
                 self.show_project(&answer.project.unwrap_or_default());
             }
             ProjectCommand::Delete { project } => {
-                let answer = self
-                    .answer(
-                        self.hooks
-                            .clone()
-                            .delete_project(DeleteProjectRequest { project }),
-                    )
-                    .await?;
+                let answer =
+                    self.answer(self.hooks.clone().delete_project(DeleteProjectRequest { project })).await?;
                 self.printer
-                    .message("grapnel.hooks.v1.DeleteProjectResponse", &answer, |_| {
-                        "deleted".to_owned()
-                    });
+                    .message("grapnel.hooks.v1.DeleteProjectResponse", &answer, |_| "deleted".to_owned());
             }
         }
         Ok(ExitCode::SUCCESS)
     }
 
     pub(super) async fn limits(&mut self, project: String) -> Result<ExitCode, Failure> {
-        let answer = self
-            .answer(self.hooks.clone().get_limits(GetLimitsRequest { project }))
-            .await?;
-        self.printer
-            .message("grapnel.hooks.v1.GetLimitsResponse", &answer, |_| {
-                format!(
-                    "{} of {} hooks used, on the {} plan",
-                    answer.hooks_used, answer.hooks_limit, answer.plan
-                )
-            });
+        let answer = self.answer(self.hooks.clone().get_limits(GetLimitsRequest { project })).await?;
+        self.printer.message("grapnel.hooks.v1.GetLimitsResponse", &answer, |_| {
+            format!("{} of {} hooks used, on the {} plan", answer.hooks_used, answer.hooks_limit, answer.plan)
+        });
         Ok(ExitCode::SUCCESS)
     }
 
     async fn list_projects(&mut self) -> Result<(), Failure> {
         let mut all = ListProjectsResponse::default();
         loop {
-            let request = ListProjectsRequest {
-                page_size: 200,
-                page_token: all.next_page_token.clone(),
-            };
+            let request = ListProjectsRequest { page_size: 200, page_token: all.next_page_token.clone() };
             let page = self.answer(self.hooks.clone().list_projects(request)).await?;
             all.projects.extend(page.projects);
             all.next_page_token = page.next_page_token;
@@ -97,37 +68,30 @@ impl Client {
                 break;
             }
         }
-        self.printer
-            .message("grapnel.hooks.v1.ListProjectsResponse", &all, |printer| {
-                printer.projects(&all.projects)
-            });
+        self.printer.message("grapnel.hooks.v1.ListProjectsResponse", &all, |printer| {
+            printer.projects(&all.projects)
+        });
         Ok(())
     }
 
     fn show_project(&self, project: &Project) {
-        self.printer
-            .message("grapnel.hooks.v1.Project", project, |printer| {
-                let settings = project.settings.clone().unwrap_or_default();
-                let or_found = |setting: Option<String>| setting.unwrap_or_else(|| "(found out)".to_owned());
-                fields_of(&[
-                    ("project", project.name.clone()),
-                    ("id", project.id.clone()),
-                    ("repository", project.repository_url.clone()),
-                    ("branch", project.production_branch.clone()),
-                    ("root", settings.root_directory.unwrap_or_else(|| ".".to_owned())),
-                    ("install", or_found(settings.install_command)),
-                    ("build", or_found(settings.build_command)),
-                    ("output", or_found(settings.output_directory)),
-                    (
-                        "image",
-                        settings
-                            .builder_image
-                            .unwrap_or_else(|| "(the installation's)".to_owned()),
-                    ),
-                    ("site", project.site_url.clone()),
-                    ("created", printer.ago(project.created_at.as_ref())),
-                ])
-            });
+        self.printer.message("grapnel.hooks.v1.Project", project, |printer| {
+            let settings = project.settings.clone().unwrap_or_default();
+            let or_found = |setting: Option<String>| setting.unwrap_or_else(|| "(found out)".to_owned());
+            fields_of(&[
+                ("project", project.name.clone()),
+                ("id", project.id.clone()),
+                ("repository", project.repository_url.clone()),
+                ("branch", project.production_branch.clone()),
+                ("root", settings.root_directory.unwrap_or_else(|| ".".to_owned())),
+                ("install", or_found(settings.install_command)),
+                ("build", or_found(settings.build_command)),
+                ("output", or_found(settings.output_directory)),
+                ("image", settings.builder_image.unwrap_or_else(|| "(the installation's)".to_owned())),
+                ("site", project.site_url.clone()),
+                ("created", printer.ago(project.created_at.as_ref())),
+            ])
+        });
     }
 }
 
@@ -167,16 +131,11 @@ fn update(
         ("settings.limits.memory_bytes", settings.memory.is_some()),
         ("settings.limits.disk_bytes", settings.disk.is_some()),
     ];
-    let mut paths: Vec<String> = given
-        .into_iter()
-        .filter(|(_, given)| *given)
-        .map(|(path, _)| path.to_owned())
-        .collect();
+    let mut paths: Vec<String> =
+        given.into_iter().filter(|(_, given)| *given).map(|(path, _)| path.to_owned()).collect();
     paths.extend(reset.into_iter().map(|setting| format!("settings.{setting}")));
     if paths.is_empty() {
-        return Err(Failure::usage(
-            "nothing to change is given; see `grapnel project update --help`",
-        ));
+        return Err(Failure::usage("nothing to change is given; see `grapnel project update --help`"));
     }
     Ok(UpdateProjectRequest {
         project,

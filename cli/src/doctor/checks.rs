@@ -23,20 +23,13 @@ pub async fn all(mut settings: Settings) -> Vec<Finding> {
     let image: String = settings.require("builder_image", String::new());
     let database: Option<String> = settings.get("database_url");
     let ca_bundle = settings.path("ca_bundle");
-    let listeners = [
-        "gateway.listen",
-        "hooks.listen",
-        "executor.listen",
-        "sites.listen",
-    ]
-    .map(|key| (key, settings.require(key, String::new())));
+    let listeners = ["gateway.listen", "hooks.listen", "executor.listen", "sites.listen"]
+        .map(|key| (key, settings.require(key, String::new())));
     let mut findings = vec![match settings.finish() {
         Ok(()) => Finding::ok("settings", "every setting can be read"),
-        Err(error) => Finding::failure(
-            "settings",
-            error.to_string(),
-            "correct them; `grapnel settings` lists all",
-        ),
+        Err(error) => {
+            Finding::failure("settings", error.to_string(), "correct them; `grapnel settings` lists all")
+        }
     }];
     findings.push(data_directory(&data_dir));
     findings.push(git().await);
@@ -53,9 +46,8 @@ pub async fn all(mut settings: Settings) -> Vec<Finding> {
 
 fn data_directory(path: &Path) -> Finding {
     let probe = path.join(".doctor");
-    let tried = fs::create_dir_all(path)
-        .and_then(|()| fs::write(&probe, ""))
-        .and_then(|()| fs::remove_file(&probe));
+    let tried =
+        fs::create_dir_all(path).and_then(|()| fs::write(&probe, "")).and_then(|()| fs::remove_file(&probe));
     if let Err(error) = tried {
         let advice =
             "make it writable for this user, or set data_dir (GRAPNEL_DATA_DIR) to a directory that is";
@@ -83,11 +75,7 @@ async fn git() -> Finding {
         Ok(Ok(output)) if output.status.success() => {
             Finding::ok("git", String::from_utf8_lossy(&output.stdout).trim().to_owned())
         }
-        _ => Finding::failure(
-            "git",
-            "there is no git program",
-            "install it: `apt-get install git`",
-        ),
+        _ => Finding::failure("git", "there is no git program", "install it: `apt-get install git`"),
     }
 }
 
@@ -101,17 +89,10 @@ async fn docker(socket: &str, image: &str) -> Vec<Finding> {
         Ok(Ok(described)) => described,
         Ok(Err(error)) => return vec![Finding::failure("docker", error.to_string(), advice)],
         Err(_) => {
-            return vec![Finding::failure(
-                "docker",
-                "the engine does not answer in time",
-                advice,
-            )];
+            return vec![Finding::failure("docker", "the engine does not answer in time", advice)];
         }
     };
-    let found = format!(
-        "{} (API {}) at {socket}",
-        described.version, described.api_version
-    );
+    let found = format!("{} (API {}) at {socket}", described.version, described.api_version);
     let docker = if api(&described.api_version) < Some(OLDEST_API) {
         Finding::failure("docker", found, "it is too old: 20.10 (API 1.41) is needed")
     } else {
@@ -143,16 +124,10 @@ async fn database_of(data_dir: &Path, configured: Option<String>) -> Finding {
             Ok(()) => Finding::ok("database", format!("{kind}, its schema is up to date")),
             Err(error) => Finding::warning("database", error.to_string(), "look at the database's own log"),
         },
-        Ok(Err(error)) => Finding::failure(
-            "database",
-            error.to_string(),
-            "check database_url (GRAPNEL_DATABASE_URL)",
-        ),
-        Err(_) => Finding::failure(
-            "database",
-            "it does not answer in time",
-            "check that it is running",
-        ),
+        Ok(Err(error)) => {
+            Finding::failure("database", error.to_string(), "check database_url (GRAPNEL_DATABASE_URL)")
+        }
+        Err(_) => Finding::failure("database", "it does not answer in time", "check that it is running"),
     }
 }
 
@@ -175,10 +150,8 @@ async fn port(key: &'static str, address: &str) -> Finding {
             format!("{address} is taken"),
             "by a running Grapnel, or by something else: then choose another address",
         ),
-        Err(error) => Finding::failure(
-            key,
-            format!("{address}: {error}"),
-            "choose an address of this machine",
-        ),
+        Err(error) => {
+            Finding::failure(key, format!("{address}: {error}"), "choose an address of this machine")
+        }
     }
 }

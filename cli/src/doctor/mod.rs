@@ -39,52 +39,31 @@ pub struct Finding {
 impl Finding {
     /// Something is as it should be.
     pub fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self {
-            check,
-            health: Health::Ok,
-            found: found.into(),
-            advice: String::new(),
-        }
+        Self { check, health: Health::Ok, found: found.into(), advice: String::new() }
     }
 
     /// Something is worth knowing.
     pub fn warning(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self {
-            check,
-            health: Health::Warning,
-            found: found.into(),
-            advice: advice.into(),
-        }
+        Self { check, health: Health::Warning, found: found.into(), advice: advice.into() }
     }
 
     /// Something is missing.
     pub fn failure(check: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self {
-            check,
-            health: Health::Failure,
-            found: found.into(),
-            advice: advice.into(),
-        }
+        Self { check, health: Health::Failure, found: found.into(), advice: advice.into() }
     }
 }
 
 /// Checks everything, prints what was found, and fails if anything is missing.
 pub fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     let matches = crate::args::command().get_matches();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let findings = runtime.block_on(checks::all(crate::serve::load(cli, &matches)));
     match cli.output {
         Format::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
         Format::Table => findings.iter().for_each(print),
     }
     let sound = findings.iter().all(|finding| finding.health != Health::Failure);
-    Ok(if sound {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print(finding: &Finding) {
@@ -93,9 +72,7 @@ fn print(finding: &Finding) {
         Health::Warning => ("warning", 33),
         Health::Failure => ("FAILED", 31),
     };
-    let no_color = grapnel_runtime::settings::Sources::from_process()
-        .env
-        .contains_key("NO_COLOR");
+    let no_color = grapnel_runtime::settings::Sources::from_process().env.contains_key("NO_COLOR");
     let word = format!("{word:<8}");
     let word = if std::io::stdout().is_terminal() && !no_color {
         format!("\u{1b}[{colour}m{word}\u{1b}[0m")

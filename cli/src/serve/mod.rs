@@ -19,12 +19,8 @@ use crate::{
     exit::Failure,
 };
 
-const TABLES: [&[Setting]; 4] = [
-    shared::SETTINGS,
-    grapnel_hooks::SETTINGS,
-    grapnel_gateway::SETTINGS,
-    grapnel_executor::SETTINGS,
-];
+const TABLES: [&[Setting]; 4] =
+    [shared::SETTINGS, grapnel_hooks::SETTINGS, grapnel_gateway::SETTINGS, grapnel_executor::SETTINGS];
 
 /// Threads of a service. Nothing here computes; what blocks runs elsewhere.
 const THREADS: usize = 2;
@@ -41,11 +37,8 @@ pub fn env_example() -> String {
 
 /// Reads the settings from everywhere.
 pub fn load(cli: &Cli, matches: &clap::ArgMatches) -> Settings {
-    let sources = Sources {
-        flags: args::flags(matches),
-        file: cli.config.clone(),
-        ..Sources::from_process()
-    };
+    let sources =
+        Sources { flags: args::flags(matches), file: cli.config.clone(), ..Sources::from_process() };
     Settings::load(&TABLES, &sources)
 }
 
@@ -57,10 +50,7 @@ pub fn run(cli: &Cli, matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
         telemetry::init_logs(format, level);
     }
     let service = Service::read(cli, settings)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
     runtime.block_on(async {
         let shutdown = shutdown::on_signal()?;
         service.run(shutdown).await?;
@@ -80,20 +70,14 @@ impl Service {
     /// Reads the settings of the service that was asked for. All that is wrong is told at once.
     fn read(cli: &Cli, mut settings: Settings) -> Result<Self, Failure> {
         let service = match cli.command {
-            Command::Hooks => HooksConfig::read(&mut settings, ServiceKeys::default())
-                .map(Box::new)
-                .map(Self::Hooks),
-            Command::Gateway => GatewayConfig::read(&mut settings, None)
-                .map(Box::new)
-                .map(Self::Gateway),
-            Command::Executor => ExecutorConfig::read(&mut settings, None)
-                .map(Box::new)
-                .map(Self::Executor),
+            Command::Hooks => {
+                HooksConfig::read(&mut settings, ServiceKeys::default()).map(Box::new).map(Self::Hooks)
+            }
+            Command::Gateway => GatewayConfig::read(&mut settings, None).map(Box::new).map(Self::Gateway),
+            Command::Executor => ExecutorConfig::read(&mut settings, None).map(Box::new).map(Self::Executor),
             _ => up::Configs::read(&mut settings).map(Box::new).map(Self::Up),
         };
-        settings
-            .finish()
-            .map_err(|error| Failure::usage(error.to_string()))?;
+        settings.finish().map_err(|error| Failure::usage(error.to_string()))?;
         service.ok_or_else(|| Failure::failed("the settings cannot be used"))
     }
 
@@ -101,10 +85,9 @@ impl Service {
         match self {
             Self::Up(configs) => up::run(*configs, shutdown).await,
             Self::Hooks(config) => Ok(Hooks::bind(*config, Clock::system()).await?.run(shutdown).await?),
-            Self::Executor(config) => Ok(Executor::bind(*config, Clock::system())
-                .await?
-                .run(shutdown)
-                .await?),
+            Self::Executor(config) => {
+                Ok(Executor::bind(*config, Clock::system()).await?.run(shutdown).await?)
+            }
             Self::Gateway(config) => {
                 let metrics = metrics();
                 Ok(Gateway::bind(*config).await?.run(metrics, shutdown).await?)
@@ -132,10 +115,6 @@ mod tests {
     #[test]
     fn the_example_of_an_environment_lists_every_setting() {
         let written = include_str!("../../../.env.example");
-        assert_eq!(
-            written,
-            super::env_example(),
-            "`grapnel settings > .env.example` writes it anew"
-        );
+        assert_eq!(written, super::env_example(), "`grapnel settings > .env.example` writes it anew");
     }
 }

@@ -30,25 +30,13 @@ impl Configs {
         let executor = ExecutorConfig::read(settings, keys.executor);
         let public_url_set = settings.get::<String>("public_url").is_some();
         let sites_url_set = settings.get::<String>("sites.url").is_some();
-        Some(Self {
-            hooks: hooks?,
-            gateway: gateway?,
-            executor: executor?,
-            public_url_set,
-            sites_url_set,
-        })
+        Some(Self { hooks: hooks?, gateway: gateway?, executor: executor?, public_url_set, sites_url_set })
     }
 }
 
 /// Runs the three until they are told to stop: first those that take work, then those that do it.
 pub async fn run(configs: Configs, shutdown: CancellationToken) -> Result<(), Failure> {
-    let Configs {
-        hooks,
-        gateway,
-        executor,
-        public_url_set,
-        sites_url_set,
-    } = configs;
+    let Configs { hooks, gateway, executor, public_url_set, sites_url_set } = configs;
     let admin_key_file = hooks.admin_key_file.clone();
     let mut addresses = hooks.addresses.clone();
     let external = hooks.executors.clone();
@@ -86,9 +74,6 @@ fn greet(addresses: &Addresses, hooks: &Hooks, admin_key: &std::path::Path) {
     eprintln!("Grapnel {}", env!("CARGO_PKG_VERSION"));
     eprintln!("  hook URLs   {}", addresses.public_url);
     eprintln!("  gRPC        http://{}", hooks.address());
-    eprintln!(
-        "  sites       {}://<name>.{}/",
-        addresses.sites_scheme, addresses.sites_domain
-    );
+    eprintln!("  sites       {}://<name>.{}/", addresses.sites_scheme, addresses.sites_domain);
     eprintln!("  admin key   {}", admin_key.display());
 }

@@ -44,9 +44,7 @@ pub enum ArtifactError {
 impl ArtifactStore {
     /// Takes the directory of the artifacts; it is made when something is published.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self {
-            directory: directory.into(),
-        }
+        Self { directory: directory.into() }
     }
 
     /// Publishes the tree below `output` as the artifact of a deployment. Publishing again changes nothing and
@@ -93,10 +91,7 @@ impl ArtifactStore {
             Err(error) => return Err(error.into()),
         };
         let manifest = serde_json::from_slice(&bytes).map_err(ArtifactError::Manifest)?;
-        Ok(Artifact {
-            files: directory.join("files"),
-            manifest,
-        })
+        Ok(Artifact { files: directory.join("files"), manifest })
     }
 
     /// Removes an artifact. One that is not there is removed already.

@@ -30,10 +30,7 @@ impl Manifest {
 
     /// Finds a file by its path.
     pub fn file(&self, path: &str) -> Option<&FileEntry> {
-        self.files
-            .binary_search_by(|file| file.path.as_str().cmp(path))
-            .ok()
-            .map(|at| &self.files[at])
+        self.files.binary_search_by(|file| file.path.as_str().cmp(path)).ok().map(|at| &self.files[at])
     }
 
     /// Returns the bytes of all files.

@@ -82,23 +82,14 @@ pub fn stage(output: &Path, staging: &Path, limits: Limits) -> Result<Manifest, 
     let root = rustix::fs::open(output, flags, Mode::empty()).map_err(|_| Refusal::NoDirectory)?;
     let files = staging.join("files");
     fs::create_dir_all(&files)?;
-    let mut stage = Staging {
-        root: &root,
-        files: &files,
-        limits,
-        bytes: 0,
-        entries: Vec::new(),
-    };
+    let mut stage = Staging { root: &root, files: &files, limits, bytes: 0, entries: Vec::new() };
     stage.directory(root.as_fd(), "", 0)?;
     let mut entries = stage.entries;
     if entries.is_empty() {
         return Err(Refusal::Empty.into());
     }
     entries.sort_by(|a, b| a.path.cmp(&b.path));
-    let manifest = Manifest {
-        version: Manifest::VERSION,
-        files: entries,
-    };
+    let manifest = Manifest { version: Manifest::VERSION, files: entries };
     let mut file = File::create(staging.join("manifest.json"))?;
     file.write_all(&serde_json::to_vec(&manifest).map_err(ArtifactError::Manifest)?)?;
     // One call for the file system instead of one for each of many thousand files.
@@ -123,11 +114,7 @@ impl Staging<'_> {
                 continue;
             }
             let name = publishable_name(name)?;
-            let inner = if path.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{path}/{name}")
-            };
+            let inner = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
             let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from)?;
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {
@@ -190,11 +177,7 @@ impl Staging<'_> {
 fn publishable_name(name: &[u8]) -> Result<&str, Refusal> {
     let refuse = || Refusal::Name(String::from_utf8_lossy(name).escape_debug().to_string());
     let text = std::str::from_utf8(name).map_err(|_| refuse())?;
-    if text.chars().any(char::is_control) {
-        Err(refuse())
-    } else {
-        Ok(text)
-    }
+    if text.chars().any(char::is_control) { Err(refuse()) } else { Ok(text) }
 }
 
 fn copy(mut from: impl io::Read, to: &Path) -> io::Result<(u64, String)> {

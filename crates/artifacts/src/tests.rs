@@ -2,10 +2,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 
-const LIMITS: Limits = Limits {
-    bytes: 1 << 20,
-    files: 100,
-};
+const LIMITS: Limits = Limits { bytes: 1 << 20, files: 100 };
 
 struct Fixture {
     _directory: tempfile::TempDir,
@@ -22,12 +19,7 @@ fn fixture() -> Fixture {
     fs::write(output.join("index.html"), "<h1>hi</h1>").unwrap();
     fs::write(output.join("assets/site.css"), "h1{}").unwrap();
     fs::write(directory.path().join("secret"), "outside").unwrap();
-    Fixture {
-        store: ArtifactStore::new(&artifacts),
-        output,
-        artifacts,
-        _directory: directory,
-    }
+    Fixture { store: ArtifactStore::new(&artifacts), output, artifacts, _directory: directory }
 }
 
 fn deployment() -> DeploymentId {
@@ -40,20 +32,10 @@ fn an_artifact_is_found_by_its_manifest_with_types_and_digests() {
     f.store.publish(deployment(), &f.output, LIMITS).unwrap();
     let artifact = f.store.open(deployment()).unwrap();
     let file = artifact.file("assets/site.css").unwrap();
-    assert_eq!(
-        (file.size, file.content_type.as_str()),
-        (4, "text/css; charset=utf-8")
-    );
+    assert_eq!((file.size, file.content_type.as_str()), (4, "text/css; charset=utf-8"));
     assert_eq!(fs::read(artifact.path_of(file)).unwrap(), b"h1{}");
     assert_eq!(file.digest.len(), 64);
-    for outside in [
-        "",
-        "assets",
-        "../secret",
-        "/etc/passwd",
-        "assets/../index.html",
-        "index.html/",
-    ] {
+    for outside in ["", "assets", "../secret", "/etc/passwd", "assets/../index.html", "index.html/"] {
         assert!(artifact.file(outside).is_none(), "{outside:?}");
     }
 }
@@ -71,17 +53,8 @@ fn links_to_files_inside_are_copied_and_links_that_lead_out_are_refused() {
     let f = fixture();
     symlink("index.html", f.output.join("home.html")).unwrap();
     let manifest = f.store.publish(deployment(), &f.output, LIMITS).unwrap();
-    assert_eq!(
-        manifest.file("home.html").unwrap().digest,
-        manifest.file("index.html").unwrap().digest
-    );
-    for target in [
-        "../secret",
-        "/etc/passwd",
-        "nowhere",
-        "assets",
-        "/proc/self/root/etc/passwd",
-    ] {
+    assert_eq!(manifest.file("home.html").unwrap().digest, manifest.file("index.html").unwrap().digest);
+    for target in ["../secret", "/etc/passwd", "nowhere", "assets", "/proc/self/root/etc/passwd"] {
         let f = fixture();
         symlink(target, f.output.join("link")).unwrap();
         let error = f.store.publish(deployment(), &f.output, LIMITS).unwrap_err();
@@ -103,10 +76,7 @@ fn an_output_that_is_a_link_a_file_or_empty_is_refused() {
         (f.output.join("missing"), Refusal::NoDirectory),
     ] {
         let error = f.store.publish(deployment(), &output, LIMITS).unwrap_err();
-        assert!(
-            matches!(error, ArtifactError::Refused(ref r) if *r == refusal),
-            "{error}"
-        );
+        assert!(matches!(error, ArtifactError::Refused(ref r) if *r == refusal), "{error}");
     }
     let empty = f.output.join("empty");
     fs::create_dir(&empty).unwrap();
@@ -120,21 +90,14 @@ fn size_count_and_kind_are_limited_and_nothing_is_left_behind() {
         let f = fixture();
         prepare(&f.output);
         let error = f.store.publish(deployment(), &f.output, LIMITS).unwrap_err();
-        assert_eq!(
-            fs::read_dir(&f.artifacts).unwrap().count(),
-            0,
-            "something is left behind"
-        );
+        assert_eq!(fs::read_dir(&f.artifacts).unwrap().count(), 0, "something is left behind");
         match error {
             ArtifactError::Refused(refusal) => refusal,
             other => panic!("{other}"),
         }
     };
     let sparse = |output: &Path| {
-        fs::File::create(output.join("big"))
-            .unwrap()
-            .set_len(1 << 40)
-            .unwrap()
+        fs::File::create(output.join("big")).unwrap().set_len(1 << 40).unwrap();
     };
     assert_eq!(refused(&sparse), Refusal::TooLarge(LIMITS.bytes));
     let many = |output: &Path| (0..200).for_each(|n| fs::write(output.join(n.to_string()), "").unwrap());
@@ -153,10 +116,7 @@ fn what_a_dead_publisher_left_is_swept_and_never_seen() {
     let f = fixture();
     let staging = f.artifacts.join(format!(".{}.staging", deployment()));
     fs::create_dir_all(staging.join("files")).unwrap();
-    assert!(matches!(
-        f.store.open(deployment()),
-        Err(ArtifactError::NotFound(_))
-    ));
+    assert!(matches!(f.store.open(deployment()), Err(ArtifactError::NotFound(_))));
     f.store.sweep().unwrap();
     assert!(!staging.exists());
 }

@@ -62,9 +62,7 @@ fn broken_rule(text: &str) -> Option<&'static str> {
         Some("it holds a space, a control character or one of ~ ^ : ? * [ \\")
     } else if text.contains("..") || text.contains("@{") {
         Some("it holds `..` or `@{`")
-    } else if text
-        .split('/')
-        .any(|part| part.is_empty() || part.starts_with('.') || part.ends_with(".lock"))
+    } else if text.split('/').any(|part| part.is_empty() || part.starts_with('.') || part.ends_with(".lock"))
     {
         Some("a part between slashes is empty, begins with `.` or ends with `.lock`")
     } else if text.ends_with('.') {
@@ -90,16 +88,7 @@ mod tests {
 
     #[test]
     fn names_that_git_allows_are_branches() {
-        for good in [
-            "main",
-            "feature/x-1",
-            "release-2.0",
-            "a@b",
-            "ä",
-            "x.y",
-            "user/--exec=x",
-            "v1.lock.2",
-        ] {
+        for good in ["main", "feature/x-1", "release-2.0", "a@b", "ä", "x.y", "user/--exec=x", "v1.lock.2"] {
             assert_eq!(BranchName::parse(good).unwrap().as_str(), good);
         }
     }

@@ -117,15 +117,10 @@ impl BuildLimits {
     /// Returns the limits of a build with these wishes, never above `self`, the operator's ceilings.
     #[must_use]
     pub fn under_ceilings(self, wishes: LimitWishes) -> Self {
-        let timeout = wishes
-            .timeout_seconds
-            .map_or(self.timeout, |s| Duration::from_secs(s.into()));
+        let timeout = wishes.timeout_seconds.map_or(self.timeout, |s| Duration::from_secs(s.into()));
         Self {
             timeout: timeout.min(self.timeout),
-            memory_bytes: wishes
-                .memory_bytes
-                .unwrap_or(self.memory_bytes)
-                .min(self.memory_bytes),
+            memory_bytes: wishes.memory_bytes.unwrap_or(self.memory_bytes).min(self.memory_bytes),
             disk_bytes: wishes.disk_bytes.unwrap_or(self.disk_bytes).min(self.disk_bytes),
             ..self
         }
@@ -139,11 +134,7 @@ mod tests {
     #[test]
     fn a_project_gets_less_than_the_ceiling_but_never_more() {
         let ceilings = BuildLimits::default();
-        let modest = LimitWishes {
-            timeout_seconds: Some(60),
-            memory_bytes: Some(1),
-            disk_bytes: None,
-        };
+        let modest = LimitWishes { timeout_seconds: Some(60), memory_bytes: Some(1), disk_bytes: None };
         let limits = ceilings.under_ceilings(modest);
         assert_eq!((limits.timeout.as_secs(), limits.memory_bytes), (60, 1));
         assert_eq!(limits.disk_bytes, ceilings.disk_bytes);

@@ -29,14 +29,8 @@ pub enum State {
 
 impl State {
     /// All states, in the order in which a deployment passes through them.
-    pub const ALL: [Self; 6] = [
-        Self::Pending,
-        Self::Queued,
-        Self::Building,
-        Self::Ready,
-        Self::Error,
-        Self::Canceled,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Queued, Self::Building, Self::Ready, Self::Error, Self::Canceled];
 
     /// Returns the state's name as it is stored and shown.
     pub fn as_str(self) -> &'static str {
@@ -67,10 +61,7 @@ impl State {
             .iter()
             .find(|(from, by, _)| *from == self && *by == transition)
             .map(|(_, _, to)| *to)
-            .ok_or(IllegalTransition {
-                from: self,
-                transition,
-            })
+            .ok_or(IllegalTransition { from: self, transition })
     }
 }
 
@@ -110,14 +101,8 @@ pub enum Transition {
 
 impl Transition {
     /// All transitions.
-    pub const ALL: [Self; 6] = [
-        Self::Resolve,
-        Self::Start,
-        Self::Publish,
-        Self::Fail,
-        Self::Retry,
-        Self::Cancel,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Resolve, Self::Start, Self::Publish, Self::Fail, Self::Retry, Self::Cancel];
 }
 
 /// Every transition there is. What is not here cannot happen.
@@ -181,11 +166,7 @@ impl CancelReason {
 
 /// Says what follows an attempt that ended with an infrastructure fault: another one, or the end.
 pub fn after_lost_attempt(attempt: u32) -> Transition {
-    if attempt < MAX_ATTEMPTS {
-        Transition::Retry
-    } else {
-        Transition::Fail
-    }
+    if attempt < MAX_ATTEMPTS { Transition::Retry } else { Transition::Fail }
 }
 
 #[cfg(test)]

@@ -145,13 +145,7 @@ pub struct Error {
 impl Error {
     /// Makes an error.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-            violations: Vec::new(),
-            facts: BTreeMap::new(),
-            source: None,
-        }
+        Self { reason, message: message.into(), violations: Vec::new(), facts: BTreeMap::new(), source: None }
     }
 
     /// Makes the error of a request with wrong fields.
@@ -161,27 +155,17 @@ impl Error {
             .map(|violation| format!("`{}` {}", violation.field, violation.description))
             .collect::<Vec<_>>()
             .join("; ");
-        Self {
-            violations,
-            ..Self::new(Reason::InvalidRequest, message)
-        }
+        Self { violations, ..Self::new(Reason::InvalidRequest, message) }
     }
 
     /// Makes the error of a request with one wrong field.
     pub fn invalid_field(field: impl Into<String>, description: impl fmt::Display) -> Self {
-        Self::invalid(vec![FieldViolation {
-            field: field.into(),
-            description: description.to_string(),
-        }])
+        Self::invalid(vec![FieldViolation { field: field.into(), description: description.to_string() }])
     }
 
     /// Makes the error of a fault of our own. The caller learns no more than that.
     pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::new(
-            Reason::Internal,
-            "an internal error; the log of the service says more",
-        )
-        .because(source)
+        Self::new(Reason::Internal, "an internal error; the log of the service says more").because(source)
     }
 
     /// Adds the inside cause.
@@ -235,20 +219,11 @@ mod tests {
     #[test]
     fn an_error_names_every_wrong_field_at_once() {
         let error = Error::invalid(vec![
-            FieldViolation {
-                field: "name".into(),
-                description: "must not be empty".into(),
-            },
-            FieldViolation {
-                field: "branch".into(),
-                description: "must not begin with `-`".into(),
-            },
+            FieldViolation { field: "name".into(), description: "must not be empty".into() },
+            FieldViolation { field: "branch".into(), description: "must not begin with `-`".into() },
         ]);
         assert_eq!(error.code(), ErrorCode::InvalidArgument);
-        assert_eq!(
-            error.to_string(),
-            "`name` must not be empty; `branch` must not begin with `-`"
-        );
+        assert_eq!(error.to_string(), "`name` must not be empty; `branch` must not begin with `-`");
     }
 
     #[test]

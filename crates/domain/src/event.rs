@@ -26,13 +26,7 @@ pub enum Step {
 
 impl Step {
     /// All steps, in order.
-    pub const ALL: [Self; 5] = [
-        Self::Source,
-        Self::Cache,
-        Self::Install,
-        Self::Build,
-        Self::Output,
-    ];
+    pub const ALL: [Self; 5] = [Self::Source, Self::Cache, Self::Install, Self::Build, Self::Output];
 
     /// Returns the step's name as it is stored and shown.
     pub fn as_str(self) -> &'static str {

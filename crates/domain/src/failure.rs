@@ -133,10 +133,7 @@ pub struct Failure {
 impl Failure {
     /// Makes a failure.
     pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 
     /// Says whose fault it is.

@@ -79,36 +79,8 @@ mod tests {
         let now = at("2026-01-01T00:00:00Z");
         let standing = HookStanding::default();
         assert_eq!(decide(standing, now), Decision::Accepted);
-        assert_eq!(
-            decide(
-                HookStanding {
-                    paused: true,
-                    ..standing
-                },
-                now
-            ),
-            Decision::Paused
-        );
-        assert_eq!(
-            decide(
-                HookStanding {
-                    paused: true,
-                    revoked: true,
-                    ..standing
-                },
-                now
-            ),
-            Decision::Revoked
-        );
-        assert_eq!(
-            decide(
-                HookStanding {
-                    token_expires_at: Some(now),
-                    ..standing
-                },
-                now
-            ),
-            Decision::Revoked
-        );
+        assert_eq!(decide(HookStanding { paused: true, ..standing }, now), Decision::Paused);
+        assert_eq!(decide(HookStanding { paused: true, revoked: true, ..standing }, now), Decision::Revoked);
+        assert_eq!(decide(HookStanding { token_expires_at: Some(now), ..standing }, now), Decision::Revoked);
     }
 }

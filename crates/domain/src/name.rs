@@ -51,10 +51,7 @@ impl FromStr for HookName {
             return Err(NameError::Empty);
         }
         if length > Self::LIMIT {
-            return Err(NameError::TooLong {
-                length,
-                limit: Self::LIMIT,
-            });
+            return Err(NameError::TooLong { length, limit: Self::LIMIT });
         }
         if text.chars().any(is_unprintable) {
             return Err(NameError::Control);
@@ -87,14 +84,9 @@ impl FromStr for ProjectName {
         }
         let length = text.chars().count();
         if length > Self::LIMIT {
-            return Err(NameError::TooLong {
-                length,
-                limit: Self::LIMIT,
-            });
+            return Err(NameError::TooLong { length, limit: Self::LIMIT });
         }
-        let label = text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let label = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !label || text.starts_with('-') || text.ends_with('-') {
             return Err(NameError::NotALabel);
         }
@@ -129,26 +121,9 @@ mod tests {
 
     #[test]
     fn a_hook_name_has_1_to_100_characters_of_any_script() {
-        assert_eq!(
-            "  Contentful – täglich  ".parse::<HookName>().unwrap().as_str(),
-            "Contentful – täglich"
-        );
-        assert_eq!(
-            "é".repeat(100)
-                .parse::<HookName>()
-                .unwrap()
-                .as_str()
-                .chars()
-                .count(),
-            100
-        );
-        assert_eq!(
-            "é".repeat(101).parse::<HookName>(),
-            Err(NameError::TooLong {
-                length: 101,
-                limit: 100
-            })
-        );
+        assert_eq!("  Contentful – täglich  ".parse::<HookName>().unwrap().as_str(), "Contentful – täglich");
+        assert_eq!("é".repeat(100).parse::<HookName>().unwrap().as_str().chars().count(), 100);
+        assert_eq!("é".repeat(101).parse::<HookName>(), Err(NameError::TooLong { length: 101, limit: 100 }));
         assert_eq!(" \t".parse::<HookName>(), Err(NameError::Empty));
         for forged in ["a\nb", "a\u{1b}[2J", "a\0", "abc\u{202E}cba"] {
             assert_eq!(forged.parse::<HookName>(), Err(NameError::Control), "{forged:?}");
@@ -164,15 +139,8 @@ mod tests {
             assert_eq!(bad.parse::<ProjectName>(), Err(NameError::NotALabel), "{bad:?}");
         }
         for reserved in ["a--b", "dpl-x"] {
-            assert_eq!(
-                reserved.parse::<ProjectName>(),
-                Err(NameError::Reserved),
-                "{reserved:?}"
-            );
+            assert_eq!(reserved.parse::<ProjectName>(), Err(NameError::Reserved), "{reserved:?}");
         }
-        assert!(matches!(
-            "a".repeat(41).parse::<ProjectName>(),
-            Err(NameError::TooLong { length: 41, .. })
-        ));
+        assert!(matches!("a".repeat(41).parse::<ProjectName>(), Err(NameError::TooLong { length: 41, .. })));
     }
 }

@@ -60,11 +60,7 @@ pub struct HookLimits {
 
 impl Default for HookLimits {
     fn default() -> Self {
-        Self {
-            hobby: 5,
-            pro: 5,
-            enterprise: 10,
-        }
+        Self { hobby: 5, pro: 5, enterprise: 10 }
     }
 }
 

@@ -40,10 +40,7 @@ pub enum PathError {
     #[error("must not contain `..`")]
     Parent,
     /// Holds a control character, or is too long.
-    #[error(
-        "must have at most {} characters and no control characters",
-        RelativePath::LIMIT
-    )]
+    #[error("must have at most {} characters and no control characters", RelativePath::LIMIT)]
     Unusable,
 }
 
@@ -65,18 +62,11 @@ impl RelativePath {
         if text.starts_with('/') {
             return Err(PathError::Absolute);
         }
-        let parts: Vec<_> = text
-            .split('/')
-            .filter(|part| !part.is_empty() && *part != ".")
-            .collect();
+        let parts: Vec<_> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
         if parts.contains(&"..") {
             return Err(PathError::Parent);
         }
-        Ok(Self(if parts.is_empty() {
-            ".".to_owned()
-        } else {
-            parts.join("/")
-        }))
+        Ok(Self(if parts.is_empty() { ".".to_owned() } else { parts.join("/") }))
     }
 
     /// Returns the path as text.
@@ -107,13 +97,9 @@ mod tests {
 
     #[test]
     fn a_path_is_relative_and_stays_below() {
-        for (text, path) in [
-            ("dist", "dist"),
-            ("./a//b/", "a/b"),
-            (".", "."),
-            ("a/./b", "a/b"),
-            ("..a", "..a"),
-        ] {
+        for (text, path) in
+            [("dist", "dist"), ("./a//b/", "a/b"), (".", "."), ("a/./b", "a/b"), ("..a", "..a")]
+        {
             assert_eq!(RelativePath::parse(text).unwrap().as_str(), path);
         }
         assert_eq!(RelativePath::parse(""), Err(PathError::Empty));

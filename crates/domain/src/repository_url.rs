@@ -85,10 +85,7 @@ impl RepositoryUrl {
         if text.starts_with('-') {
             return Err(UrlError::Option);
         }
-        if let Some(path) = text
-            .strip_prefix("file://")
-            .or_else(|| text.starts_with('/').then_some(text))
-        {
+        if let Some(path) = text.strip_prefix("file://").or_else(|| text.starts_with('/').then_some(text)) {
             return local(path);
         }
         match text.split_once("://") {
@@ -160,11 +157,7 @@ fn remote(text: &str) -> Result<RepositoryUrl, UrlError> {
         Host::Ipv4(address) => address.to_string(),
         Host::Ipv6(address) => address.to_string(),
     };
-    Ok(RepositoryUrl::Remote {
-        transport,
-        url: url.to_string(),
-        host,
-    })
+    Ok(RepositoryUrl::Remote { transport, url: url.to_string(), host })
 }
 
 fn refuse_host(host: &Host) -> Result<(), UrlError> {
@@ -174,19 +167,14 @@ fn refuse_host(host: &Host) -> Result<(), UrlError> {
                 return Err(UrlError::Option);
             }
             // For ssh the parser leaves numeric hosts as names.
-            name.parse()
-                .is_ok_and(|address: std::net::Ipv4Addr| address.is_link_local())
+            name.parse().is_ok_and(|address: std::net::Ipv4Addr| address.is_link_local())
         }
         Host::Ipv4(address) => address.is_link_local(),
         Host::Ipv6(address) => {
             address.is_unicast_link_local() || address.to_ipv4_mapped().is_some_and(|v4| v4.is_link_local())
         }
     };
-    if link_local {
-        Err(UrlError::LinkLocal)
-    } else {
-        Ok(())
-    }
+    if link_local { Err(UrlError::LinkLocal) } else { Ok(()) }
 }
 
 impl fmt::Display for RepositoryUrl {
@@ -207,23 +195,11 @@ mod tests {
     #[test]
     fn addresses_are_rebuilt_in_one_form() {
         for (text, rebuilt) in [
-            (
-                "https://example.org/team/site.git",
-                "https://example.org/team/site.git",
-            ),
-            (
-                "HTTPS://Example.ORG:443/team/site",
-                "https://example.org/team/site",
-            ),
+            ("https://example.org/team/site.git", "https://example.org/team/site.git"),
+            ("HTTPS://Example.ORG:443/team/site", "https://example.org/team/site"),
             ("http://127.0.0.1:8080/site.git", "http://127.0.0.1:8080/site.git"),
-            (
-                "git@example.org:team/site.git",
-                "ssh://git@example.org/team/site.git",
-            ),
-            (
-                "ssh://git@example.org:2222/site.git",
-                "ssh://git@example.org:2222/site.git",
-            ),
+            ("git@example.org:team/site.git", "ssh://git@example.org/team/site.git"),
+            ("ssh://git@example.org:2222/site.git", "ssh://git@example.org:2222/site.git"),
             ("/srv/git/site.git", "/srv/git/site.git"),
             ("file:///srv/git/site.git", "/srv/git/site.git"),
         ] {
@@ -266,10 +242,7 @@ mod tests {
         ] {
             assert_eq!(RepositoryUrl::parse(text), Err(error), "{text:?}");
         }
-        assert_eq!(
-            RepositoryUrl::parse(&format!("https://e.org/{}", "x".repeat(3000))),
-            Err(TooLong)
-        );
+        assert_eq!(RepositoryUrl::parse(&format!("https://e.org/{}", "x".repeat(3000))), Err(TooLong));
     }
 
     proptest! {

@@ -85,10 +85,7 @@ mod tests {
     #[test]
     fn a_key_has_the_scopes_it_was_given_and_admin_has_all() {
         let reader: Scopes = [Scope::Read].into_iter().collect();
-        assert_eq!(
-            Scope::ALL.map(|scope| reader.allow(scope)),
-            [true, false, false, false]
-        );
+        assert_eq!(Scope::ALL.map(|scope| reader.allow(scope)), [true, false, false, false]);
         let admin: Scopes = [Scope::Admin].into_iter().collect();
         assert_eq!(Scope::ALL.map(|scope| admin.allow(scope)), [true; 4]);
         assert_eq!(Scope::ALL.map(|scope| Scopes::default().allow(scope)), [false; 4]);

@@ -63,10 +63,7 @@ impl<K: SecretKind> Secret<K> {
         text.extend((0..BODY_LENGTH).map(|_| char::from(rng.sample(Alphanumeric))));
         let checksum = checksum(&text);
         text.push_str(&checksum);
-        Self {
-            text: text.into(),
-            kind: PhantomData,
-        }
+        Self { text: text.into(), kind: PhantomData }
     }
 
     /// Reads a secret back from text.
@@ -84,10 +81,7 @@ impl<K: SecretKind> Secret<K> {
         if checksum(covered) != given {
             return Err(MalformedSecret);
         }
-        Ok(Self {
-            text: text.into(),
-            kind: PhantomData,
-        })
+        Ok(Self { text: text.into(), kind: PhantomData })
     }
 
     /// Shows the secret: for the one answer that hands it out, and for the header that carries it.
@@ -156,11 +150,7 @@ mod tests {
         let token = HookToken::generate(&mut StdRng::seed_from_u64(2));
         assert_eq!(ApiKey::parse(token.expose()).unwrap_err(), MalformedSecret);
         let swapped = token.expose().replacen("grh_", "gra_", 1);
-        assert_eq!(
-            ApiKey::parse(&swapped).unwrap_err(),
-            MalformedSecret,
-            "the checksum covers the prefix"
-        );
+        assert_eq!(ApiKey::parse(&swapped).unwrap_err(), MalformedSecret, "the checksum covers the prefix");
     }
 
     #[test]

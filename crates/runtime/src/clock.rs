@@ -27,28 +27,19 @@ pub struct ClockHand(Arc<Mutex<DateTime<Utc>>>);
 impl Clock {
     /// Returns the machine's clock.
     pub fn system() -> Self {
-        Self {
-            time: Time::System,
-            ids: Arc::new(Mutex::new(ContextV7::new())),
-        }
+        Self { time: Time::System, ids: Arc::new(Mutex::new(ContextV7::new())) }
     }
 
     /// Returns a clock that stands still until its hand is moved: for tests.
     pub fn set_to(at: DateTime<Utc>) -> (Self, ClockHand) {
         let time = Arc::new(Mutex::new(at.trunc_subsecs(6)));
-        let clock = Self {
-            time: Time::Set(time.clone()),
-            ids: Arc::new(Mutex::new(ContextV7::new())),
-        };
+        let clock = Self { time: Time::Set(time.clone()), ids: Arc::new(Mutex::new(ContextV7::new())) };
         (clock, ClockHand(time))
     }
 
     /// Returns the time in UTC, cut to microseconds: PostgreSQL keeps no more, and what was stored has to equal what
     /// was said.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that reads the wall clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
     pub fn now(&self) -> DateTime<Utc> {
         match &self.time {
             Time::System => Utc::now().trunc_subsecs(6),

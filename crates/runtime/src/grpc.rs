@@ -63,10 +63,7 @@ pub enum EndError {
 /// # Errors
 /// The address is taken or not this machine's.
 pub async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), EndError> {
-    let refuse = |cause| EndError::Listen {
-        address: address.to_owned(),
-        cause,
-    };
+    let refuse = |cause| EndError::Listen { address: address.to_owned(), cause };
     let listener = TcpListener::bind(address).await.map_err(refuse)?;
     let local = listener.local_addr().map_err(refuse)?;
     Ok((listener, local))
@@ -91,9 +88,7 @@ pub async fn serve(
         let config = ServerTlsConfig::new()
             .identity(Identity::from_pem(&tls.cert, &tls.key))
             .client_ca_root(Certificate::from_pem(&tls.ca));
-        server = server
-            .tls_config(config)
-            .map_err(|error| EndError::Tls(error.to_string()))?;
+        server = server.tls_config(config).map_err(|error| EndError::Tls(error.to_string()))?;
     }
     let drained = shutdown.clone();
     let serving = server
@@ -120,18 +115,14 @@ pub async fn with_health_and_reflection(
 ) -> Result<Routes, tonic_reflection::server::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     for service in public {
-        reporter
-            .set_service_status(*service, tonic_health::ServingStatus::Serving)
-            .await;
+        reporter.set_service_status(*service, tonic_health::ServingStatus::Serving).await;
     }
     let builder = || {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(descriptors)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .with_service_name("grpc.health.v1.Health");
-        public
-            .iter()
-            .fold(builder, |builder, service| builder.with_service_name(*service))
+        public.iter().fold(builder, |builder, service| builder.with_service_name(*service))
     };
     routes.add_service(health);
     routes.add_service(builder().build_v1()?);
@@ -157,9 +148,7 @@ pub fn channel(url: &str, tls: Option<&Tls>) -> Result<Channel, EndError> {
         let config = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(&tls.ca))
             .identity(Identity::from_pem(&tls.cert, &tls.key));
-        endpoint = endpoint
-            .tls_config(config)
-            .map_err(|error| EndError::Tls(error.to_string()))?;
+        endpoint = endpoint.tls_config(config).map_err(|error| EndError::Tls(error.to_string()))?;
     }
     Ok(endpoint.connect_lazy())
 }

@@ -28,15 +28,8 @@ impl FromStr for LogFormat {
 
 /// Crates that write secrets or far too much below this level, whatever level is asked for. (The Docker client
 /// writes whole request bodies at `debug`.)
-const QUIETED: [&str; 7] = [
-    "bollard=info",
-    "h2=info",
-    "hyper=info",
-    "hyper_util=info",
-    "tower=info",
-    "sqlx=warn",
-    "sea_orm=warn",
-];
+const QUIETED: [&str; 7] =
+    ["bollard=info", "h2=info", "hyper=info", "hyper_util=info", "tower=info", "sqlx=warn", "sea_orm=warn"];
 
 /// A level or a list of `target=level`, as `RUST_LOG` has it.
 #[derive(Clone, Debug)]
@@ -53,11 +46,9 @@ impl FromStr for LogLevel {
 
 impl LogLevel {
     fn filter(&self) -> EnvFilter {
-        QUIETED.iter().fold(EnvFilter::new(&self.0), |filter, directive| {
-            match directive.parse() {
-                Ok(directive) => filter.add_directive(directive),
-                Err(_) => filter,
-            }
+        QUIETED.iter().fold(EnvFilter::new(&self.0), |filter, directive| match directive.parse() {
+            Ok(directive) => filter.add_directive(directive),
+            Err(_) => filter,
         })
     }
 }
@@ -67,9 +58,9 @@ pub fn init_logs(format: LogFormat, level: &LogLevel) {
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     let registry = tracing_subscriber::registry().with(level.filter());
     let done = match format {
-        LogFormat::Text => registry
-            .with(lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())))
-            .try_init(),
+        LogFormat::Text => {
+            registry.with(lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))).try_init()
+        }
         LogFormat::Json => registry.with(lines.json()).try_init(),
     };
     if done.is_err() {
@@ -112,10 +103,7 @@ mod tests {
     #[test]
     fn debug_for_all_is_still_not_debug_for_crates_that_write_secrets() {
         let filter = "debug".parse::<LogLevel>().unwrap().filter().to_string();
-        assert!(
-            filter.contains("bollard=info") && filter.contains("debug"),
-            "{filter}"
-        );
+        assert!(filter.contains("bollard=info") && filter.contains("debug"), "{filter}");
     }
 
     #[test]

@@ -31,16 +31,9 @@ pub enum Kind {
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [
-            Self::Step,
-            Self::Ack,
-            Self::Hello,
-            Self::Stdout,
-            Self::Stderr,
-            Self::Exited,
-        ]
-        .into_iter()
-        .find(|kind| *kind as u8 == byte)
+        [Self::Step, Self::Ack, Self::Hello, Self::Stdout, Self::Stderr, Self::Exited]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -105,11 +98,7 @@ impl Frame {
         let head = Head::decode(&head, limit)?;
         let mut payload = vec![0; head.length];
         from.read_exact(&mut payload)?;
-        Ok(Self {
-            number: head.number,
-            kind: head.kind,
-            payload,
-        })
+        Ok(Self { number: head.number, kind: head.kind, payload })
     }
 
     /// Sends the frame.

@@ -56,12 +56,7 @@ fn main() -> ExitCode {
 fn serve(stream: &UnixStream, outbox: &Arc<Outbox>, last_step: &mut u64) -> io::Result<()> {
     let mut reader = stream;
     let mut writer = stream.try_clone()?;
-    Frame {
-        number: 0,
-        kind: Kind::Hello,
-        payload: PROTOCOL.to_le_bytes().to_vec(),
-    }
-    .write(&mut writer)?;
+    Frame { number: 0, kind: Kind::Hello, payload: PROTOCOL.to_le_bytes().to_vec() }.write(&mut writer)?;
     let first = Frame::read(&mut reader, MAX_INPUT)?;
     if first.kind != Kind::Ack {
         return Err(io::ErrorKind::InvalidData.into());

@@ -52,11 +52,7 @@ impl StepRequest {
         while !bytes.is_empty() {
             environment.push((take(&mut bytes)?, take(&mut bytes)?));
         }
-        Ok(Self {
-            command,
-            directory,
-            environment,
-        })
+        Ok(Self { command, directory, environment })
     }
 }
 
@@ -76,9 +72,7 @@ impl StepExit {
     /// # Errors
     /// The bytes are no exit.
     pub fn decode(bytes: &[u8]) -> io::Result<Self> {
-        let bytes: &[u8; 24] = bytes
-            .try_into()
-            .map_err(|_| invalid("an exit of another length"))?;
+        let bytes: &[u8; 24] = bytes.try_into().map_err(|_| invalid("an exit of another length"))?;
         let (numbers, long) = bytes.split_at(8);
         let four = |at: usize| numbers[at..at + 4].try_into().map(i32::from_le_bytes);
         let eight = |at: usize| long[at..at + 8].try_into().map(u64::from_le_bytes);
@@ -98,13 +92,9 @@ fn put(bytes: &mut Vec<u8>, text: &str) {
 }
 
 fn take(bytes: &mut &[u8]) -> io::Result<String> {
-    let (length, rest) = bytes
-        .split_first_chunk::<4>()
-        .ok_or_else(|| invalid("a text that is cut"))?;
+    let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(|| invalid("a text that is cut"))?;
     let length = u32::from_le_bytes(*length) as usize;
-    let (text, rest) = rest
-        .split_at_checked(length)
-        .ok_or_else(|| invalid("a text that is cut"))?;
+    let (text, rest) = rest.split_at_checked(length).ok_or_else(|| invalid("a text that is cut"))?;
     *bytes = rest;
     String::from_utf8(text.to_vec()).map_err(|_| invalid("a text that is not UTF-8"))
 }

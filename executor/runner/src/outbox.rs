@@ -36,11 +36,7 @@ impl Outbox {
         state.last += 1;
         state.bytes += payload.len();
         let number = state.last;
-        state.frames.push_back(Frame {
-            number,
-            kind,
-            payload,
-        });
+        state.frames.push_back(Frame { number, kind, payload });
         self.changed.notify_all();
     }
 

@@ -32,14 +32,8 @@ pub fn run(request: StepRequest, outbox: &Arc<Outbox>) {
     let mut exit = match start_and_wait(request, outbox) {
         Ok(exit) => exit,
         Err(error) => {
-            outbox.push(
-                Kind::Stderr,
-                format!("the step cannot be started: {error}\n").into_bytes(),
-            );
-            StepExit {
-                code: NOT_FOUND,
-                ..StepExit::default()
-            }
+            outbox.push(Kind::Stderr, format!("the step cannot be started: {error}\n").into_bytes());
+            StepExit { code: NOT_FOUND, ..StepExit::default() }
         }
     };
     exit.cpu_ms = cpu_ms().saturating_sub(before);
@@ -60,14 +54,8 @@ fn start_and_wait(request: StepRequest, outbox: &Arc<Outbox>) -> io::Result<Step
         .spawn()?;
     let pid = Pid::from_child(&child);
     let readers = [
-        child
-            .stdout
-            .take()
-            .map(|pipe| forward(pipe, Kind::Stdout, outbox.clone())),
-        child
-            .stderr
-            .take()
-            .map(|pipe| forward(pipe, Kind::Stderr, outbox.clone())),
+        child.stdout.take().map(|pipe| forward(pipe, Kind::Stdout, outbox.clone())),
+        child.stderr.take().map(|pipe| forward(pipe, Kind::Stderr, outbox.clone())),
     ];
     let exit = reap_until(pid)?;
     // What the step left behind holds its pipes open. With it gone the readers come to their end by themselves,
@@ -113,11 +101,7 @@ fn reap_until(step: Pid) -> io::Result<StepExit> {
 fn exit_of(status: WaitStatus) -> StepExit {
     let signal = status.terminating_signal().unwrap_or(0);
     let code = status.exit_status().unwrap_or(128 + signal);
-    StepExit {
-        code,
-        signal,
-        ..StepExit::default()
-    }
+    StepExit { code, signal, ..StepExit::default() }
 }
 
 fn kill_strays(step: Pid) {
@@ -153,10 +137,7 @@ fn is_first_process() -> bool {
     getpid() == Pid::INIT
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a program of threads has nothing else to wait with"
-)]
+#[expect(clippy::disallowed_methods, reason = "a program of threads has nothing else to wait with")]
 pub fn pause(time: Duration) {
     thread::sleep(time);
 }
@@ -165,22 +146,14 @@ pub fn pause(time: Duration) {
 fn cpu_ms() -> u64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    after_name
-        .split_whitespace()
-        .skip(13)
-        .take(2)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum::<u64>()
+    after_name.split_whitespace().skip(13).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>()
         * 10
 }
 
 /// The highest memory use of the sandbox, from either version of the kernel's control groups.
 fn peak_memory() -> u64 {
-    [
-        "/sys/fs/cgroup/memory.peak",
-        "/sys/fs/cgroup/memory/memory.max_usage_in_bytes",
-    ]
-    .iter()
-    .find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok())
-    .unwrap_or(0)
+    ["/sys/fs/cgroup/memory.peak", "/sys/fs/cgroup/memory/memory.max_usage_in_bytes"]
+        .iter()
+        .find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok())
+        .unwrap_or(0)
 }

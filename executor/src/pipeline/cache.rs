@@ -77,18 +77,9 @@ impl Caches {
             labels.insert(label::DEPLOYMENT.to_owned(), spec.id.deployment.to_string());
             labels.insert(label::ATTEMPT.to_owned(), spec.id.attempt.to_string());
         }
-        let volume_of = Volume {
-            name: volume.clone(),
-            directory: directory.clone(),
-            labels,
-        };
+        let volume_of = Volume { name: volume.clone(), directory: directory.clone(), labels };
         self.engine.create_volume(&volume_of).await?;
-        Ok(PreparedCache {
-            volume,
-            directory,
-            report,
-            private: !spec.use_cache,
-        })
+        Ok(PreparedCache { volume, directory, report, private: !spec.use_cache })
     }
 
     /// Gives a cache back when its build is over.
@@ -96,21 +87,13 @@ impl Caches {
     /// # Errors
     /// The engine fails.
     pub async fn release(&self, cache: &PreparedCache) -> Result<(), EngineError> {
-        if cache.private {
-            self.engine.remove_volume(&cache.volume).await
-        } else {
-            Ok(())
-        }
+        if cache.private { self.engine.remove_volume(&cache.volume).await } else { Ok(()) }
     }
 }
 
 /// What shares a cache: project, branch, builder image, root directory.
 fn key(spec: &BuildSpec, image: &str) -> String {
-    let root = spec
-        .settings
-        .root_directory
-        .as_ref()
-        .map_or(".", |path| path.as_str());
+    let root = spec.settings.root_directory.as_ref().map_or(".", |path| path.as_str());
     let parts = [&spec.project_id.to_string(), spec.branch.as_str(), image, root].join("\0");
     hex::encode(&Sha256::digest(parts)[..12])
 }
@@ -119,15 +102,9 @@ fn report(use_cache: bool, key: &str, there: bool) -> CacheReport {
     let (outcome, key, detail) = match (use_cache, there) {
         (false, _) => (CacheOutcome::Off, "", "this build was asked for without a cache"),
         (true, true) => (CacheOutcome::Hit, key, "the cache of the branch's last build"),
-        (true, false) => (
-            CacheOutcome::Miss,
-            key,
-            "the first build of this branch with this image and directory",
-        ),
+        (true, false) => {
+            (CacheOutcome::Miss, key, "the first build of this branch with this image and directory")
+        }
     };
-    CacheReport {
-        outcome,
-        key: key.to_owned(),
-        detail: detail.to_owned(),
-    }
+    CacheReport { outcome, key: key.to_owned(), detail: detail.to_owned() }
 }

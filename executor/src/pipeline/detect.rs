@@ -32,12 +32,8 @@ pub fn plan(settings: &BuildSettings, root: &ProjectRoot) -> Result<Plan, Failur
     let manifest = manifest(root)?;
     let manager = manifest.as_ref().map(|_| package_manager(root));
     let install = manager.map(|manager| manager.install.to_owned());
-    let has_build_script = manifest
-        .as_ref()
-        .is_some_and(|manifest| manifest["scripts"]["build"].is_string());
-    let build = manager
-        .filter(|_| has_build_script)
-        .map(|manager| manager.build.to_owned());
+    let has_build_script = manifest.as_ref().is_some_and(|manifest| manifest["scripts"]["build"].is_string());
+    let build = manager.filter(|_| has_build_script).map(|manager| manager.build.to_owned());
     Ok(Plan {
         install: chosen(settings.install_command.as_deref(), install),
         build: chosen(settings.build_command.as_deref(), build),
@@ -47,10 +43,7 @@ pub fn plan(settings: &BuildSettings, root: &ProjectRoot) -> Result<Plan, Failur
 
 /// A setting goes before what was found; empty text means that nothing is run.
 fn chosen(setting: Option<&str>, found: Option<String>) -> Option<String> {
-    setting
-        .map(str::to_owned)
-        .or(found)
-        .filter(|command| !command.trim().is_empty())
+    setting.map(str::to_owned).or(found).filter(|command| !command.trim().is_empty())
 }
 
 fn manifest(root: &ProjectRoot) -> Result<Option<serde_json::Value>, Failure> {
@@ -74,34 +67,16 @@ struct PackageManager {
 /// Chooses by lock file. `npm ci` would delete a cached `node_modules` first, so it is not used.
 fn package_manager(root: &ProjectRoot) -> PackageManager {
     if root.has_file("pnpm-lock.yaml") {
-        PackageManager {
-            install: "pnpm install --frozen-lockfile",
-            build: "pnpm run build",
-        }
+        PackageManager { install: "pnpm install --frozen-lockfile", build: "pnpm run build" }
     } else if root.has_file("yarn.lock") {
         let modern = root.has_file(".yarnrc.yml")
-            || root
-                .read("yarn.lock", FILE_LIMIT)
-                .is_some_and(|lock| lock.contains("__metadata:"));
-        let install = if modern {
-            "yarn install --immutable"
-        } else {
-            "yarn install --frozen-lockfile"
-        };
-        PackageManager {
-            install,
-            build: "yarn run build",
-        }
+            || root.read("yarn.lock", FILE_LIMIT).is_some_and(|lock| lock.contains("__metadata:"));
+        let install = if modern { "yarn install --immutable" } else { "yarn install --frozen-lockfile" };
+        PackageManager { install, build: "yarn run build" }
     } else if root.has_file("bun.lock") || root.has_file("bun.lockb") {
-        PackageManager {
-            install: "bun install --frozen-lockfile",
-            build: "bun run build",
-        }
+        PackageManager { install: "bun install --frozen-lockfile", build: "bun run build" }
     } else {
-        PackageManager {
-            install: "npm install",
-            build: "npm run build",
-        }
+        PackageManager { install: "npm install", build: "npm run build" }
     }
 }
 
@@ -117,7 +92,7 @@ fn node_major(root: &ProjectRoot, manifest: Option<&serde_json::Value>) -> Optio
 /// named). A range is served by its first number: the image's own version is used where that is as good.
 fn major_of(text: &str) -> Option<u32> {
     let text = text.trim();
-    let start = text.trim_start_matches(|c: char| matches!(c, 'v' | '^' | '~' | '=' | '>' | '<' | ' '));
+    let start = text.trim_start_matches(['v', '^', '~', '=', '>', '<', ' ']);
     let digits: String = start.chars().take_while(char::is_ascii_digit).collect();
     let major: u32 = digits.parse().ok()?;
     let open_above = text.starts_with(">=") && !text.contains('<');
@@ -145,24 +120,9 @@ mod tests {
         for (lock, content, install, build) in [
             ("package-lock.json", "{}", "npm install", "npm run build"),
             ("none", "", "npm install", "npm run build"),
-            (
-                "pnpm-lock.yaml",
-                "",
-                "pnpm install --frozen-lockfile",
-                "pnpm run build",
-            ),
-            (
-                "yarn.lock",
-                "# yarn lockfile v1",
-                "yarn install --frozen-lockfile",
-                "yarn run build",
-            ),
-            (
-                "yarn.lock",
-                "__metadata:\n  version: 8",
-                "yarn install --immutable",
-                "yarn run build",
-            ),
+            ("pnpm-lock.yaml", "", "pnpm install --frozen-lockfile", "pnpm run build"),
+            ("yarn.lock", "# yarn lockfile v1", "yarn install --frozen-lockfile", "yarn run build"),
+            ("yarn.lock", "__metadata:\n  version: 8", "yarn install --immutable", "yarn run build"),
             ("bun.lock", "{}", "bun install --frozen-lockfile", "bun run build"),
         ] {
             let plan = planned(&BuildSettings::default(), &[SITE, (lock, content)]).unwrap();
@@ -176,10 +136,7 @@ mod tests {
 
     #[test]
     fn a_repository_with_nothing_to_run_runs_nothing() {
-        assert_eq!(
-            planned(&BuildSettings::default(), &[("index.html", "hi")]).unwrap(),
-            Plan::default()
-        );
+        assert_eq!(planned(&BuildSettings::default(), &[("index.html", "hi")]).unwrap(), Plan::default());
         let plan = planned(&BuildSettings::default(), &[("package.json", "{}")]).unwrap();
         assert_eq!(plan.build, None, "no build script");
     }
@@ -220,9 +177,6 @@ mod tests {
         let engines = ("package.json", r#"{"engines":{"node":"20.x"}}"#);
         let node = |files: &[(&str, &str)]| planned(&BuildSettings::default(), files).unwrap().node_major;
         assert_eq!(node(&[engines]), Some(20));
-        assert_eq!(
-            node(&[engines, (".node-version", "22"), (".nvmrc", "24")]),
-            Some(24)
-        );
+        assert_eq!(node(&[engines, (".node-version", "22"), (".nvmrc", "24")]), Some(24));
     }
 }

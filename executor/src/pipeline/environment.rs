@@ -14,7 +14,8 @@ pub const HOME: &str = "/home/builder";
 /// Where tools keep their own caches, below [`CACHE`].
 const TOOL_CACHES: [(&str, &str); 8] = [
     ("npm_config_cache", "npm"),
-    ("npm_config_store_dir", "pnpm"),
+    // Where pnpm keeps its store, among others.
+    ("XDG_DATA_HOME", "data"),
     ("YARN_CACHE_FOLDER", "yarn"),
     ("BUN_INSTALL_CACHE_DIR", "bun"),
     ("PIP_CACHE_DIR", "pip"),
@@ -24,13 +25,8 @@ const TOOL_CACHES: [(&str, &str); 8] = [
 ];
 
 /// Variables by which programs find a bundle of authorities.
-const CA_VARIABLES: [&str; 5] = [
-    "SSL_CERT_FILE",
-    "NODE_EXTRA_CA_CERTS",
-    "REQUESTS_CA_BUNDLE",
-    "PIP_CERT",
-    "GIT_SSL_CAINFO",
-];
+const CA_VARIABLES: [&str; 5] =
+    ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO"];
 
 /// Returns the variables of a build's steps.
 pub fn variables(spec: &BuildSpec, cache: CacheOutcome, ca_bundle: bool) -> Vec<(String, String)> {

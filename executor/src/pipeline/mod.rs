@@ -67,9 +67,7 @@ impl Pipeline {
             Ok(workspace) => workspace,
             Err(error) => {
                 let message = format!("the workspace cannot be made: {error}");
-                return Outcome::Failed {
-                    failure: Failure::new(FailureCode::ExecutorDiskFull, message),
-                };
+                return Outcome::Failed { failure: Failure::new(FailureCode::ExecutorDiskFull, message) };
             }
         };
         let mut story = Story::new(self, spec, &limits, &workspace, recorder, cancel);

@@ -49,34 +49,17 @@ impl Recorder {
     pub fn start(clock: Clock, log_limit: u64, events: mpsc::Sender<BuildEvent>) -> (Self, JoinHandle<()>) {
         let (told, waiting) = mpsc::channel(WAITING);
         let task = tokio::spawn(collect(waiting, events));
-        (
-            Self {
-                told,
-                clock,
-                log_bytes: Arc::default(),
-                log_limit,
-            },
-            task,
-        )
+        (Self { told, clock, log_bytes: Arc::default(), log_limit }, task)
     }
 
     /// Tells that a step begins.
     pub async fn step_started(&self, step: Step) {
-        self.tell(Told::Event(BuildEvent::StepStarted {
-            step,
-            at: self.clock.now(),
-        }))
-        .await;
+        self.tell(Told::Event(BuildEvent::StepStarted { step, at: self.clock.now() })).await;
     }
 
     /// Tells that a step ended.
     pub async fn step_finished(&self, step: Step, exit_code: Option<i32>) {
-        self.tell(Told::Event(BuildEvent::StepFinished {
-            step,
-            at: self.clock.now(),
-            exit_code,
-        }))
-        .await;
+        self.tell(Told::Event(BuildEvent::StepFinished { step, at: self.clock.now(), exit_code })).await;
     }
 
     /// Tells any other event.
@@ -86,25 +69,16 @@ impl Recorder {
 
     /// Writes a line of our own into the log of a step.
     pub async fn say(&self, step: Step, text: impl Into<String>) {
-        self.tell(Told::Line(step, self.line(Stream::System, text.into())))
-            .await;
+        self.tell(Told::Line(step, self.line(Stream::System, text.into()))).await;
     }
 
     /// Returns what takes the output of a step.
     pub fn output(&self, step: Step) -> StepOutput {
-        StepOutput {
-            recorder: self.clone(),
-            step,
-            partial: [Vec::new(), Vec::new()],
-        }
+        StepOutput { recorder: self.clone(), step, partial: [Vec::new(), Vec::new()] }
     }
 
     fn line(&self, stream: Stream, text: String) -> LogLine {
-        LogLine {
-            stream,
-            at: self.clock.now(),
-            text,
-        }
+        LogLine { stream, at: self.clock.now(), text }
     }
 
     /// Tells a line of the build's, as long as its log is below the limit; what comes after that is counted and
@@ -116,14 +90,10 @@ impl Recorder {
             self.tell(Told::Line(step, self.line(stream, text))).await;
         } else if before <= self.log_limit {
             let limit = self.log_limit;
-            self.say(
-                step,
-                format!("the log is over its limit of {limit} bytes; what follows is not kept"),
-            )
-            .await;
+            self.say(step, format!("the log is over its limit of {limit} bytes; what follows is not kept"))
+                .await;
             // Whoever comes next is far enough over the limit not to say so again.
-            self.log_bytes
-                .fetch_add(limit.saturating_add(1).saturating_sub(before), Ordering::Relaxed);
+            self.log_bytes.fetch_add(limit.saturating_add(1).saturating_sub(before), Ordering::Relaxed);
         }
     }
 
@@ -271,11 +241,7 @@ mod tests {
     #[tokio::test]
     async fn a_line_over_64_kib_comes_in_pieces_and_bytes_that_are_no_text_are_replaced() {
         let long = vec![b'x'; 150_000];
-        let lines = record(
-            1 << 20,
-            &[(Stream::Stdout, &long), (Stream::Stdout, b"\n\xff\xfe\n")],
-        )
-        .await;
+        let lines = record(1 << 20, &[(Stream::Stdout, &long), (Stream::Stdout, b"\n\xff\xfe\n")]).await;
         let lengths: Vec<_> = lines.iter().map(|line| line.text.len()).collect();
         assert_eq!(lengths, [65_536, 65_536, 18_928, 6]);
     }
@@ -283,11 +249,7 @@ mod tests {
     #[tokio::test]
     async fn a_log_over_its_limit_is_cut_once_with_a_notice() {
         let lines = record(10, &[(Stream::Stdout, b"12345\n6789\n0\n1\n2\n")]).await;
-        assert_eq!(
-            lines.iter().filter(|line| line.stream == Stream::System).count(),
-            1,
-            "{lines:?}"
-        );
+        assert_eq!(lines.iter().filter(|line| line.stream == Stream::System).count(), 1, "{lines:?}");
         assert_eq!(lines[0].text, "12345");
         assert!(lines.last().unwrap().text.contains("over its limit of 10 bytes"));
     }

@@ -27,8 +27,9 @@ use crate::{
 const RUNNER: &str = "/run/grapnel/grapnel-run";
 /// Where the directory of the runner's socket stands in a sandbox.
 const LINK: &str = "/run/grapnel/link";
-/// Open files of one process.
-const OPEN_FILES: u32 = 65_536;
+/// Open files of one process, as far as this machine has them to give: an engine without the right to raise limits
+/// refuses to start a sandbox with more than its own.
+const OPEN_FILES: u64 = 65_536;
 /// How long the engine may take to say how a killed sandbox ended.
 const ENDED: Duration = Duration::from_secs(10);
 
@@ -76,21 +77,14 @@ impl RunningSandbox {
     ) -> Result<Self, EngineError> {
         let link = Link::listen(&workspace.link())
             .map_err(|error| EngineError::Refused(format!("the runner's socket cannot be made: {error}")))?;
-        let id = engine
-            .start(&sandbox(config, spec, image, limits, workspace, cache))
-            .await?;
+        let id = engine.start(&sandbox(config, spec, image, limits, workspace, cache)).await?;
         let (tell, ended) = watch::channel(None);
         let (waiting, waited) = (engine.clone(), id.clone());
         tokio::spawn(async move {
             let exit = waiting.wait(&waited).await.map_err(|error| error.to_string());
             tell.send_replace(Some(exit));
         });
-        Ok(Self {
-            engine,
-            id,
-            link,
-            ended,
-        })
+        Ok(Self { engine, id, link, ended })
     }
 
     /// Waits until the runner is there.
@@ -130,15 +124,7 @@ impl RunningSandbox {
         }
         let exit = timeout(ENDED, self.ended.wait_for(Option::is_some)).await;
         exit.is_ok_and(|ended| {
-            ended.is_ok_and(|ended| {
-                matches!(
-                    &*ended,
-                    Some(Ok(Exit {
-                        out_of_memory: true,
-                        ..
-                    }))
-                )
-            })
+            ended.is_ok_and(|ended| matches!(&*ended, Some(Ok(Exit { out_of_memory: true, .. }))))
         })
     }
 
@@ -155,9 +141,7 @@ impl RunningSandbox {
 async fn ended_by_itself(mut ended: watch::Receiver<Option<Ended>>) -> Failure {
     let told = ended.wait_for(Option::is_some).await.map(|ended| ended.clone());
     match told {
-        Ok(Some(Ok(Exit {
-            out_of_memory: true, ..
-        }))) => Failure::new(
+        Ok(Some(Ok(Exit { out_of_memory: true, .. }))) => Failure::new(
             FailureCode::OutOfMemory,
             "the build used more memory than allowed, and its sandbox ended",
         ),
@@ -168,6 +152,11 @@ async fn ended_by_itself(mut ended: watch::Receiver<Option<Ended>>) -> Failure {
         Ok(Some(Err(error))) => Failure::new(FailureCode::EngineUnavailable, error),
         Ok(None) | Err(_) => Failure::new(FailureCode::SandboxLost, "the sandbox was lost"),
     }
+}
+
+fn open_files() -> u32 {
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(OPEN_FILES);
+    u32::try_from(own.min(OPEN_FILES)).unwrap_or(u32::MAX)
 }
 
 fn line_failure(error: &LinkError) -> Failure {
@@ -209,12 +198,7 @@ fn sandbox(
         memory(limits.memory_bytes / 2, "/tmp"),
         memory(limits.memory_bytes / 4, HOME),
     ];
-    mounts.extend(
-        config
-            .ca_bundle
-            .clone()
-            .map(|bundle| host(bundle, CA_BUNDLE, true)),
-    );
+    mounts.extend(config.ca_bundle.clone().map(|bundle| host(bundle, CA_BUNDLE, true)));
     Sandbox {
         name: format!("grapnel-{}", spec.id),
         image: image.to_owned(),
@@ -228,7 +212,7 @@ fn sandbox(
             memory_bytes: limits.memory_bytes,
             milli_cpus: limits.milli_cpus,
             processes: limits.processes,
-            open_files: OPEN_FILES,
+            open_files: open_files(),
         },
         runtime: config.runtime.clone(),
         labels: BTreeMap::from([

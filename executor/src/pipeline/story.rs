@@ -97,13 +97,7 @@ impl<'a> Story<'a> {
     async fn find_image(&self) -> Result<(String, Image), Failure> {
         let own = self.spec.settings.builder_image.as_ref();
         let name = own.unwrap_or(&self.pipeline.builder_image);
-        match self
-            .pipeline
-            .engine
-            .image(name)
-            .await
-            .map_err(|error| engine_failure(&error))?
-        {
+        match self.pipeline.engine.image(name).await.map_err(|error| engine_failure(&error))? {
             Some(image) => Ok((name.clone(), image)),
             None if own.is_some() => Err(Failure::new(
                 FailureCode::ImageMissing,
@@ -120,11 +114,7 @@ impl<'a> Story<'a> {
 
     async fn prepare_cache(&mut self, image: &str) -> Result<(), Failure> {
         let owner = self.pipeline.sandbox.user;
-        let prepared = self
-            .pipeline
-            .caches
-            .prepare(self.spec, image, owner, self.workspace)
-            .await;
+        let prepared = self.pipeline.caches.prepare(self.spec, image, owner, self.workspace).await;
         self.cache = Some(prepared.map_err(|error| match error {
             CacheError::Engine(error) => engine_failure(&error),
             CacheError::Io(_) => Failure::new(FailureCode::ExecutorDiskFull, error.to_string()),
@@ -135,33 +125,18 @@ impl<'a> Story<'a> {
     async fn check_out(&self) -> Result<(ProjectRoot, Plan), Failure> {
         self.recorder.step_started(Step::Source).await;
         let told = self.try_check_out().await;
-        self.recorder
-            .step_finished(Step::Source, told.is_ok().then_some(0))
-            .await;
+        self.recorder.step_finished(Step::Source, told.is_ok().then_some(0)).await;
         told
     }
 
     async fn try_check_out(&self) -> Result<(ProjectRoot, Plan), Failure> {
-        let BuildSpec {
-            repository,
-            branch,
-            commit,
-            ..
-        } = self.spec;
+        let BuildSpec { repository, branch, commit, .. } = self.spec;
         let tree = self.workspace.tree();
         let owner = self.pipeline.sandbox.user;
-        let checkout = self
-            .pipeline
-            .mirrors
-            .checkout(repository, branch, commit, &tree, owner, self.cancel);
+        let checkout = self.pipeline.mirrors.checkout(repository, branch, commit, &tree, owner, self.cancel);
         checkout.await.map_err(|error: SourceError| error.failure())?;
         let message = self.spec.commit_message.lines().next().unwrap_or_default();
-        self.recorder
-            .say(
-                Step::Source,
-                format!("{branch} is at {} {message}", &commit[..12]),
-            )
-            .await;
+        self.recorder.say(Step::Source, format!("{branch} is at {} {message}", &commit[..12])).await;
         let settings = &self.spec.settings;
         let root = ProjectRoot::enter(&tree, settings.root_directory.as_ref()).ok_or_else(|| {
             let root = settings.root_directory.as_ref().map_or(".", |path| path.as_str());
@@ -173,17 +148,10 @@ impl<'a> Story<'a> {
     }
 
     fn begin_to_start_sandbox(&mut self, image: &str) -> Result<(), Failure> {
-        let cache = self
-            .cache
-            .clone()
-            .ok_or_else(|| out_of_order("no cache was prepared"))?;
+        let cache = self.cache.clone().ok_or_else(|| out_of_order("no cache was prepared"))?;
         let Pipeline { engine, sandbox, .. } = self.pipeline.clone();
-        let (spec, image, limits, workspace) = (
-            self.spec.clone(),
-            image.to_owned(),
-            *self.limits,
-            self.workspace.clone(),
-        );
+        let (spec, image, limits, workspace) =
+            (self.spec.clone(), image.to_owned(), *self.limits, self.workspace.clone());
         self.starting = Some(tokio::spawn(async move {
             RunningSandbox::start(engine, &sandbox, &spec, &image, &limits, &workspace, &cache).await
         }));
@@ -191,10 +159,7 @@ impl<'a> Story<'a> {
     }
 
     async fn sandbox_started(&mut self) -> Result<(), Failure> {
-        let starting = self
-            .starting
-            .as_mut()
-            .ok_or_else(|| out_of_order("no sandbox was started"))?;
+        let starting = self.starting.as_mut().ok_or_else(|| out_of_order("no sandbox was started"))?;
         let started = starting.await;
         self.starting = None;
         let started = started.map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?;
@@ -211,20 +176,16 @@ impl<'a> Story<'a> {
 
     async fn run_commands(&mut self, root: &ProjectRoot, plan: &Plan, image: &Image) -> Result<(), Failure> {
         let node = self.wanted_node(plan, image).await;
-        let directories: Vec<_> = [
-            Some(self.workspace.tree()),
-            self.cache.as_ref().map(|cache| cache.directory.clone()),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        let directories: Vec<_> =
+            [Some(self.workspace.tree()), self.cache.as_ref().map(|cache| cache.directory.clone())]
+                .into_iter()
+                .flatten()
+                .collect();
         let disk_limit = self.limits.disk_bytes;
         let commands = async {
             self.connected().await?;
-            self.run_command(Step::Install, plan.install.as_deref(), root, node)
-                .await?;
-            self.run_command(Step::Build, plan.build.as_deref(), root, node)
-                .await
+            self.run_command(Step::Install, plan.install.as_deref(), root, node).await?;
+            self.run_command(Step::Build, plan.build.as_deref(), root, node).await
         };
         let told = tokio::select! {
             told = commands => told,
@@ -282,9 +243,7 @@ impl<'a> Story<'a> {
             Some(sandbox) => sandbox.run_step(step, &request, recorder).await,
             None => Err(out_of_order("no sandbox was started")),
         };
-        recorder
-            .step_finished(step, ran.as_ref().ok().map(|exit| exit.code))
-            .await;
+        recorder.step_finished(step, ran.as_ref().ok().map(|exit| exit.code)).await;
         match ran?.code {
             0 => Ok(()),
             code => Err(step_failure(step, command, code)),
@@ -298,10 +257,7 @@ impl<'a> Story<'a> {
             ),
             None => command.to_owned(),
         };
-        let outcome = self
-            .cache
-            .as_ref()
-            .map_or(CacheOutcome::Off, |cache| cache.report.outcome);
+        let outcome = self.cache.as_ref().map_or(CacheOutcome::Off, |cache| cache.report.outcome);
         let ca_bundle = self.pipeline.sandbox.ca_bundle.is_some();
         StepRequest {
             command,
@@ -322,33 +278,23 @@ impl<'a> Story<'a> {
     async fn publish(&self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
         self.recorder.step_started(Step::Output).await;
         let told = self.try_publish(root, plan).await;
-        self.recorder
-            .step_finished(Step::Output, told.is_ok().then_some(0))
-            .await;
+        self.recorder.step_finished(Step::Output, told.is_ok().then_some(0)).await;
         told
     }
 
     async fn try_publish(&self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
         let output = self.output_directory(root, plan)?;
-        let path = root
-            .real_directory(&output)
-            .ok_or_else(|| output_missing(&output))?;
+        let path = root.real_directory(&output).ok_or_else(|| output_missing(&output))?;
         let store = self.pipeline.artifacts.clone();
         let deployment = self.spec.id.deployment;
-        let limits = Limits {
-            bytes: self.limits.artifact_bytes,
-            files: self.limits.artifact_files,
-        };
+        let limits = Limits { bytes: self.limits.artifact_bytes, files: self.limits.artifact_files };
         let published = tokio::task::spawn_blocking(move || store.publish(deployment, &path, limits)).await;
         let manifest = published
             .map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?
             .map_err(|error| publish_failure(&error))?;
         let (files, bytes) = (manifest.files.len() as u64, manifest.bytes());
         self.recorder
-            .say(
-                Step::Output,
-                format!("published {files} files, {bytes} bytes from {output}"),
-            )
+            .say(Step::Output, format!("published {files} files, {bytes} bytes from {output}"))
             .await;
         Ok(Outcome::Ready { files, bytes })
     }
@@ -357,9 +303,7 @@ impl<'a> Story<'a> {
         if let Some(output) = &self.spec.settings.output_directory {
             return Ok(output.as_str().to_owned());
         }
-        let found = OUTPUT_CANDIDATES
-            .into_iter()
-            .find(|candidate| root.has_directory(candidate));
+        let found = OUTPUT_CANDIDATES.into_iter().find(|candidate| root.has_directory(candidate));
         match found {
             Some(candidate) => Ok(candidate.to_owned()),
             None if plan.build.is_none() => Ok(".".to_owned()),
@@ -399,11 +343,7 @@ fn publish_failure(error: &ArtifactError) -> Failure {
 }
 
 fn step_failure(step: Step, command: &str, code: i32) -> Failure {
-    let failed = if step == Step::Install {
-        FailureCode::InstallFailed
-    } else {
-        FailureCode::BuildFailed
-    };
+    let failed = if step == Step::Install { FailureCode::InstallFailed } else { FailureCode::BuildFailed };
     let why = match code {
         127 => "a command was not found (exit code 127)".to_owned(),
         code if code > 128 => format!("signal {} ended it (exit code {code})", code - 128),

@@ -26,10 +26,7 @@ pub async fn too_much_on_disk(directories: Vec<PathBuf>, limit: u64) -> Failure 
             let message = format!("the build wrote more to disk than the {limit} bytes that are allowed");
             return Failure::new(FailureCode::DiskLimit, message);
         }
-        if directories
-            .first()
-            .and_then(|directory| disk::free(directory))
-            .is_some_and(|free| free < RESERVE)
+        if directories.first().and_then(|directory| disk::free(directory)).is_some_and(|free| free < RESERVE)
         {
             return Failure::new(FailureCode::ExecutorDiskFull, "the executor's disk is full");
         }

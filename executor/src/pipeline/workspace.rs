@@ -65,10 +65,7 @@ impl ProjectRoot {
     /// Enters the project's root directory; `None` where it is not there.
     pub fn enter(tree: &Path, root_directory: Option<&RelativePath>) -> Option<Self> {
         let below = root_directory.map_or(".", RelativePath::as_str).to_owned();
-        let root = Self {
-            tree: tree.to_owned(),
-            below,
-        };
+        let root = Self { tree: tree.to_owned(), below };
         root.has_directory(".").then_some(root)
     }
 
@@ -79,8 +76,7 @@ impl ProjectRoot {
 
     /// Tells whether there is a file of that name, or a link to one inside the checkout.
     pub fn has_file(&self, name: &str) -> bool {
-        self.open(name, OFlags::empty())
-            .is_ok_and(|file| file.metadata().is_ok_and(|meta| meta.is_file()))
+        self.open(name, OFlags::empty()).is_ok_and(|file| file.metadata().is_ok_and(|meta| meta.is_file()))
     }
 
     /// Tells whether there is a directory of that name, or a link to one inside the checkout.
@@ -102,17 +98,13 @@ impl ProjectRoot {
     /// Returns the real path of a directory below the root, without any link on the way; `None` where there is
     /// none inside the checkout.
     pub fn real_directory(&self, name: &str) -> Option<PathBuf> {
-        self.has_directory(name)
-            .then(|| fs::canonicalize(self.tree.join(&self.below).join(name)).ok())?
+        self.has_directory(name).then(|| fs::canonicalize(self.tree.join(&self.below).join(name)).ok())?
     }
 
     /// Opens something below the checkout. The kernel keeps the way inside, whatever links say.
     fn open(&self, name: &str, flags: OFlags) -> io::Result<File> {
-        let tree = rustix::fs::open(
-            &self.tree,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
+        let tree =
+            rustix::fs::open(&self.tree, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let path = Path::new(&self.below).join(name);

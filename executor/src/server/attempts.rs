@@ -37,21 +37,13 @@ pub struct Attempt {
 
 impl Attempt {
     fn new(cancel: CancellationToken) -> Self {
-        Self {
-            events: Mutex::default(),
-            count: watch::channel(0).0,
-            cancel,
-            ended: Mutex::default(),
-        }
+        Self { events: Mutex::default(), count: watch::channel(0).0, cancel, ended: Mutex::default() }
     }
 
     /// Returns the events after `sequence`, with their numbers.
     pub fn events_after(&self, sequence: u64) -> Vec<(u64, BuildEvent)> {
         let events = lock(&self.events);
-        (1..)
-            .zip(events.iter().cloned())
-            .skip(usize::try_from(sequence).unwrap_or(usize::MAX))
-            .collect()
+        (1..).zip(events.iter().cloned()).skip(usize::try_from(sequence).unwrap_or(usize::MAX)).collect()
     }
 
     /// Returns what says how many events there are. Take it before reading them, so that none is missed.
@@ -95,14 +87,7 @@ pub struct Attempts {
 impl Attempts {
     /// Starts without any. When `stopping` is cancelled, so are all that run.
     pub fn new(pipeline: Pipeline, clock: Clock, slots: usize, stopping: CancellationToken) -> Self {
-        Self {
-            pipeline,
-            clock,
-            slots,
-            attempts: Arc::default(),
-            tasks: TaskTracker::new(),
-            stopping,
-        }
+        Self { pipeline, clock, slots, attempts: Arc::default(), tasks: TaskTracker::new(), stopping }
     }
 
     /// Returns an attempt that is known, or starts it.
@@ -126,12 +111,7 @@ impl Attempts {
         }
         let attempt = Arc::new(Attempt::new(self.stopping.child_token()));
         attempts.insert(spec.id, attempt.clone());
-        self.tasks.spawn(run(
-            self.pipeline.clone(),
-            self.clock.clone(),
-            spec,
-            attempt.clone(),
-        ));
+        self.tasks.spawn(run(self.pipeline.clone(), self.clock.clone(), spec, attempt.clone()));
         Ok(attempt)
     }
 
@@ -176,16 +156,13 @@ async fn run(pipeline: Pipeline, clock: Clock, spec: BuildSpec, attempt: Arc<Att
     let _ = collecting.await;
     log_outcome(&spec, &outcome);
     *lock(&attempt.ended) = Some(Instant::now());
-    attempt.add(BuildEvent::Finished {
-        at: clock.now(),
-        outcome,
-    });
+    attempt.add(BuildEvent::Finished { at: clock.now(), outcome });
 }
 
 fn log_outcome(spec: &BuildSpec, outcome: &Outcome) {
     match outcome {
         Outcome::Ready { files, bytes } => {
-            tracing::info!(attempt = %spec.id, files, bytes, "the build is ready")
+            tracing::info!(attempt = %spec.id, files, bytes, "the build is ready");
         }
         Outcome::Failed { failure } => {
             tracing::info!(attempt = %spec.id, code = %failure.code, message = failure.message, "the build failed");

@@ -100,13 +100,7 @@ impl Executor {
     ) -> Result<Self, StartError> {
         let pipeline = pipeline(&config, engine)?;
         let (listener, address) = grpc::listen(&config.listen).await?;
-        Ok(Self {
-            listener,
-            address,
-            config,
-            pipeline,
-            clock,
-        })
+        Ok(Self { listener, address, config, pipeline, clock })
     }
 
     /// Returns the address that it listens on.
@@ -119,13 +113,7 @@ impl Executor {
     /// # Errors
     /// The listener broke.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), EndError> {
-        let Self {
-            listener,
-            address,
-            config,
-            pipeline,
-            clock,
-        } = self;
+        let Self { listener, address, config, pipeline, clock } = self;
         if let Err(error) = sweep::sweep(&*pipeline.engine, &config.name, &pipeline.workspaces).await {
             tracing::warn!(%error, "what an earlier run left in the engine cannot be looked for now");
         }
@@ -168,15 +156,8 @@ fn authorise(request: Request<()>, key: &ApiKey) -> Result<Request<()>, Status> 
     if grpc::shows_key(&headers, key) {
         return Ok(request);
     }
-    let reason = if grpc::bearer_of(&headers).is_some() {
-        Reason::KeyInvalid
-    } else {
-        Reason::KeyMissing
-    };
-    Err(to_status(&Error::new(
-        reason,
-        "the executor's service key is needed",
-    )))
+    let reason = if grpc::bearer_of(&headers).is_some() { Reason::KeyInvalid } else { Reason::KeyMissing };
+    Err(to_status(&Error::new(reason, "the executor's service key is needed")))
 }
 
 fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>) -> Result<Pipeline, StartError> {
@@ -184,10 +165,7 @@ fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>) -> Result<Pipeline
     if data.as_os_str().len() + SOCKET_BELOW > SOCKET_PATH {
         return Err(StartError::PathTooLong(data.clone()));
     }
-    let unusable = |cause| StartError::DataDirectory {
-        path: data.clone(),
-        cause,
-    };
+    let unusable = |cause| StartError::DataDirectory { path: data.clone(), cause };
     let workspaces = data.join("workspaces");
     let caches = data.join("caches");
     for directory in [&workspaces, &caches] {
@@ -203,11 +181,7 @@ fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>) -> Result<Pipeline
     })
     .map_err(unusable)?;
     Ok(Pipeline {
-        caches: Caches {
-            directory: caches,
-            executor: config.name.clone(),
-            engine: engine.clone(),
-        },
+        caches: Caches { directory: caches, executor: config.name.clone(), engine: engine.clone() },
         engine,
         mirrors,
         artifacts: ArtifactStore::new(data.join("artifacts")),
@@ -230,11 +204,7 @@ fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>) -> Result<Pipeline
 /// the executor's own then.
 fn build_user() -> (u32, u32) {
     let own = rustix::process::geteuid();
-    if own.is_root() {
-        (10_001, 10_001)
-    } else {
-        (own.as_raw(), rustix::process::getegid().as_raw())
-    }
+    if own.is_root() { (10_001, 10_001) } else { (own.as_raw(), rustix::process::getegid().as_raw()) }
 }
 
 /// Writes the runner where the engine can mount it from. By rename: a sandbox may be using the old one.

@@ -80,10 +80,8 @@ impl ExecutorService for Service {
         request: Request<TriggerDeployRequest>,
     ) -> Result<Response<Self::TriggerDeployStream>, Status> {
         let (spec, after) = trigger_deploy_from_wire(request.into_inner()).map_err(|e| to_status(&e))?;
-        let attempt = self
-            .attempts
-            .attach_or_start(spec, after)
-            .map_err(|refusal| to_status(&refused(refusal)))?;
+        let attempt =
+            self.attempts.attach_or_start(spec, after).map_err(|refusal| to_status(&refused(refusal)))?;
         let (send, events) = mpsc::channel(WAITING);
         let stopping = self.stopping.clone();
         // It ends when the caller leaves, when the attempt has ended, or when the process stops.
@@ -105,9 +103,7 @@ impl ExecutorService for Service {
         let mut violations = Violations::default();
         let id = attempt_id(&request.deployment_id, request.attempt, &mut violations);
         violations.finish().map_err(|e| to_status(&e))?;
-        self.attempts
-            .cancel(checked(id).map_err(|e| to_status(&e))?)
-            .await;
+        self.attempts.cancel(checked(id).map_err(|e| to_status(&e))?).await;
         Ok(Response::new(CancelDeployResponse {}))
     }
 
@@ -144,12 +140,7 @@ async fn stream_events(
         count.mark_unchanged();
         for (sequence, event) in attempt.events_after(sent) {
             let last = matches!(event, BuildEvent::Finished { .. });
-            if send
-                .send(Ok(build_event_to_wire(sequence, &event)))
-                .await
-                .is_err()
-                || last
-            {
+            if send.send(Ok(build_event_to_wire(sequence, &event))).await.is_err() || last {
                 return;
             }
             sent = sequence;
@@ -187,10 +178,9 @@ fn repository_and_branch(request: &ResolveSourceRequest) -> Result<(RepositoryUr
 fn refused(refusal: NoAttempt) -> Error {
     match refusal {
         NoAttempt::Full => Error::new(Reason::ExecutorFull, "all slots of the executor are taken"),
-        NoAttempt::Unknown => Error::new(
-            Reason::AttemptNotFound,
-            "the executor knows nothing of this attempt",
-        ),
+        NoAttempt::Unknown => {
+            Error::new(Reason::AttemptNotFound, "the executor knows nothing of this attempt")
+        }
         NoAttempt::Stopping => stopping(),
     }
 }

@@ -16,15 +16,8 @@ pub async fn sweep(engine: &dyn Engine, executor: &str, workspaces: &Path) -> Re
     let own = BTreeMap::from([(label::EXECUTOR.to_owned(), executor.to_owned())]);
     let left = engine.list(&own).await?;
     for (id, labels) in left.sandboxes {
-        let deployment = labels
-            .get(label::DEPLOYMENT)
-            .map(String::as_str)
-            .unwrap_or_default();
-        tracing::info!(
-            sandbox = id.0,
-            deployment.id = deployment,
-            "a sandbox that was left over is removed"
-        );
+        let deployment = labels.get(label::DEPLOYMENT).map(String::as_str).unwrap_or_default();
+        tracing::info!(sandbox = id.0, deployment.id = deployment, "a sandbox that was left over is removed");
         engine.remove(&id).await?;
     }
     for (name, labels) in left.volumes {

@@ -46,29 +46,13 @@ impl Mirrors {
                 Reach::Files,
             ),
             (&["remote", "add", "origin", &url], Reach::Nothing),
-            (
-                &[
-                    "checkout",
-                    "--quiet",
-                    "--force",
-                    "-B",
-                    branch.as_str(),
-                    "FETCH_HEAD",
-                ],
-                Reach::Nothing,
-            ),
+            (&["checkout", "--quiet", "--force", "-B", branch.as_str(), "FETCH_HEAD"], Reach::Nothing),
         ];
         for (arguments, reach) in steps {
-            let output = self
-                .git
-                .run(directory, reach, arguments, &self.bounds(cancel))
-                .await;
+            let output = self.git.run(directory, reach, arguments, &self.bounds(cancel)).await;
             let output = self.finished(&url, output)?;
             if !output.status.success() {
-                return Err(SourceError::from_git(
-                    &url,
-                    &String::from_utf8_lossy(&output.stderr),
-                ));
+                return Err(SourceError::from_git(&url, &String::from_utf8_lossy(&output.stderr)));
             }
         }
         // It names the mirror's path, and nobody needs it any more.

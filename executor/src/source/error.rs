@@ -111,10 +111,7 @@ impl SourceError {
             "SSL certificate problem",
             "server certificate verification failed",
         ]) {
-            Self::Unreachable {
-                url,
-                cause: summary(stderr),
-            }
+            Self::Unreachable { url, cause: summary(stderr) }
         } else {
             Self::Git(summary(stderr))
         }
@@ -123,12 +120,8 @@ impl SourceError {
 
 /// Returns the line of git's that says most, without control characters.
 fn summary(stderr: &str) -> String {
-    let telling = stderr
-        .lines()
-        .find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
-    let line = telling
-        .or_else(|| stderr.lines().last())
-        .unwrap_or("it said nothing");
+    let telling = stderr.lines().find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
+    let line = telling.or_else(|| stderr.lines().last()).unwrap_or("it said nothing");
     line.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
@@ -140,22 +133,13 @@ mod tests {
     fn what_git_says_is_told_apart() {
         let code = |stderr: &str| SourceError::from_git("https://e.org/x", stderr).failure().code;
         for (stderr, expected) in [
-            (
-                "fatal: repository 'https://e.org/x/' not found",
-                FailureCode::RepositoryNotFound,
-            ),
-            (
-                "fatal: '/srv/x' does not appear to be a git repository",
-                FailureCode::RepositoryNotFound,
-            ),
+            ("fatal: repository 'https://e.org/x/' not found", FailureCode::RepositoryNotFound),
+            ("fatal: '/srv/x' does not appear to be a git repository", FailureCode::RepositoryNotFound),
             (
                 "fatal: could not read Username for 'https://e.org': terminal prompts disabled",
                 FailureCode::RepositoryAccessDenied,
             ),
-            (
-                "git@e.org: Permission denied (publickey).",
-                FailureCode::RepositoryAccessDenied,
-            ),
+            ("git@e.org: Permission denied (publickey).", FailureCode::RepositoryAccessDenied),
             (
                 "fatal: unable to access 'x': Could not resolve host: e.org",
                 FailureCode::RepositoryUnreachable,
@@ -164,10 +148,7 @@ mod tests {
                 "fatal: unable to access 'x': The requested URL returned error: 502",
                 FailureCode::RepositoryUnreachable,
             ),
-            (
-                "fatal: write error: No space left on device",
-                FailureCode::ExecutorDiskFull,
-            ),
+            ("fatal: write error: No space left on device", FailureCode::ExecutorDiskFull),
             ("fatal: something new", FailureCode::Internal),
         ] {
             assert_eq!(code(stderr), expected, "{stderr}");

@@ -99,21 +99,14 @@ impl Git {
         arguments: impl IntoIterator<Item = A>,
         bounds: &Bounds,
     ) -> Result<Output, GitError> {
-        let mut child = self
-            .command(directory, reach, arguments)
-            .spawn()
-            .map_err(GitError::Program)?;
+        let mut child = self.command(directory, reach, arguments).spawn().map_err(GitError::Program)?;
         let group = Group(child.id());
         let mut stdout = child.stdout.take();
         let mut stderr = child.stderr.take();
         let whole = async {
             let (out, err) = tokio::join!(read(&mut stdout), read(&mut stderr));
             let status = child.wait().await?;
-            Ok(Output {
-                status,
-                stdout: out?,
-                stderr: err?,
-            })
+            Ok(Output { status, stdout: out?, stderr: err? })
         };
         let output = tokio::select! {
             output = whole => output.map_err(GitError::Program),
@@ -136,23 +129,15 @@ impl Git {
             Reach::Files => ("file", &["file"]),
         };
         let mut command = Command::new("git");
-        command
-            .env_clear()
-            .envs(self.environment(allowed))
-            .current_dir(directory);
+        command.env_clear().envs(self.environment(allowed)).current_dir(directory);
         for setting in CONFIG {
             command.arg("-c").arg(setting);
         }
         for transport in transports {
-            command
-                .arg("-c")
-                .arg(format!("protocol.{transport}.allow=always"));
+            command.arg("-c").arg(format!("protocol.{transport}.allow=always"));
         }
         command.args(arguments);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         command
     }
@@ -188,10 +173,7 @@ struct Group(Option<u32>);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let pid = self
-            .0
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(rustix::process::Pid::from_raw);
+        let pid = self.0.and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
             // The group is gone already after a call that went well.
             let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);

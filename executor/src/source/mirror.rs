@@ -44,11 +44,7 @@ pub struct Mirrors {
 
 impl Mirrors {
     pub(super) fn new(git: Git, config: SourceConfig) -> Self {
-        Self {
-            git,
-            config,
-            locks: Mutex::default(),
-        }
+        Self { git, config, locks: Mutex::default() }
     }
 
     /// Fetches a branch into its repository's mirror and says which commit it is at.
@@ -78,9 +74,7 @@ impl Mirrors {
 
     /// Returns where the mirror of a repository is.
     pub fn path_of(&self, repository: &RepositoryUrl) -> PathBuf {
-        self.config
-            .mirrors
-            .join(hex::encode(Sha256::digest(repository.to_string())))
+        self.config.mirrors.join(hex::encode(Sha256::digest(repository.to_string())))
     }
 
     async fn fetch(
@@ -93,16 +87,9 @@ impl Mirrors {
         self.ensure_mirror(mirror, cancel).await?;
         let url = repository.to_string();
         let refspec = format!("+refs/heads/{branch}:refs/heads/{branch}");
-        let fetch = [
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--end-of-options",
-            &url,
-            &refspec,
-        ]
-        .map(String::from);
+        let fetch =
+            ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", &url, &refspec]
+                .map(String::from);
         let bounds = self.bounds(cancel);
         let output = tokio::select! {
             output = self.git.run(mirror, reach(repository), fetch, &bounds) => output,
@@ -126,26 +113,14 @@ impl Mirrors {
         if mirror.join("HEAD").is_file() {
             return Ok(());
         }
-        tokio::fs::create_dir_all(mirror)
-            .await
-            .map_err(|error| SourceError::Git(error.to_string()))?;
-        let output = self
-            .git
-            .run(
-                mirror,
-                Reach::Nothing,
-                ["init", "--quiet", "--bare"],
-                &self.bounds(cancel),
-            )
-            .await;
+        tokio::fs::create_dir_all(mirror).await.map_err(|error| SourceError::Git(error.to_string()))?;
+        let output =
+            self.git.run(mirror, Reach::Nothing, ["init", "--quiet", "--bare"], &self.bounds(cancel)).await;
         let output = self.finished("the mirror", output)?;
         if output.status.success() {
             Ok(())
         } else {
-            Err(SourceError::from_git(
-                "the mirror",
-                &String::from_utf8_lossy(&output.stderr),
-            ))
+            Err(SourceError::from_git("the mirror", &String::from_utf8_lossy(&output.stderr)))
         }
     }
 
@@ -159,19 +134,13 @@ impl Mirrors {
     ) -> SourceError {
         let url = repository.to_string();
         let list = ["ls-remote", "--heads", "--end-of-options", &url].map(String::from);
-        let output = self
-            .git
-            .run(mirror, reach(repository), list, &self.bounds(cancel))
-            .await;
+        let output = self.git.run(mirror, reach(repository), list, &self.bounds(cancel)).await;
         match self.finished(&url, output) {
             Err(error) => error,
             Ok(output) if output.status.success() && output.stdout.is_empty() => {
                 SourceError::RepositoryEmpty(url)
             }
-            Ok(_) => SourceError::BranchNotFound {
-                url,
-                branch: branch.to_string(),
-            },
+            Ok(_) => SourceError::BranchNotFound { url, branch: branch.to_string() },
         }
     }
 
@@ -183,29 +152,18 @@ impl Mirrors {
     ) -> Result<ResolvedVersion, SourceError> {
         let branch = format!("refs/heads/{branch}");
         let log = ["log", "-1", "--format=%H%n%B", "--end-of-options", &branch, "--"];
-        let output = self
-            .git
-            .run(mirror, Reach::Nothing, log, &self.bounds(cancel))
-            .await;
+        let output = self.git.run(mirror, Reach::Nothing, log, &self.bounds(cancel)).await;
         let output = self.finished("the mirror", output)?;
         let text = String::from_utf8_lossy(&output.stdout);
         let (commit, message) = text.split_once('\n').unwrap_or((&text, ""));
         if !output.status.success() || commit.len() < 40 {
-            return Err(SourceError::Git(
-                "the mirror does not say which commit the branch is at".to_owned(),
-            ));
+            return Err(SourceError::Git("the mirror does not say which commit the branch is at".to_owned()));
         }
-        Ok(ResolvedVersion {
-            commit: commit.to_owned(),
-            message: shortened(message.trim()),
-        })
+        Ok(ResolvedVersion { commit: commit.to_owned(), message: shortened(message.trim()) })
     }
 
     pub(super) fn bounds(&self, cancel: &CancellationToken) -> Bounds {
-        Bounds {
-            timeout: self.config.timeout,
-            cancel: cancel.clone(),
-        }
+        Bounds { timeout: self.config.timeout, cancel: cancel.clone() }
     }
 
     pub(super) fn finished(
@@ -238,11 +196,8 @@ impl Mirrors {
         };
         // The real path counts: a link inside an allowed directory may lead out of it.
         let real = std::fs::canonicalize(path).map_err(|_| SourceError::RepositoryNotFound(path.clone()))?;
-        let allowed = self
-            .config
-            .allowed_dirs
-            .iter()
-            .filter_map(|directory| std::fs::canonicalize(directory).ok());
+        let allowed =
+            self.config.allowed_dirs.iter().filter_map(|directory| std::fs::canonicalize(directory).ok());
         if allowed.into_iter().any(|directory| real.starts_with(directory)) {
             Ok(())
         } else {
@@ -265,14 +220,8 @@ fn reach(repository: &RepositoryUrl) -> Reach {
 
 /// Cuts a message to what is kept, and drops what would forge lines where it is shown.
 fn shortened(message: &str) -> String {
-    let mut kept: String = message
-        .chars()
-        .filter(|c| *c == '\n' || !c.is_control())
-        .collect();
-    let end = (0..=MESSAGE_LIMIT.min(kept.len()))
-        .rev()
-        .find(|at| kept.is_char_boundary(*at))
-        .unwrap_or(0);
+    let mut kept: String = message.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+    let end = (0..=MESSAGE_LIMIT.min(kept.len())).rev().find(|at| kept.is_char_boundary(*at)).unwrap_or(0);
     kept.truncate(end);
     kept
 }

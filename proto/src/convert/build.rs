@@ -13,11 +13,8 @@ use crate::executor::v1 as wire;
 
 /// Writes the request to run an attempt, or to go on with it after event `after_sequence`.
 pub fn trigger_deploy_to_wire(spec: &BuildSpec, after_sequence: u64) -> wire::TriggerDeployRequest {
-    let (hook_id, hook_name) = spec
-        .hook
-        .as_ref()
-        .map(|hook| (hook.id.to_string(), hook.name.to_string()))
-        .unwrap_or_default();
+    let (hook_id, hook_name) =
+        spec.hook.as_ref().map(|hook| (hook.id.to_string(), hook.name.to_string())).unwrap_or_default();
     wire::TriggerDeployRequest {
         deployment_id: spec.id.deployment.to_string(),
         attempt: spec.id.attempt,
@@ -95,14 +92,8 @@ fn hook_origin(id: &str, name: &str, violations: &mut Violations) -> Option<Hook
 
 /// Accepts a full SHA-1 or SHA-256 in lower-case hexadecimal and nothing that git could take for anything else.
 fn commit(text: String) -> Result<String, &'static str> {
-    let hexadecimal = text
-        .bytes()
-        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    if hexadecimal && matches!(text.len(), 40 | 64) {
-        Ok(text)
-    } else {
-        Err("must be a full commit hash")
-    }
+    let hexadecimal = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if hexadecimal && matches!(text.len(), 40 | 64) { Ok(text) } else { Err("must be a full commit hash") }
 }
 
 #[cfg(test)]
@@ -111,10 +102,7 @@ mod tests {
 
     fn spec() -> BuildSpec {
         BuildSpec {
-            id: AttemptId {
-                deployment: "dpl_01h455vb4pex5vsknk084sn02q".parse().unwrap(),
-                attempt: 2,
-            },
+            id: AttemptId { deployment: "dpl_01h455vb4pex5vsknk084sn02q".parse().unwrap(), attempt: 2 },
             project_id: "prj_01h455vb4pex5vsknk084sn02q".parse().unwrap(),
             project_name: "site".parse().unwrap(),
             repository: RepositoryUrl::parse("https://example.org/team/site.git").unwrap(),
@@ -137,22 +125,13 @@ mod tests {
         let (read, after) = trigger_deploy_from_wire(trigger_deploy_to_wire(&spec(), 7)).unwrap();
         assert_eq!((read, after), (spec(), 7));
         let unhooked = BuildSpec { hook: None, ..spec() };
-        assert_eq!(
-            trigger_deploy_from_wire(trigger_deploy_to_wire(&unhooked, 0))
-                .unwrap()
-                .0,
-            unhooked
-        );
+        assert_eq!(trigger_deploy_from_wire(trigger_deploy_to_wire(&unhooked, 0)).unwrap().0, unhooked);
     }
 
     #[test]
     fn an_empty_request_names_every_field_it_lacks() {
         let error = trigger_deploy_from_wire(wire::TriggerDeployRequest::default()).unwrap_err();
-        let fields: Vec<_> = error
-            .violations
-            .iter()
-            .map(|violation| violation.field.as_str())
-            .collect();
+        let fields: Vec<_> = error.violations.iter().map(|violation| violation.field.as_str()).collect();
         assert_eq!(
             fields,
             [
@@ -169,13 +148,7 @@ mod tests {
 
     #[test]
     fn a_commit_is_a_full_hash_and_no_option() {
-        for wrong in [
-            "",
-            "main",
-            "--upload-pack=x",
-            "0123456789ABCDEF0123456789ABCDEF01234567",
-            "0123",
-        ] {
+        for wrong in ["", "main", "--upload-pack=x", "0123456789ABCDEF0123456789ABCDEF01234567", "0123"] {
             let mut request = trigger_deploy_to_wire(&spec(), 0);
             request.spec.as_mut().unwrap().version.as_mut().unwrap().commit = wrong.into();
             let error = trigger_deploy_from_wire(request).unwrap_err();

@@ -54,10 +54,7 @@ pub fn failure_to_wire(failure: &Failure) -> wire::Failure {
 pub fn failure_from_wire(failure: &wire::Failure) -> Failure {
     match failure.code.parse::<FailureCode>() {
         Ok(code) => Failure::new(code, &failure.message),
-        Err(_) => Failure::new(
-            FailureCode::Internal,
-            format!("{}: {}", failure.code, failure.message),
-        ),
+        Err(_) => Failure::new(FailureCode::Internal, format!("{}: {}", failure.code, failure.message)),
     }
 }
 
@@ -71,10 +68,7 @@ pub fn cancellation_to_wire(reason: CancelReason) -> wire::Cancellation {
         CancelReason::HookRevoked => (wire::CancelReason::HookRevoked, String::new()),
         CancelReason::ProjectDeleted => (wire::CancelReason::ProjectDeleted, String::new()),
     };
-    wire::Cancellation {
-        reason: reason.into(),
-        superseded_by,
-    }
+    wire::Cancellation { reason: reason.into(), superseded_by }
 }
 
 #[cfg(test)]

@@ -26,19 +26,13 @@ pub fn build_event_to_wire(sequence: u64, event: &BuildEvent) -> executor::Trigg
         BuildEvent::Cache(report) => Sent::CacheReported(cache_reported(report)),
         BuildEvent::Finished { at, outcome } => Sent::Finished(finished(*at, outcome)),
     };
-    executor::TriggerDeployResponse {
-        sequence,
-        event: Some(event),
-    }
+    executor::TriggerDeployResponse { sequence, event: Some(event) }
 }
 
 /// Writes a heartbeat.
 pub fn heartbeat() -> executor::TriggerDeployResponse {
     let event = trigger_deploy_response::Event::Heartbeat(executor::Heartbeat {});
-    executor::TriggerDeployResponse {
-        sequence: 0,
-        event: Some(event),
-    }
+    executor::TriggerDeployResponse { sequence: 0, event: Some(event) }
 }
 
 /// Reads what an executor streamed: an event with its number, or `None` for a heartbeat.
@@ -50,10 +44,9 @@ pub fn build_event_from_wire(
 ) -> Result<Option<(u64, BuildEvent)>, Error> {
     let event = match message.event.ok_or_else(|| nonsense("an event is missing"))? {
         Sent::Heartbeat(_) => return Ok(None),
-        Sent::StepStarted(event) => BuildEvent::StepStarted {
-            step: step(event.step)?,
-            at: time(event.at.as_ref())?,
-        },
+        Sent::StepStarted(event) => {
+            BuildEvent::StepStarted { step: step(event.step)?, at: time(event.at.as_ref())? }
+        }
         Sent::Log(event) => BuildEvent::Log {
             step: step(event.step)?,
             lines: event.lines.into_iter().map(log_line).collect::<Result<_, _>>()?,
@@ -94,12 +87,7 @@ pub fn deployment_event_to_wire(
         }
         DeploymentEvent::Build { attempt, event } => (*attempt, shown(event)?),
     };
-    Some(wire::DeploymentEvent {
-        position,
-        at: Some(timestamp(at)),
-        attempt,
-        event: Some(event),
-    })
+    Some(wire::DeploymentEvent { position, at: Some(timestamp(at)), attempt, event: Some(event) })
 }
 
 fn shown(event: &BuildEvent) -> Option<Shown> {
@@ -126,18 +114,11 @@ pub fn step_to_wire(step: Step) -> wire::Step {
 }
 
 fn step_started(step: Step, at: DateTime<Utc>) -> wire::StepStarted {
-    wire::StepStarted {
-        step: step_to_wire(step).into(),
-        at: Some(timestamp(at)),
-    }
+    wire::StepStarted { step: step_to_wire(step).into(), at: Some(timestamp(at)) }
 }
 
 fn step_finished(step: Step, at: DateTime<Utc>, exit_code: Option<i32>) -> wire::StepFinished {
-    wire::StepFinished {
-        step: step_to_wire(step).into(),
-        at: Some(timestamp(at)),
-        exit_code,
-    }
+    wire::StepFinished { step: step_to_wire(step).into(), at: Some(timestamp(at)), exit_code }
 }
 
 fn log_lines(step: Step, lines: &[LogLine]) -> wire::LogLines {
@@ -151,10 +132,7 @@ fn log_lines(step: Step, lines: &[LogLine]) -> wire::LogLines {
         at: Some(timestamp(line.at)),
         text: line.text.clone(),
     });
-    wire::LogLines {
-        step: step_to_wire(step).into(),
-        lines: lines.collect(),
-    }
+    wire::LogLines { step: step_to_wire(step).into(), lines: lines.collect() }
 }
 
 fn cache_reported(report: &CacheReport) -> wire::CacheReported {
@@ -163,39 +141,24 @@ fn cache_reported(report: &CacheReport) -> wire::CacheReported {
         CacheOutcome::Miss => wire::CacheOutcome::Miss,
         CacheOutcome::Off => wire::CacheOutcome::Off,
     };
-    wire::CacheReported {
-        outcome: outcome.into(),
-        key: report.key.clone(),
-        detail: report.detail.clone(),
-    }
+    wire::CacheReported { outcome: outcome.into(), key: report.key.clone(), detail: report.detail.clone() }
 }
 
 fn finished(at: DateTime<Utc>, outcome: &Outcome) -> executor::Finished {
     use executor::finished::Outcome as Wire;
     let outcome = match outcome {
-        Outcome::Ready { files, bytes } => Wire::Ready(wire::Artifact {
-            files: *files,
-            bytes: *bytes,
-        }),
+        Outcome::Ready { files, bytes } => Wire::Ready(wire::Artifact { files: *files, bytes: *bytes }),
         Outcome::Failed { failure } => Wire::Failed(failure_to_wire(failure)),
         Outcome::Canceled => Wire::Canceled(executor::Canceled {}),
     };
-    executor::Finished {
-        at: Some(timestamp(at)),
-        outcome: Some(outcome),
-    }
+    executor::Finished { at: Some(timestamp(at)), outcome: Some(outcome) }
 }
 
 fn outcome(outcome: executor::finished::Outcome) -> Outcome {
     use executor::finished::Outcome as Wire;
     match outcome {
-        Wire::Ready(artifact) => Outcome::Ready {
-            files: artifact.files,
-            bytes: artifact.bytes,
-        },
-        Wire::Failed(failure) => Outcome::Failed {
-            failure: failure_from_wire(&failure),
-        },
+        Wire::Ready(artifact) => Outcome::Ready { files: artifact.files, bytes: artifact.bytes },
+        Wire::Failed(failure) => Outcome::Failed { failure: failure_from_wire(&failure) },
         Wire::Canceled(_) => Outcome::Canceled,
     }
 }
@@ -207,11 +170,7 @@ fn log_line(line: wire::LogLine) -> Result<LogLine, Error> {
         wire::LogStream::System => Stream::System,
         wire::LogStream::Unspecified => return Err(nonsense("a log line names no stream")),
     };
-    Ok(LogLine {
-        stream,
-        at: time(line.at.as_ref())?,
-        text: line.text,
-    })
+    Ok(LogLine { stream, at: time(line.at.as_ref())?, text: line.text })
 }
 
 fn step(number: i32) -> Result<Step, Error> {
@@ -251,40 +210,23 @@ mod tests {
     #[test]
     fn every_event_survives_the_way_from_the_executor() {
         let at: DateTime<Utc> = "2026-11-24T08:00:00.123456Z".parse().unwrap();
-        let line = |stream| LogLine {
-            stream,
-            at,
-            text: "\u{1b}[32mok".into(),
-        };
+        let line = |stream| LogLine { stream, at, text: "\u{1b}[32mok".into() };
         let finished = |outcome| BuildEvent::Finished { at, outcome };
         let mut events = vec![
             BuildEvent::Log {
                 step: Step::Build,
                 lines: vec![line(Stream::Stdout), line(Stream::Stderr), line(Stream::System)],
             },
-            finished(Outcome::Ready {
-                files: 3,
-                bytes: 4096,
-            }),
-            finished(Outcome::Failed {
-                failure: Failure::new(FailureCode::BuildFailed, "exit code 3"),
-            }),
+            finished(Outcome::Ready { files: 3, bytes: 4096 }),
+            finished(Outcome::Failed { failure: Failure::new(FailureCode::BuildFailed, "exit code 3") }),
             finished(Outcome::Canceled),
         ];
         for step in Step::ALL {
             events.push(BuildEvent::StepStarted { step, at });
-            events.push(BuildEvent::StepFinished {
-                step,
-                at,
-                exit_code: Some(-1),
-            });
+            events.push(BuildEvent::StepFinished { step, at, exit_code: Some(-1) });
         }
         for outcome in [CacheOutcome::Hit, CacheOutcome::Miss, CacheOutcome::Off] {
-            events.push(BuildEvent::Cache(CacheReport {
-                outcome,
-                key: "k".into(),
-                detail: "d".into(),
-            }));
+            events.push(BuildEvent::Cache(CacheReport { outcome, key: "k".into(), detail: "d".into() }));
         }
         for (sequence, event) in (1..).zip(events) {
             let read = build_event_from_wire(build_event_to_wire(sequence, &event)).unwrap();

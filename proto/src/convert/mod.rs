@@ -23,10 +23,7 @@ impl Violations {
 
     /// Notes what is wrong with `field`.
     pub fn add(&mut self, field: &str, description: impl std::fmt::Display) {
-        self.0.push(FieldViolation {
-            field: field.to_owned(),
-            description: description.to_string(),
-        });
+        self.0.push(FieldViolation { field: field.to_owned(), description: description.to_string() });
     }
 
     /// Ends the collection.
@@ -34,11 +31,7 @@ impl Violations {
     /// # Errors
     /// Something was wrong.
     pub fn finish(self) -> Result<(), Error> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::invalid(self.0))
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Error::invalid(self.0)) }
     }
 }
 

@@ -37,31 +37,11 @@ pub fn settings_from_wire(
     let settings = settings.unwrap_or_default();
     let limits = settings.limits.unwrap_or_default();
     BuildSettings {
-        root_directory: path(
-            &format!("{field}.root_directory"),
-            settings.root_directory,
-            violations,
-        ),
-        install_command: command(
-            &format!("{field}.install_command"),
-            settings.install_command,
-            violations,
-        ),
-        build_command: command(
-            &format!("{field}.build_command"),
-            settings.build_command,
-            violations,
-        ),
-        output_directory: path(
-            &format!("{field}.output_directory"),
-            settings.output_directory,
-            violations,
-        ),
-        builder_image: image(
-            &format!("{field}.builder_image"),
-            settings.builder_image,
-            violations,
-        ),
+        root_directory: path(&format!("{field}.root_directory"), settings.root_directory, violations),
+        install_command: command(&format!("{field}.install_command"), settings.install_command, violations),
+        build_command: command(&format!("{field}.build_command"), settings.build_command, violations),
+        output_directory: path(&format!("{field}.output_directory"), settings.output_directory, violations),
+        builder_image: image(&format!("{field}.builder_image"), settings.builder_image, violations),
         limits: LimitWishes {
             timeout_seconds: at_least(
                 &format!("{field}.limits.timeout_seconds"),
@@ -93,10 +73,7 @@ fn path(field: &str, text: Option<String>, violations: &mut Violations) -> Optio
 fn command(field: &str, text: Option<String>, violations: &mut Violations) -> Option<String> {
     let text = text?;
     if text.len() > COMMAND_LIMIT || text.contains('\0') {
-        violations.add(
-            field,
-            format!("must have at most {COMMAND_LIMIT} bytes and no NUL"),
-        );
+        violations.add(field, format!("must have at most {COMMAND_LIMIT} bytes and no NUL"));
         return None;
     }
     Some(text)
@@ -138,11 +115,7 @@ mod tests {
             build_command: Some("npm run build".into()),
             output_directory: RelativePath::parse("dist").ok(),
             builder_image: Some("registry.local:5000/team/node@sha256:00".into()),
-            limits: LimitWishes {
-                timeout_seconds: Some(60),
-                memory_bytes: Some(1 << 30),
-                disk_bytes: None,
-            },
+            limits: LimitWishes { timeout_seconds: Some(60), memory_bytes: Some(1 << 30), disk_bytes: None },
         };
         let mut violations = Violations::default();
         let read = settings_from_wire("settings", Some(settings_to_wire(&settings)), &mut violations);
@@ -167,11 +140,7 @@ mod tests {
         };
         settings_from_wire("settings", Some(wrong), &mut violations);
         let error = violations.finish().unwrap_err();
-        let fields: Vec<_> = error
-            .violations
-            .iter()
-            .map(|violation| violation.field.as_str())
-            .collect();
+        let fields: Vec<_> = error.violations.iter().map(|violation| violation.field.as_str()).collect();
         insta::assert_snapshot!(fields.join("\n"), @r"
         settings.root_directory
         settings.install_command

@@ -6,10 +6,7 @@ use prost_types::Timestamp;
 /// Writes a point in time.
 pub fn timestamp(at: DateTime<Utc>) -> Timestamp {
     let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(999_999_999);
-    Timestamp {
-        seconds: at.timestamp(),
-        nanos,
-    }
+    Timestamp { seconds: at.timestamp(), nanos }
 }
 
 /// Reads a point in time; `None` where there is none, or none that the calendar has.
@@ -24,28 +21,13 @@ mod tests {
 
     #[test]
     fn a_time_survives_the_wire_and_nonsense_is_no_time() {
-        for text in [
-            "2026-11-24T08:00:00.123456Z",
-            "1901-01-01T00:00:00Z",
-            "2500-01-01T00:00:00.999999999Z",
-        ] {
+        for text in ["2026-11-24T08:00:00.123456Z", "1901-01-01T00:00:00Z", "2500-01-01T00:00:00.999999999Z"]
+        {
             let at: DateTime<Utc> = text.parse().unwrap();
             assert_eq!(datetime(Some(&timestamp(at))), Some(at));
         }
-        assert_eq!(
-            datetime(Some(&Timestamp {
-                seconds: i64::MAX,
-                nanos: 0
-            })),
-            None
-        );
-        assert_eq!(
-            datetime(Some(&Timestamp {
-                seconds: 0,
-                nanos: -1
-            })),
-            None
-        );
+        assert_eq!(datetime(Some(&Timestamp { seconds: i64::MAX, nanos: 0 })), None);
+        assert_eq!(datetime(Some(&Timestamp { seconds: 0, nanos: -1 })), None);
         assert_eq!(datetime(None), None);
     }
 }

@@ -6,11 +6,8 @@ use grapnel_domain::secret_token::ApiKey;
 use grapnel_runtime::{Setting, Settings, grpc::Tls, settings::shared};
 
 /// The table of these settings. The listeners stand in the shared one.
-pub const SETTINGS: &[Setting] = &[Setting::new(
-    "hooks.url",
-    "http://127.0.0.1:7301",
-    "Where the gateway finds the hooks service.",
-)];
+pub const SETTINGS: &[Setting] =
+    &[Setting::new("hooks.url", "http://127.0.0.1:7301", "Where the gateway finds the hooks service.")];
 
 /// What a gateway has to know.
 #[derive(Clone, Debug)]
@@ -35,10 +32,7 @@ impl GatewayConfig {
         let given = shared::service_key(settings, "gateway_key");
         let key = key.or(given);
         if key.is_none() {
-            settings.complain(
-                "gateway_key",
-                "is missing: it is what is shown to the hooks service",
-            );
+            settings.complain("gateway_key", "is missing: it is what is shown to the hooks service");
         }
         Some(Self {
             listen: settings.require("gateway.listen", String::new()),

@@ -43,18 +43,11 @@ pub async fn events(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, HttpError> {
-    let last = headers
-        .get("last-event-id")
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .unwrap_or(0);
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
     let watched = hooks.watch(headers.get(header::AUTHORIZATION), id, last).await?;
     let events = watched.map(|message| Ok(sse(message))).chain(end());
-    let mut response = Sse::new(events)
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-        .into_response();
-    response
-        .headers_mut()
-        .insert("x-accel-buffering", http::HeaderValue::from_static("no"));
+    let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
+    response.headers_mut().insert("x-accel-buffering", http::HeaderValue::from_static("no"));
     Ok(response)
 }
 
@@ -72,9 +65,7 @@ fn sse(message: Result<WatchDeploymentResponse, Status>) -> Event {
         Ok(WatchDeploymentResponse { event: None }) => Event::default().comment("nothing"),
         Err(status) => {
             let error = from_status(&status, Reason::HooksUnavailable);
-            Event::default()
-                .event("error")
-                .data(serde_json::json!({ "message": error.message }).to_string())
+            Event::default().event("error").data(serde_json::json!({ "message": error.message }).to_string())
         }
     }
 }

@@ -22,11 +22,7 @@ pub struct HttpError {
 impl HttpError {
     /// An address where nothing is.
     pub fn not_found() -> Self {
-        Self {
-            status: StatusCode::NOT_FOUND,
-            code: "not_found",
-            message: "there is nothing here".to_owned(),
-        }
+        Self { status: StatusCode::NOT_FOUND, code: "not_found", message: "there is nothing here".to_owned() }
     }
 
     /// A method that the address does not have.
@@ -43,16 +39,10 @@ impl From<Error> for HttpError {
     fn from(error: Error) -> Self {
         let (status, code) = status_and_code(error.reason);
         if status.is_server_error() {
-            let cause = std::error::Error::source(&error)
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             tracing::error!(reason = %error.reason, cause, "a request failed");
         }
-        Self {
-            status,
-            code,
-            message: error.message,
-        }
+        Self { status, code, message: error.message }
     }
 }
 
@@ -80,16 +70,11 @@ impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let body = json!({ "error": { "code": self.code, "message": self.message } });
         let mut response = (self.status, Json(body)).into_response();
-        if matches!(
-            self.status,
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
-        ) {
+        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            response
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

@@ -13,9 +13,9 @@ use axum::{
 };
 use futures_util::StreamExt as _;
 use grapnel_domain::{Error, Reason, secret_token::HookToken};
-use grapnel_proto::convert::time::datetime;
+use grapnel_proto::{convert::time::datetime, hooks::v1::Deployment};
 use http::{HeaderValue, Method, StatusCode, header};
-use serde_json::json;
+use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::{error::HttpError, hooks_client::HooksClient};
@@ -28,6 +28,28 @@ const BODY_TIME: Duration = Duration::from_millis(500);
 
 /// How much of a wrong value is shown.
 const SHOWN: usize = 50;
+
+/// The answer to an accepted trigger, in the shape that callers of hosted deploy hooks know.
+#[derive(Serialize)]
+struct Accepted {
+    job: Job,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Job {
+    id: String,
+    state: &'static str,
+    /// In milliseconds of Unix time.
+    created_at: Option<i64>,
+}
+
+impl From<Deployment> for Job {
+    fn from(deployment: Deployment) -> Self {
+        let created_at = datetime(deployment.created_at.as_ref()).map(|at| at.timestamp_millis());
+        Self { id: deployment.id, state: "PENDING", created_at }
+    }
+}
 
 /// Answers a request to a hook's URL.
 pub async fn trigger(
@@ -59,16 +81,12 @@ async fn accept(hooks: &HooksClient, path: Option<Path<(String, String)>>, query
         let Path((project, token)) = path.ok_or_else(unknown)?;
         // A token that cannot be one is not asked for.
         let token = HookToken::parse(&token).map_err(|_| unknown())?;
-        hooks
-            .trigger(project, token.expose().to_owned(), build_cache)
-            .await
+        hooks.trigger(project, token.expose().to_owned(), build_cache).await
     };
     match accepted.await {
         Ok(deployment) => {
             metrics::counter!("grapnel_triggers_total", "result" => "accepted").increment(1);
-            let created_at = datetime(deployment.created_at.as_ref()).map(|at| at.timestamp_millis());
-            let job = json!({ "id": deployment.id, "state": "PENDING", "createdAt": created_at });
-            Json(json!({ "job": job })).into_response()
+            Json(Accepted { job: Job::from(deployment) }).into_response()
         }
         Err(error) => {
             metrics::counter!("grapnel_triggers_total", "result" => "refused").increment(1);
@@ -96,10 +114,7 @@ fn build_cache(query: &str) -> Result<Option<bool>, Error> {
             }
         };
         if found.is_some_and(|before| before != read) {
-            return Err(Error::invalid_field(
-                "buildCache",
-                "is given twice, once `true` and once `false`",
-            ));
+            return Err(Error::invalid_field("buildCache", "is given twice, once `true` and once `false`"));
         }
         found = Some(read);
     }
@@ -129,20 +144,11 @@ mod tests {
     fn build_cache_is_true_false_or_not_there() {
         assert_eq!(build_cache("").unwrap(), None);
         assert_eq!(build_cache("buildCache=true").unwrap(), Some(true));
-        assert_eq!(
-            build_cache("x=1&buildCache=false&buildCache=false").unwrap(),
-            Some(false)
-        );
-        for wrong in [
-            "buildCache=",
-            "buildCache=maybe",
-            "buildCache=TRUE",
-            "buildCache=true&buildCache=false",
-        ] {
-            assert!(
-                build_cache(wrong).unwrap_err().to_string().contains("buildCache"),
-                "{wrong}"
-            );
+        assert_eq!(build_cache("x=1&buildCache=false&buildCache=false").unwrap(), Some(false));
+        for wrong in
+            ["buildCache=", "buildCache=maybe", "buildCache=TRUE", "buildCache=true&buildCache=false"]
+        {
+            assert!(build_cache(wrong).unwrap_err().to_string().contains("buildCache"), "{wrong}");
         }
         let long = build_cache(&format!("buildCache={}", "x".repeat(10_000))).unwrap_err();
         assert!(long.to_string().len() < 200);

@@ -57,9 +57,7 @@ impl HooksClient {
         let target = Some(Target::Address(HookAddress { project_id, token }));
         let mut client = self.hooks.clone();
         let answer = answered(client.trigger_hook(TriggerHookRequest { target, build_cache })).await?;
-        answer
-            .deployment
-            .ok_or_else(|| Error::internal("the hooks service answered no deployment"))
+        answer.deployment.ok_or_else(|| Error::internal("the hooks service answered no deployment"))
     }
 
     /// Finds the deployment behind a label.
@@ -79,9 +77,7 @@ impl HooksClient {
         let mut client = self.callers.clone();
         let request = as_caller(caller, GetDeploymentRequest { deployment_id: id });
         let answer = answered(client.get_deployment(request)).await?;
-        answer
-            .deployment
-            .ok_or_else(|| Error::internal("the hooks service answered no deployment"))
+        answer.deployment.ok_or_else(|| Error::internal("the hooks service answered no deployment"))
     }
 
     /// Watches a deployment with the caller's own key.
@@ -95,13 +91,7 @@ impl HooksClient {
         after_position: u64,
     ) -> Result<Streaming<WatchDeploymentResponse>, Error> {
         let mut client = self.callers.clone();
-        let request = as_caller(
-            caller,
-            WatchDeploymentRequest {
-                deployment_id: id,
-                after_position,
-            },
-        );
+        let request = as_caller(caller, WatchDeploymentRequest { deployment_id: id, after_position });
         answered(client.watch_deployment(request)).await
     }
 
@@ -117,16 +107,9 @@ impl HooksClient {
 async fn answered<T>(
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T, Error> {
-    let away = || {
-        Error::new(
-            Reason::HooksUnavailable,
-            "the hooks service does not answer in time",
-        )
-    };
+    let away = || Error::new(Reason::HooksUnavailable, "the hooks service does not answer in time");
     let answer = timeout(ANSWER, call).await.map_err(|_| away())?;
-    answer
-        .map(tonic::Response::into_inner)
-        .map_err(|status| from_status(&status, Reason::HooksUnavailable))
+    answer.map(tonic::Response::into_inner).map_err(|status| from_status(&status, Reason::HooksUnavailable))
 }
 
 fn as_caller<T>(caller: Option<&HeaderValue>, message: T) -> Request<T> {

@@ -52,11 +52,7 @@ impl Gateway {
     pub async fn bind(config: GatewayConfig) -> Result<Self, StartError> {
         let interface = grpc::listen(&config.listen).await?;
         let sites = grpc::listen(&config.sites_listen).await?;
-        Ok(Self {
-            interface,
-            sites,
-            config,
-        })
+        Ok(Self { interface, sites, config })
     }
 
     /// Returns the address of the interface.
@@ -79,11 +75,7 @@ impl Gateway {
     /// # Errors
     /// The hooks service's address is none.
     pub async fn run(self, metrics: Option<Metrics>, shutdown: CancellationToken) -> Result<(), StartError> {
-        let Self {
-            interface,
-            sites,
-            config,
-        } = self;
+        let Self { interface, sites, config } = self;
         let hooks = HooksClient::new(&config.hooks_url, &config.gateway_key, config.tls.as_ref())?;
         let served = Sites::new(hooks.clone(), ArtifactStore::new(config.artifacts));
         tracing::info!(address = %interface.1, sites = %sites.1, "the gateway listens");
@@ -97,10 +89,7 @@ impl Gateway {
 
 fn interface_router(hooks: HooksClient, metrics: Option<Metrics>) -> Router {
     Router::new()
-        .route(
-            "/v1/integrations/deploy/{project}/{token}",
-            any(hook_url::trigger),
-        )
+        .route("/v1/integrations/deploy/{project}/{token}", any(hook_url::trigger))
         .route("/v1/deployments/{id}", get(deployments::get))
         .route("/v1/deployments/{id}/events", get(deployments::events))
         .route("/healthz", get(health))

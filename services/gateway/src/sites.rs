@@ -47,10 +47,7 @@ impl Sites {
             hooks,
             store,
             deployments: Cache::new(ADDRESSES),
-            projects: Cache::builder()
-                .max_capacity(ADDRESSES)
-                .time_to_live(ADDRESS)
-                .build(),
+            projects: Cache::builder().max_capacity(ADDRESSES).time_to_live(ADDRESS).build(),
             artifacts: Cache::new(ARTIFACTS),
         }
     }
@@ -61,13 +58,10 @@ impl Sites {
         let store = self.store.clone();
         let opened = self.artifacts.try_get_with(deployment, async move {
             let opened = tokio::task::spawn_blocking(move || store.open(deployment)).await;
-            opened
-                .map_err(|error| error.to_string())?
-                .map(Arc::new)
-                .map_err(|error| match error {
-                    ArtifactError::NotFound(_) => "its artifact is not on this gateway's disk".to_owned(),
-                    other => other.to_string(),
-                })
+            opened.map_err(|error| error.to_string())?.map(Arc::new).map_err(|error| match error {
+                ArtifactError::NotFound(_) => "its artifact is not on this gateway's disk".to_owned(),
+                other => other.to_string(),
+            })
         });
         opened.await.map_err(|error| Error::internal(error.to_string()))
     }
@@ -80,15 +74,9 @@ impl Sites {
             return Ok(known);
         }
         let found = self.hooks.resolve_site(label.to_owned()).await?;
-        let id: DeploymentId = found
-            .deployment_id
-            .parse()
-            .map_err(|_| Error::internal("an id that is none"))?;
-        let known = if found.immutable {
-            &self.deployments
-        } else {
-            &self.projects
-        };
+        let id: DeploymentId =
+            found.deployment_id.parse().map_err(|_| Error::internal("an id that is none"))?;
+        let known = if found.immutable { &self.deployments } else { &self.projects };
         known.insert(label.to_owned(), id).await;
         Ok(id)
     }
@@ -101,17 +89,10 @@ pub async fn serve(State(sites): State<Sites>, request: Request) -> Response {
             Ok(artifact) => file(&artifact, request).await,
             Err(error) => page(&error),
         },
-        _ => (
-            StatusCode::METHOD_NOT_ALLOWED,
-            [(header::ALLOW, "GET, HEAD")],
-            "sites are only read\n",
-        )
+        _ => (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")], "sites are only read\n")
             .into_response(),
     };
-    response.headers_mut().insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -154,14 +135,10 @@ fn find<'a>(artifact: &'a Artifact, path: &str) -> Option<Found<'a>> {
     if path.is_empty() || path.ends_with('/') {
         return artifact.file(&format!("{path}index.html")).map(Found::File);
     }
-    let exact = artifact
-        .file(path)
-        .or_else(|| artifact.file(&format!("{path}.html")));
+    let exact = artifact.file(path).or_else(|| artifact.file(&format!("{path}.html")));
     match exact {
         Some(entry) => Some(Found::File(entry)),
-        None => artifact
-            .file(&format!("{path}/index.html"))
-            .map(|_| Found::Directory),
+        None => artifact.file(&format!("{path}/index.html")).map(|_| Found::Directory),
     }
 }
 
@@ -172,15 +149,7 @@ fn decoded(path: &str) -> Option<String> {
 
 async fn not_found(artifact: &Artifact) -> Response {
     match artifact.file("404.html") {
-        Some(entry) => {
-            send(
-                artifact,
-                entry,
-                Request::new(Body::empty()),
-                StatusCode::NOT_FOUND,
-            )
-            .await
-        }
+        Some(entry) => send(artifact, entry, Request::new(Body::empty()), StatusCode::NOT_FOUND).await,
         None => (StatusCode::NOT_FOUND, "there is no such page\n").into_response(),
     }
 }
@@ -188,10 +157,7 @@ async fn not_found(artifact: &Artifact) -> Response {
 /// Sends a file, or the part of it that was asked for; nothing where the reader has it already.
 async fn send(artifact: &Artifact, entry: &FileEntry, request: Request, status: StatusCode) -> Response {
     let tag = format!("\"{}\"", entry.digest);
-    let known = request
-        .headers()
-        .get(header::IF_NONE_MATCH)
-        .and_then(|value| value.to_str().ok());
+    let known = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     if status == StatusCode::OK && known.is_some_and(|known| known.split(',').any(|one| one.trim() == tag)) {
         return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
     }
@@ -209,10 +175,7 @@ async fn send(artifact: &Artifact, entry: &FileEntry, request: Request, status: 
     if let Ok(kind) = HeaderValue::try_from(&entry.content_type) {
         headers.insert(header::CONTENT_TYPE, kind);
     }
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("public, max-age=0, must-revalidate"),
-    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=0, must-revalidate"));
     response
 }
 
@@ -223,16 +186,12 @@ fn page(error: &Error) -> Response {
             StatusCode::NOT_FOUND,
             "No site is served at this address. A project's site appears with the first READY deployment of its production branch.\n",
         ),
-        Reason::HooksUnavailable | Reason::StoreUnavailable => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "The site cannot be looked up now. Try again in a moment.\n",
-        ),
+        Reason::HooksUnavailable | Reason::StoreUnavailable => {
+            (StatusCode::SERVICE_UNAVAILABLE, "The site cannot be looked up now. Try again in a moment.\n")
+        }
         _ => {
             tracing::error!(%error, cause = ?std::error::Error::source(error), "a site cannot be served");
-            (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "The site cannot be served now.\n",
-            )
+            (StatusCode::INTERNAL_SERVER_ERROR, "The site cannot be served now.\n")
         }
     };
     (status, text).into_response()
@@ -249,10 +208,7 @@ mod tests {
     #[test]
     fn the_first_label_of_the_host_names_the_site() {
         let of = |host: &str| {
-            label(
-                &HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]),
-                &Uri::from_static("/"),
-            )
+            label(&HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]), &Uri::from_static("/"))
         };
         assert_eq!(of("My-Site.localhost:7380").as_deref(), Some("my-site"));
         assert_eq!(of("dpl_x.localhost.").as_deref(), Some("dpl_x"));

@@ -12,11 +12,7 @@ use crate::app::Addresses;
 
 /// The table of these settings.
 pub const SETTINGS: &[Setting] = &[
-    Setting::new(
-        "hooks.listen",
-        "127.0.0.1:7301",
-        "Where the hooks service listens for gRPC.",
-    ),
+    Setting::new("hooks.listen", "127.0.0.1:7301", "Where the hooks service listens for gRPC."),
     Setting::computed(
         "database_url",
         "sqlite:// and grapnel.db in the data directory",
@@ -34,11 +30,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     Setting::new("limits.hobby", "5", "Hooks of a project on the hobby plan."),
     Setting::new("limits.pro", "5", "Hooks of a project on the pro plan."),
-    Setting::new(
-        "limits.enterprise",
-        "10",
-        "Hooks of a project on the enterprise plan.",
-    ),
+    Setting::new("limits.enterprise", "10", "Hooks of a project on the enterprise plan."),
 ];
 
 /// What the service has to know.
@@ -81,10 +73,8 @@ impl HooksConfig {
     /// Reads the settings; what is wrong is noted in them.
     pub fn read(settings: &mut Settings, keys: ServiceKeys) -> Option<Self> {
         let data_dir = shared::data_dir(settings);
-        let given = [
-            shared::service_key(settings, "gateway_key"),
-            shared::service_key(settings, "executor_key"),
-        ];
+        let given =
+            [shared::service_key(settings, "gateway_key"), shared::service_key(settings, "executor_key")];
         let [given_gateway, given_executor] = given;
         let (gateway_key, executor_key) = (keys.gateway.or(given_gateway), keys.executor.or(given_executor));
         if gateway_key.is_none() {
@@ -117,14 +107,10 @@ impl HooksConfig {
 /// Reads how addresses look; by default as somebody on this machine sees them.
 fn addresses(settings: &mut Settings) -> Addresses {
     let gateway: String = settings.require("gateway.listen", String::new());
-    let public_url: String = settings
-        .get("public_url")
-        .unwrap_or_else(|| format!("http://{gateway}"));
+    let public_url: String = settings.get("public_url").unwrap_or_else(|| format!("http://{gateway}"));
     let sites: String = settings.require("sites.listen", String::new());
     let port = sites.rsplit_once(':').map_or("7380", |(_, port)| port).to_owned();
-    let sites_url: String = settings
-        .get("sites.url")
-        .unwrap_or_else(|| format!("http://localhost:{port}"));
+    let sites_url: String = settings.get("sites.url").unwrap_or_else(|| format!("http://localhost:{port}"));
     let (sites_scheme, sites_domain) = match sites_url.trim_end_matches('/').split_once("://") {
         Some((scheme, domain)) if !domain.is_empty() => (scheme.to_owned(), domain.to_owned()),
         _ => {
@@ -132,9 +118,5 @@ fn addresses(settings: &mut Settings) -> Addresses {
             Default::default()
         }
     };
-    Addresses {
-        public_url: public_url.trim_end_matches('/').to_owned(),
-        sites_scheme,
-        sites_domain,
-    }
+    Addresses { public_url: public_url.trim_end_matches('/').to_owned(), sites_scheme, sites_domain }
 }

@@ -48,19 +48,9 @@ impl Hooks {
     pub async fn bind(config: HooksConfig, clock: Clock) -> Result<Self, StartError> {
         let (listener, address) = grpc::listen(&config.listen).await?;
         let store = Store::open(&config.database_url).await?;
-        let app = App {
-            store,
-            clock,
-            limits: config.limits,
-            addresses: config.addresses.clone(),
-        };
+        let app = App { store, clock, limits: config.limits, addresses: config.addresses.clone() };
         app.ensure_first_key(config.plan, &config.admin_key_file).await?;
-        Ok(Self {
-            listener,
-            address,
-            config,
-            app,
-        })
+        Ok(Self { listener, address, config, app })
     }
 
     /// Returns the address that it listens on.
@@ -83,31 +73,14 @@ impl Hooks {
     /// # Errors
     /// An executor's address is none, or the listener broke.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), EndError> {
-        let Self {
-            listener,
-            address,
-            config,
-            app,
-        } = self;
+        let Self { listener, address, config, app } = self;
         let executors = config
             .executors
             .iter()
-            .map(|url| {
-                Executor::new(
-                    url,
-                    &config.executor_key,
-                    config.tls.as_ref(),
-                    config.resolve_within,
-                )
-            })
+            .map(|url| Executor::new(url, &config.executor_key, config.tls.as_ref(), config.resolve_within))
             .collect::<Result<Vec<_>, _>>()?;
-        let dispatcher = Dispatcher::new(
-            app.store.clone(),
-            app.clock.clone(),
-            owner(),
-            executors,
-            shutdown.child_token(),
-        );
+        let dispatcher =
+            Dispatcher::new(app.store.clone(), app.clock.clone(), owner(), executors, shutdown.child_token());
         let dispatching = tokio::spawn(dispatcher.run());
         let routes = routes(&app, config.gateway_key.clone(), shutdown.child_token());
         let routes = grpc::with_health_and_reflection(routes, DESCRIPTORS, &PUBLIC)

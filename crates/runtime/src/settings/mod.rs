@@ -37,32 +37,17 @@ pub enum Fallback {
 impl Setting {
     /// Describes a setting with a default.
     pub const fn new(key: &'static str, default: &'static str, help: &'static str) -> Self {
-        Self {
-            key,
-            default: Fallback::Text(default),
-            help,
-            secret: false,
-        }
+        Self { key, default: Fallback::Text(default), help, secret: false }
     }
 
     /// Describes a setting whose default is found out.
     pub const fn computed(key: &'static str, default: &'static str, help: &'static str) -> Self {
-        Self {
-            key,
-            default: Fallback::Computed(default),
-            help,
-            secret: false,
-        }
+        Self { key, default: Fallback::Computed(default), help, secret: false }
     }
 
     /// Describes a secret.
     pub const fn secret(key: &'static str, default: &'static str, help: &'static str) -> Self {
-        Self {
-            key,
-            default: Fallback::Computed(default),
-            help,
-            secret: true,
-        }
+        Self { key, default: Fallback::Computed(default), help, secret: true }
     }
 
     /// Returns the environment variable: `GRAPNEL_HOOKS_LISTEN`.
@@ -99,11 +84,7 @@ impl Settings {
         let tables: Vec<Setting> = known.into_values().collect();
         let mut complaints = Vec::new();
         let given = sources.gather(&tables, &mut complaints);
-        Self {
-            tables,
-            given,
-            complaints,
-        }
+        Self { tables, given, complaints }
     }
 
     /// Reads a setting.
@@ -113,9 +94,7 @@ impl Settings {
     where
         T: FromStr<Err: std::fmt::Display>,
     {
-        self.read(key, |text| {
-            text.parse().map_err(|error: T::Err| error.to_string())
-        })
+        self.read(key, |text| text.parse().map_err(|error: T::Err| error.to_string()))
     }
 
     /// Reads a setting that has to have a value; `fallback` only keeps the types happy until
@@ -148,52 +127,35 @@ impl Settings {
 
     /// Reads `true` or `false`.
     pub fn bool(&mut self, key: &str) -> bool {
-        self.read(key, |text| {
-            text.parse::<bool>()
-                .map_err(|_| "must be `true` or `false`".to_owned())
-        })
-        .unwrap_or_default()
+        self.read(key, |text| text.parse::<bool>().map_err(|_| "must be `true` or `false`".to_owned()))
+            .unwrap_or_default()
     }
 
     /// Reads a list whose entries are separated by commas; empty text is an empty list.
     pub fn list(&mut self, key: &str) -> Vec<String> {
         let text: String = self.get(key).unwrap_or_default();
-        text.split(',')
-            .map(str::trim)
-            .filter(|entry| !entry.is_empty())
-            .map(str::to_owned)
-            .collect()
+        text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
     }
 
     /// Reads a list of directories separated by colons, as `PATH` is.
     pub fn directories(&mut self, key: &str) -> Vec<PathBuf> {
         let text: String = self.get(key).unwrap_or_default();
-        text.split(':')
-            .filter(|entry| !entry.is_empty())
-            .map(PathBuf::from)
-            .collect()
+        text.split(':').filter(|entry| !entry.is_empty()).map(PathBuf::from).collect()
     }
 
     /// Reads a path.
     pub fn path(&mut self, key: &str) -> Option<PathBuf> {
-        self.get::<String>(key)
-            .filter(|text| !text.is_empty())
-            .map(PathBuf::from)
+        self.get::<String>(key).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
 
     /// Reads a secret.
     pub fn secret(&mut self, key: &str) -> Option<SecretString> {
-        self.get::<String>(key)
-            .filter(|text| !text.is_empty())
-            .map(SecretString::from)
+        self.get::<String>(key).filter(|text| !text.is_empty()).map(SecretString::from)
     }
 
     /// Notes that the value of `key` is wrong, where only its reader can tell.
     pub fn complain(&mut self, key: &str, what: impl std::fmt::Display) {
-        let complaint = match (
-            self.given.get(key),
-            self.tables.iter().find(|setting| setting.key == key),
-        ) {
+        let complaint = match (self.given.get(key), self.tables.iter().find(|setting| setting.key == key)) {
             (Some((text, origin)), Some(setting)) if !setting.secret => {
                 format!("{origin} = `{text}`: {what}")
             }
@@ -209,17 +171,12 @@ impl Settings {
     /// # Errors
     /// Something is wrong; all of it is told.
     pub fn finish(self) -> Result<(), SettingsError> {
-        if self.complaints.is_empty() {
-            Ok(())
-        } else {
-            Err(SettingsError(self.complaints))
-        }
+        if self.complaints.is_empty() { Ok(()) } else { Err(SettingsError(self.complaints)) }
     }
 
     fn read<T>(&mut self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let Some(setting) = self.tables.iter().find(|setting| setting.key == key).copied() else {
-            self.complaints
-                .push(format!("{key} stands in no table of settings"));
+            self.complaints.push(format!("{key} stands in no table of settings"));
             return None;
         };
         let text = match (self.given.get(key), setting.default) {
@@ -249,11 +206,7 @@ pub fn env_example(tables: &[&[Setting]]) -> String {
     );
     for setting in seen.values() {
         text += "\n";
-        text += &setting
-            .help
-            .lines()
-            .map(|line| format!("# {line}\n"))
-            .collect::<String>();
+        text += &setting.help.lines().map(|line| format!("# {line}\n")).collect::<String>();
         match setting.default {
             Fallback::Text(default) => text += &format!("#{}={default}\n", setting.env()),
             Fallback::Computed(default) => text += &format!("# Default: {default}\n#{}=\n", setting.env()),

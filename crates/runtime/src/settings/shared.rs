@@ -73,28 +73,20 @@ pub fn data_dir(settings: &mut Settings) -> PathBuf {
 }
 
 /// Returns the data directory of an installation that sets none.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the XDG directories are known by environment variables"
-)]
+#[expect(clippy::disallowed_methods, reason = "the XDG directories are known by environment variables")]
 pub fn default_data_dir() -> PathBuf {
     if rustix::process::geteuid().is_root() {
         return PathBuf::from("/var/lib/grapnel");
     }
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-    let base = std::env::var_os("XDG_DATA_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
-        .or_else(home);
+    let base =
+        std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
     base.unwrap_or_else(|| PathBuf::from("/var/lib")).join("grapnel")
 }
 
 /// Reads how to log.
 pub fn logs(settings: &mut Settings) -> (LogFormat, Option<LogLevel>) {
-    (
-        settings.require("log.format", LogFormat::Text),
-        settings.get("log.level"),
-    )
+    (settings.require("log.format", LogFormat::Text), settings.get("log.level"))
 }
 
 /// Reads one of the keys that processes show each other. A key that is not well-formed is a complaint.
@@ -129,9 +121,5 @@ pub fn tls(settings: &mut Settings) -> Option<Tls> {
         },
     };
     let [cert, key, ca] = [read(&paths[0]), read(&paths[1]), read(&paths[2])];
-    Some(Tls {
-        cert: cert?,
-        key: key?,
-        ca: ca?,
-    })
+    Some(Tls { cert: cert?, key: key?, ca: ca? })
 }

@@ -5,13 +5,8 @@ use std::{collections::BTreeMap, fmt, fs, path::PathBuf};
 use super::Setting;
 
 /// Variables that begin like settings and are none: the command line's own, and those of tests.
-const OTHER_VARIABLES: [&str; 5] = [
-    "GRAPNEL_CONFIG",
-    "GRAPNEL_KEY",
-    "GRAPNEL_KEY_FILE",
-    "GRAPNEL_URL",
-    "GRAPNEL_TEST_POSTGRES_URL",
-];
+const OTHER_VARIABLES: [&str; 5] =
+    ["GRAPNEL_CONFIG", "GRAPNEL_KEY", "GRAPNEL_KEY_FILE", "GRAPNEL_URL", "GRAPNEL_TEST_POSTGRES_URL"];
 
 /// Where one value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +45,7 @@ pub struct Sources {
 
 impl Sources {
     /// Returns the process's environment as a source.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that reads the environment"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
     pub fn from_process() -> Self {
         let mut env = BTreeMap::new();
         for (name, value) in std::env::vars_os() {
@@ -61,10 +53,7 @@ impl Sources {
                 env.insert(name, value);
             }
         }
-        Self {
-            env,
-            ..Self::default()
-        }
+        Self { env, ..Self::default() }
     }
 
     pub(super) fn gather(
@@ -90,9 +79,7 @@ impl Sources {
 
     fn flag(&self, setting: &Setting) -> Option<(String, Origin)> {
         let flag = setting.flag();
-        self.flags
-            .get(&flag)
-            .map(|text| (text.clone(), Origin::Flag(flag)))
+        self.flags.get(&flag).map(|text| (text.clone(), Origin::Flag(flag)))
     }
 
     fn variable(&self, setting: &Setting) -> Option<(String, Origin)> {
@@ -107,10 +94,9 @@ impl Sources {
         let name = format!("{}_FILE", setting.env());
         let path = PathBuf::from(self.env.get(&name)?);
         match fs::read_to_string(&path) {
-            Ok(text) => Some((
-                text.trim_end_matches(['\r', '\n']).to_owned(),
-                Origin::SecretFile(name, path),
-            )),
+            Ok(text) => {
+                Some((text.trim_end_matches(['\r', '\n']).to_owned(), Origin::SecretFile(name, path)))
+            }
             Err(error) => {
                 complaints.push(format!("{name} = `{}`: cannot be read: {error}", path.display()));
                 None
@@ -126,10 +112,7 @@ impl Sources {
                 });
             if !known {
                 let names = tables.iter().map(Setting::env);
-                complaints.push(format!(
-                    "{name}: there is no such setting{}",
-                    suggestion(name, names)
-                ));
+                complaints.push(format!("{name}: there is no such setting{}", suggestion(name, names)));
             }
         }
     }
@@ -145,8 +128,7 @@ impl Sources {
         let table = fs::read_to_string(path)
             .map_err(|error| format!("{}: cannot be read: {error}", path.display()))
             .and_then(|text| {
-                text.parse::<toml::Table>()
-                    .map_err(|error| format!("{}: {error}", path.display()))
+                text.parse::<toml::Table>().map_err(|error| format!("{}: {error}", path.display()))
             });
         let table = match table {
             Ok(table) => table,
@@ -177,11 +159,7 @@ impl Sources {
 /// Writes nested tables as dotted keys and every value as the text that an environment variable would have.
 fn flatten(prefix: &str, table: toml::Table, into: &mut Vec<(String, String)>) {
     for (name, value) in table {
-        let key = if prefix.is_empty() {
-            name
-        } else {
-            format!("{prefix}.{name}")
-        };
+        let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         match value {
             toml::Value::Table(table) => flatten(&key, table, into),
             toml::Value::String(text) => into.push((key, text)),
@@ -199,12 +177,7 @@ fn flatten(prefix: &str, table: toml::Table, into: &mut Vec<(String, String)>) {
 
 /// Names the known word that shares the longest beginning, when it shares enough to be meant.
 fn suggestion(word: &str, known: impl Iterator<Item = String>) -> String {
-    let shared = |other: &str| {
-        word.bytes()
-            .zip(other.bytes())
-            .take_while(|(a, b)| a == b)
-            .count()
-    };
+    let shared = |other: &str| word.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
     known
         .max_by_key(|other| shared(other))
         .filter(|other| shared(other) * 3 >= word.len() * 2)

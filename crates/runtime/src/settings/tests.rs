@@ -9,36 +9,19 @@ const TABLE: &[Setting] = &[
 ];
 
 fn sources(flags: &[(&str, &str)], env: &[(&str, &str)]) -> Sources {
-    let map = |pairs: &[(&str, &str)]| {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
-    };
-    Sources {
-        flags: map(flags),
-        env: map(env),
-        file: None,
-    }
+    let map =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Sources { flags: map(flags), env: map(env), file: None }
 }
 
 #[test]
 fn a_flag_goes_before_the_environment_before_the_file_before_the_default() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("grapnel.toml");
-    std::fs::write(
-        &file,
-        "[hooks]\nlisten = \"file:3\"\n[build]\nmemory = \"1MiB\"\n",
-    )
-    .unwrap();
+    std::fs::write(&file, "[hooks]\nlisten = \"file:3\"\n[build]\nmemory = \"1MiB\"\n").unwrap();
     let read = |flags: &[(&str, &str)], env: &[(&str, &str)], file: Option<&PathBuf>| {
-        let sources = Sources {
-            file: file.cloned(),
-            ..sources(flags, env)
-        };
-        Settings::load(&[TABLE], &sources)
-            .get::<String>("hooks.listen")
-            .unwrap()
+        let sources = Sources { file: file.cloned(), ..sources(flags, env) };
+        Settings::load(&[TABLE], &sources).get::<String>("hooks.listen").unwrap()
     };
     let (flag, env) = ([("hooks-listen", "flag:1")], [("GRAPNEL_HOOKS_LISTEN", "env:2")]);
     assert_eq!(read(&flag, &env, Some(&file)), "flag:1");
@@ -58,19 +41,13 @@ fn every_complaint_is_told_at_once_and_no_secret_is() {
         ("GRAPNEL_GATEWAY_KEY", "hunter2"),
         ("GRAPNEL_KEY", "the command line's own"),
     ];
-    let sources = Sources {
-        file: Some(file),
-        ..sources(&[("build-memory", "much")], &env)
-    };
+    let sources = Sources { file: Some(file), ..sources(&[("build-memory", "much")], &env) };
     let mut settings = Settings::load(&[TABLE], &sources);
     settings.duration("build.timeout");
     settings.bytes("build.memory");
     shared::service_key(&mut settings, "gateway_key");
-    let text = settings
-        .finish()
-        .unwrap_err()
-        .to_string()
-        .replace(&*directory.path().to_string_lossy(), "DIR");
+    let text =
+        settings.finish().unwrap_err().to_string().replace(&*directory.path().to_string_lossy(), "DIR");
     insta::assert_snapshot!(text);
     assert!(!text.contains("hunter2"));
 }
@@ -93,24 +70,13 @@ fn units_are_read() {
     let mut settings = Settings::load(&[TABLE], &sources(&[], &env));
     assert_eq!(settings.duration("build.timeout"), Duration::from_secs(90));
     assert_eq!(settings.bytes("build.memory"), 2 << 30);
-    assert_eq!(
-        settings.directories("git.dirs"),
-        [PathBuf::from("/a"), PathBuf::from("/b")]
-    );
+    assert_eq!(settings.directories("git.dirs"), [PathBuf::from("/a"), PathBuf::from("/b")]);
     settings.finish().unwrap();
 }
 
 #[test]
 fn a_configuration_file_that_is_named_has_to_be_there() {
-    let sources = Sources {
-        file: Some("/nowhere/grapnel.toml".into()),
-        ..Sources::default()
-    };
+    let sources = Sources { file: Some("/nowhere/grapnel.toml".into()), ..Sources::default() };
     let error = Settings::load(&[TABLE], &sources).finish().unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("/nowhere/grapnel.toml: cannot be read"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("/nowhere/grapnel.toml: cannot be read"), "{error}");
 }

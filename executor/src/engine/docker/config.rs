@@ -16,13 +16,7 @@ pub fn container(sandbox: &Sandbox) -> ContainerCreateBody {
         image: Some(sandbox.image.clone()),
         entrypoint: Some(sandbox.command.clone()),
         cmd: Some(Vec::new()),
-        env: Some(
-            sandbox
-                .env
-                .iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect(),
-        ),
+        env: Some(sandbox.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
         working_dir: Some(sandbox.working_dir.clone()),
         user: Some(format!("{}:{}", sandbox.user.0, sandbox.user.1)),
         hostname: Some("build".to_owned()),
@@ -50,10 +44,7 @@ fn host_config(sandbox: &Sandbox) -> HostConfig {
         memory_swap: Some(memory),
         nano_cpus: Some(i64::from(sandbox.limits.milli_cpus) * 1_000_000),
         pids_limit: Some(i64::from(sandbox.limits.processes)),
-        ulimits: Some(vec![
-            ulimit("nofile", sandbox.limits.open_files.into()),
-            ulimit("core", 0),
-        ]),
+        ulimits: Some(vec![ulimit("nofile", sandbox.limits.open_files.into()), ulimit("core", 0)]),
         // A build dies before anything of ours does.
         oom_score_adj: Some(500),
         ipc_mode: Some("private".to_owned()),
@@ -66,37 +57,23 @@ fn host_config(sandbox: &Sandbox) -> HostConfig {
         auto_remove: Some(false),
         runtime: sandbox.runtime.clone(),
         // Output comes through the runner's socket; the engine keeps no copy.
-        log_config: Some(HostConfigLogConfig {
-            typ: Some("none".to_owned()),
-            config: None,
-        }),
-        tmpfs: Some(
-            sandbox
-                .mounts
-                .iter()
-                .filter_map(memory_mount)
-                .collect::<HashMap<_, _>>(),
-        ),
+        log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
+        tmpfs: Some(sandbox.mounts.iter().filter_map(memory_mount).collect::<HashMap<_, _>>()),
         mounts: Some(sandbox.mounts.iter().filter_map(file_mount).collect()),
         ..HostConfig::default()
     }
 }
 
 fn ulimit(name: &str, value: i64) -> ResourcesUlimits {
-    ResourcesUlimits {
-        name: Some(name.to_owned()),
-        soft: Some(value),
-        hard: Some(value),
-    }
+    ResourcesUlimits { name: Some(name.to_owned()), soft: Some(value), hard: Some(value) }
 }
 
 /// Memory that holds files: `exec`, because toolchains run what they unpack.
 fn memory_mount(mount: &Mount) -> Option<(String, String)> {
     match &mount.source {
-        MountSource::Memory { bytes } => Some((
-            mount.target.clone(),
-            format!("rw,nosuid,nodev,exec,mode=1777,size={bytes}"),
-        )),
+        MountSource::Memory { bytes } => {
+            Some((mount.target.clone(), format!("rw,nosuid,nodev,exec,mode=1777,size={bytes}")))
+        }
         MountSource::Host(_) | MountSource::Volume(_) => None,
     }
 }
@@ -112,20 +89,14 @@ fn file_mount(mount: &Mount) -> Option<DockerMount> {
         MountSource::Host(path) => Some(DockerMount {
             typ: Some(MountType::BIND),
             source: Some(path.to_string_lossy().into_owned()),
-            bind_options: Some(MountBindOptions {
-                non_recursive: Some(true),
-                ..MountBindOptions::default()
-            }),
+            bind_options: Some(MountBindOptions { non_recursive: Some(true), ..MountBindOptions::default() }),
             ..base
         }),
         MountSource::Volume(name) => Some(DockerMount {
             typ: Some(MountType::VOLUME),
             source: Some(name.clone()),
             // Without it the engine mounts the volume once more, to copy the image's files into it.
-            volume_options: Some(MountVolumeOptions {
-                no_copy: Some(true),
-                ..MountVolumeOptions::default()
-            }),
+            volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),
             ..base
         }),
     }
@@ -143,10 +114,7 @@ mod tests {
         let sandbox = Sandbox {
             name: "grapnel-dpl_x-1".into(),
             image: "grapnel/builder:latest".into(),
-            command: vec![
-                "/run/grapnel/grapnel-run".into(),
-                "/run/grapnel/link/socket".into(),
-            ],
+            command: vec!["/run/grapnel/grapnel-run".into(), "/run/grapnel/link/socket".into()],
             env: BTreeMap::new(),
             working_dir: "/workspace".into(),
             user: (10001, 10001),

@@ -21,9 +21,9 @@ pub fn translate(error: Error, what: &str) -> EngineError {
             "there is no socket at {path}; is Docker installed and started?"
         )),
         Error::RequestTimeoutError => EngineError::Unavailable("it took too long to answer".to_owned()),
-        other => EngineError::Unavailable(format!(
-            "{other}; is Docker started, and may this user use its socket?"
-        )),
+        other => {
+            EngineError::Unavailable(format!("{other}; is Docker started, and may this user use its socket?"))
+        }
     }
 }
 

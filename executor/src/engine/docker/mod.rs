@@ -47,9 +47,7 @@ impl DockerEngine {
     }
 
     async fn ensure_egress_network(&self) -> Result<(), EngineError> {
-        let found = self
-            .docker
-            .inspect_network(EGRESS_NETWORK, None::<query::InspectNetworkOptions>);
+        let found = self.docker.inspect_network(EGRESS_NETWORK, None::<query::InspectNetworkOptions>);
         if answered(found).await?.or_missing(EGRESS_NETWORK)?.is_some() {
             return Ok(());
         }
@@ -57,30 +55,20 @@ impl DockerEngine {
             name: EGRESS_NETWORK.to_owned(),
             driver: Some("bridge".to_owned()),
             options: Some(HashMap::from([
-                (
-                    "com.docker.network.bridge.enable_icc".to_owned(),
-                    "false".to_owned(),
-                ),
-                (
-                    "com.docker.network.bridge.name".to_owned(),
-                    EGRESS_NETWORK.to_owned(),
-                ),
+                ("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned()),
+                ("com.docker.network.bridge.name".to_owned(), EGRESS_NETWORK.to_owned()),
             ])),
             ..NetworkCreateRequest::default()
         };
         // Two executors may create it at once; the second finds it there.
-        answered(self.docker.create_network(request))
-            .await?
-            .or_conflict(EGRESS_NETWORK)
+        answered(self.docker.create_network(request)).await?.or_conflict(EGRESS_NETWORK)
     }
 }
 
 #[async_trait]
 impl Engine for DockerEngine {
     async fn describe(&self) -> Result<Description, EngineError> {
-        let version = answered(self.docker.version())
-            .await?
-            .map_err(|error| translate(error, "version"))?;
+        let version = answered(self.docker.version()).await?.map_err(|error| translate(error, "version"))?;
         Ok(Description {
             kind: "docker".to_owned(),
             version: version.version.unwrap_or_default(),
@@ -89,26 +77,16 @@ impl Engine for DockerEngine {
     }
 
     async fn image(&self, name: &str) -> Result<Option<Image>, EngineError> {
-        let found = answered(self.docker.inspect_image(name))
-            .await?
-            .or_missing(name)?;
+        let found = answered(self.docker.inspect_image(name)).await?.or_missing(name)?;
         Ok(found.map(|image| Image {
             id: image.id.unwrap_or_default(),
-            labels: image
-                .config
-                .and_then(|config| config.labels)
-                .unwrap_or_default()
-                .into_iter()
-                .collect(),
+            labels: image.config.and_then(|config| config.labels).unwrap_or_default().into_iter().collect(),
         }))
     }
 
     async fn create_volume(&self, volume: &Volume) -> Result<(), EngineError> {
         let options = [("type", "none"), ("o", "bind")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-        let device = (
-            "device".to_owned(),
-            volume.directory.to_string_lossy().into_owned(),
-        );
+        let device = ("device".to_owned(), volume.directory.to_string_lossy().into_owned());
         let request = VolumeCreateRequest {
             name: Some(volume.name.clone()),
             driver: Some("local".to_owned()),
@@ -123,9 +101,7 @@ impl Engine for DockerEngine {
     }
 
     async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
-        let removed = self
-            .docker
-            .remove_volume(name, None::<query::RemoveVolumeOptions>);
+        let removed = self.docker.remove_volume(name, None::<query::RemoveVolumeOptions>);
         answered(removed).await?.or_missing(name).map(|_| ())
     }
 
@@ -133,24 +109,15 @@ impl Engine for DockerEngine {
         if sandbox.network == Network::Egress {
             self.ensure_egress_network().await?;
         }
-        let options = query::CreateContainerOptionsBuilder::default()
-            .name(&sandbox.name)
-            .build();
-        let created = self
-            .docker
-            .create_container(Some(options), config::container(sandbox));
-        let created = answered(created)
-            .await?
-            .map_err(|error| match error::status(&error) {
-                Some(404) => EngineError::ImageMissing(sandbox.image.clone()),
-                _ => translate(error, &sandbox.name),
-            })?;
+        let options = query::CreateContainerOptionsBuilder::default().name(&sandbox.name).build();
+        let created = self.docker.create_container(Some(options), config::container(sandbox));
+        let created = answered(created).await?.map_err(|error| match error::status(&error) {
+            Some(404) => EngineError::ImageMissing(sandbox.image.clone()),
+            _ => translate(error, &sandbox.name),
+        })?;
         let id = SandboxId(created.id);
-        let started = answered(
-            self.docker
-                .start_container(&id.0, None::<query::StartContainerOptions>),
-        )
-        .await;
+        let started =
+            answered(self.docker.start_container(&id.0, None::<query::StartContainerOptions>)).await;
         if let Err(error) = started.and_then(|result| result.map_err(|error| translate(error, &sandbox.name)))
         {
             self.remove(&id).await?;
@@ -160,9 +127,7 @@ impl Engine for DockerEngine {
     }
 
     async fn wait(&self, id: &SandboxId) -> Result<Exit, EngineError> {
-        let options = query::WaitContainerOptionsBuilder::default()
-            .condition("not-running")
-            .build();
+        let options = query::WaitContainerOptionsBuilder::default().condition("not-running").build();
         let mut ended = self.docker.wait_container(&id.0, Some(options));
         let code = match ended.next().await {
             Some(Ok(response)) => response.status_code,
@@ -170,32 +135,18 @@ impl Engine for DockerEngine {
             Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => code,
             Some(Err(error)) => return Err(translate(error, &id.0)),
             None => {
-                return Err(EngineError::Unavailable(
-                    "the engine stopped answering".to_owned(),
-                ));
+                return Err(EngineError::Unavailable("the engine stopped answering".to_owned()));
             }
         };
-        let inspected = self
-            .docker
-            .inspect_container(&id.0, None::<query::InspectContainerOptions>);
-        let state = answered(inspected)
-            .await?
-            .or_missing(&id.0)?
-            .and_then(|container| container.state);
-        Ok(Exit {
-            code,
-            out_of_memory: state.and_then(|state| state.oom_killed).unwrap_or(false),
-        })
+        let inspected = self.docker.inspect_container(&id.0, None::<query::InspectContainerOptions>);
+        let state = answered(inspected).await?.or_missing(&id.0)?.and_then(|container| container.state);
+        Ok(Exit { code, out_of_memory: state.and_then(|state| state.oom_killed).unwrap_or(false) })
     }
 
     async fn kill(&self, id: &SandboxId, grace: Duration) -> Result<(), EngineError> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let ended = if seconds == 0 {
-            answered(
-                self.docker
-                    .kill_container(&id.0, None::<query::KillContainerOptions>),
-            )
-            .await?
+            answered(self.docker.kill_container(&id.0, None::<query::KillContainerOptions>)).await?
         } else {
             let options = query::StopContainerOptionsBuilder::default().t(seconds).build();
             answered(self.docker.stop_container(&id.0, Some(options))).await?
@@ -204,37 +155,21 @@ impl Engine for DockerEngine {
     }
 
     async fn remove(&self, id: &SandboxId) -> Result<(), EngineError> {
-        let options = query::RemoveContainerOptionsBuilder::default()
-            .force(true)
-            .v(false)
-            .build();
-        answered(self.docker.remove_container(&id.0, Some(options)))
-            .await?
-            .or_ended(&id.0)
+        let options = query::RemoveContainerOptionsBuilder::default().force(true).v(false).build();
+        answered(self.docker.remove_container(&id.0, Some(options))).await?.or_ended(&id.0)
     }
 
     async fn list(&self, labels: &BTreeMap<String, String>) -> Result<Inventory, EngineError> {
-        let wanted = labels
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+        let wanted = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let filters = HashMap::from([("label", wanted)]);
-        let options = query::ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&filters)
-            .build();
+        let options = query::ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let containers = answered(self.docker.list_containers(Some(options))).await?;
         let containers = containers.map_err(|error| translate(error, "containers"))?;
-        let options = query::ListVolumesOptionsBuilder::default()
-            .filters(&filters)
-            .build();
+        let options = query::ListVolumesOptionsBuilder::default().filters(&filters).build();
         let volumes = answered(self.docker.list_volumes(Some(options))).await?;
         let volumes = volumes.map_err(|error| translate(error, "volumes"))?;
         let sandboxes = containers.into_iter().filter_map(|container| {
-            Some((
-                SandboxId(container.id?),
-                container.labels.unwrap_or_default().into_iter().collect(),
-            ))
+            Some((SandboxId(container.id?), container.labels.unwrap_or_default().into_iter().collect()))
         });
         let volumes = volumes.volumes.unwrap_or_default();
         Ok(Inventory {

@@ -23,10 +23,7 @@ impl App {
     /// # Errors
     /// `DEPLOYMENT_NOT_FOUND`.
     pub async fn deployment(&self, team: TeamId, id: DeploymentId) -> Result<Deployment, Error> {
-        self.store
-            .deployment(team, id)
-            .await
-            .map_err(|error| error.into_error(Reason::DeploymentNotFound))
+        self.store.deployment(team, id).await.map_err(|error| error.into_error(Reason::DeploymentNotFound))
     }
 
     /// Lists a project's deployments.
@@ -54,10 +51,7 @@ impl App {
     /// # Errors
     /// `DEPLOYMENT_NOT_FOUND`.
     pub async fn cancel_deployment(&self, team: TeamId, id: DeploymentId) -> Result<Deployment, Error> {
-        let result = self
-            .store
-            .cancel_deployment(team, id, CancelReason::User, self.clock.now())
-            .await;
+        let result = self.store.cancel_deployment(team, id, CancelReason::User, self.clock.now()).await;
         let result = result.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
         tracing::info!(deployment.id = %id, ?result, "a deployment was asked to end");
         self.deployment(team, id).await
@@ -113,10 +107,7 @@ impl Watch {
             // Asked before reading: what has ended then has nothing more to come after what is read.
             let ended = self.store.is_final(self.id).await;
             let ended = ended.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
-            let read = self
-                .store
-                .events_after(self.id, self.position, READ_AT_ONCE)
-                .await;
+            let read = self.store.events_after(self.id, self.position, READ_AT_ONCE).await;
             let read = read.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
             if read.is_empty() && ended {
                 return Ok(None);

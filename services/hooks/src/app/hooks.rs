@@ -82,19 +82,13 @@ impl App {
             revoked_at: None,
         };
         let limit = self.limits.hooks_per_project(plan);
-        self.store
-            .create_hook(&hook, &secret, limit)
-            .await
-            .map_err(|error| match error {
-                StoreError::HookLimit { limit, used } => limit_reached(plan, limit, used),
-                StoreError::NotFound => error.into_error(Reason::ProjectNotFound),
-                other => refused(other, &hook.name),
-            })?;
+        self.store.create_hook(&hook, &secret, limit).await.map_err(|error| match error {
+            StoreError::HookLimit { limit, used } => limit_reached(plan, limit, used),
+            StoreError::NotFound => error.into_error(Reason::ProjectNotFound),
+            other => refused(other, &hook.name),
+        })?;
         tracing::info!(hook.id = %hook.id, project.id = %project.id, "a hook was created");
-        Ok(WithUrl {
-            url: self.addresses.hook_url(hook.project_id, &secret),
-            hook,
-        })
+        Ok(WithUrl { url: self.addresses.hook_url(hook.project_id, &secret), hook })
     }
 
     /// Reads a hook.
@@ -102,11 +96,7 @@ impl App {
     /// # Errors
     /// `HOOK_NOT_FOUND`.
     pub async fn hook(&self, team: TeamId, id: HookId) -> Result<Hook, Error> {
-        let hook = self
-            .store
-            .hook(team, id)
-            .await
-            .map_err(|error| error.into_error(Reason::HookNotFound))?;
+        let hook = self.store.hook(team, id).await.map_err(|error| error.into_error(Reason::HookNotFound))?;
         Ok(self.with_live_tokens(hook))
     }
 
@@ -124,15 +114,8 @@ impl App {
         let project = self.project(team, project).await?;
         let page = self.store.list_hooks(team, project.id, after, limit).await;
         let page = page.map_err(|error| error.into_error(Reason::ProjectNotFound))?;
-        let items = page
-            .items
-            .into_iter()
-            .map(|hook| self.with_live_tokens(hook))
-            .collect();
-        Ok(Page {
-            items,
-            more: page.more,
-        })
+        let items = page.items.into_iter().map(|hook| self.with_live_tokens(hook)).collect();
+        Ok(Page { items, more: page.more })
     }
 
     /// Changes a hook.
@@ -146,10 +129,7 @@ impl App {
         hook.paused = changes.paused.unwrap_or(hook.paused);
         hook.build_cache = changes.build_cache.unwrap_or(hook.build_cache);
         hook.updated_at = self.clock.now();
-        self.store
-            .update_hook(&hook)
-            .await
-            .map_err(|error| refused(error, &hook.name))?;
+        self.store.update_hook(&hook).await.map_err(|error| refused(error, &hook.name))?;
         Ok(hook)
     }
 
@@ -171,10 +151,7 @@ impl App {
             .map_err(|error| error.into_error(Reason::HookNotFound))?;
         let hook = self.hook(team, id).await?;
         tracing::info!(hook.id = %id, "a hook's token was rotated");
-        Ok(WithUrl {
-            url: self.addresses.hook_url(hook.project_id, &secret),
-            hook,
-        })
+        Ok(WithUrl { url: self.addresses.hook_url(hook.project_id, &secret), hook })
     }
 
     /// Revokes a hook for good.
@@ -203,11 +180,7 @@ impl App {
     }
 
     async fn plan(&self, team: TeamId) -> Result<Plan, Error> {
-        let team = self
-            .store
-            .team(team)
-            .await
-            .map_err(|error| error.into_error(Reason::ProjectNotFound))?;
+        let team = self.store.team(team).await.map_err(|error| error.into_error(Reason::ProjectNotFound))?;
         Ok(team.plan)
     }
 
@@ -241,10 +214,9 @@ fn limit_reached(plan: Plan, limit: u32, used: u32) -> Error {
 
 fn refused(error: StoreError, name: &HookName) -> Error {
     match error {
-        StoreError::NameTaken => Error::new(
-            Reason::HookNameTaken,
-            format!("the project has another hook called `{name}`"),
-        ),
+        StoreError::NameTaken => {
+            Error::new(Reason::HookNameTaken, format!("the project has another hook called `{name}`"))
+        }
         other => other.into_error(Reason::HookNotFound),
     }
 }

@@ -49,10 +49,7 @@ impl App {
         scopes: Scopes,
     ) -> Result<(Key, ApiKey), Error> {
         let (key, secret) = self.new_key(team, name, scopes);
-        self.store
-            .create_key(&key, &secret)
-            .await
-            .map_err(|error| error.into_error(Reason::KeyNotFound))?;
+        self.store.create_key(&key, &secret).await.map_err(|error| error.into_error(Reason::KeyNotFound))?;
         tracing::info!(key.id = %key.id, "a key was created");
         Ok((key, secret))
     }
@@ -67,10 +64,7 @@ impl App {
         after: Option<KeyId>,
         limit: u64,
     ) -> Result<Page<Key>, Error> {
-        self.store
-            .list_keys(team, after, limit)
-            .await
-            .map_err(|error| error.into_error(Reason::KeyNotFound))
+        self.store.list_keys(team, after, limit).await.map_err(|error| error.into_error(Reason::KeyNotFound))
     }
 
     /// Revokes a key for good.
@@ -78,16 +72,13 @@ impl App {
     /// # Errors
     /// `KEY_NOT_FOUND`, `LAST_ADMIN_KEY`.
     pub async fn revoke_key(&self, team: TeamId, id: KeyId) -> Result<(), Error> {
-        self.store
-            .revoke_key(team, id, self.clock.now())
-            .await
-            .map_err(|error| match error {
-                StoreError::LastAdminKey => Error::new(
-                    Reason::LastAdminKey,
-                    "it is the team's last key with scope admin; create another one before revoking it",
-                ),
-                other => other.into_error(Reason::KeyNotFound),
-            })?;
+        self.store.revoke_key(team, id, self.clock.now()).await.map_err(|error| match error {
+            StoreError::LastAdminKey => Error::new(
+                Reason::LastAdminKey,
+                "it is the team's last key with scope admin; create another one before revoking it",
+            ),
+            other => other.into_error(Reason::KeyNotFound),
+        })?;
         tracing::info!(key.id = %id, "a key was revoked");
         Ok(())
     }
@@ -97,19 +88,14 @@ impl App {
     /// # Errors
     /// The store fails, or the file cannot be written; then no key is stored either.
     pub async fn ensure_first_key(&self, plan: Plan, file: &Path) -> Result<(), FirstKey> {
-        let team = self
-            .store
-            .first_team(self.clock.new_id(), plan, self.clock.now())
-            .await?;
+        let team = self.store.first_team(self.clock.new_id(), plan, self.clock.now()).await?;
         if self.store.has_keys(team.id).await? {
             return Ok(());
         }
         let scopes = [Scope::Admin].into_iter().collect();
         let (key, secret) = self.new_key(team.id, "first start".to_owned(), scopes);
-        write_private(file, secret.expose()).map_err(|cause| FirstKey::File {
-            path: file.to_owned(),
-            cause,
-        })?;
+        write_private(file, secret.expose())
+            .map_err(|cause| FirstKey::File { path: file.to_owned(), cause })?;
         self.store.create_key(&key, &secret).await?;
         tracing::info!(file = %file.display(), "an admin key was made");
         Ok(())
@@ -132,12 +118,7 @@ impl App {
 /// Writes a file that only its owner can read, and that is there whole or not at all.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = fs::File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
+    let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(format!("{text}\n").as_bytes())?;
     file.sync_all()?;
     fs::rename(new, path)

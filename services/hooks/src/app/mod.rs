@@ -45,11 +45,7 @@ pub struct Addresses {
 impl Addresses {
     /// Returns a hook's URL. It is a secret.
     pub fn hook_url(&self, project: ProjectId, token: &HookToken) -> String {
-        format!(
-            "{}/v1/integrations/deploy/{project}/{}",
-            self.public_url,
-            token.expose()
-        )
+        format!("{}/v1/integrations/deploy/{project}/{}", self.public_url, token.expose())
     }
 
     /// Returns the address of a site by its first label.

@@ -53,10 +53,7 @@ impl App {
             created_at: now,
             updated_at: now,
         };
-        self.store
-            .create_project(&project)
-            .await
-            .map_err(|error| refused(error, &project.name))?;
+        self.store.create_project(&project).await.map_err(|error| refused(error, &project.name))?;
         tracing::info!(project.id = %project.id, project.name = %project.name, "a project was created");
         Ok(project)
     }
@@ -66,10 +63,7 @@ impl App {
     /// # Errors
     /// `PROJECT_NOT_FOUND`.
     pub async fn project(&self, team: TeamId, wanted: &ProjectRef) -> Result<Project, Error> {
-        self.store
-            .project(team, wanted)
-            .await
-            .map_err(|error| error.into_error(Reason::ProjectNotFound))
+        self.store.project(team, wanted).await.map_err(|error| error.into_error(Reason::ProjectNotFound))
     }
 
     /// Lists a team's projects.
@@ -106,10 +100,7 @@ impl App {
             project.settings = change(project.settings);
         }
         project.updated_at = self.clock.now();
-        self.store
-            .update_project(&project)
-            .await
-            .map_err(|error| refused(error, &project.name))?;
+        self.store.update_project(&project).await.map_err(|error| refused(error, &project.name))?;
         Ok(project)
     }
 

@@ -50,9 +50,7 @@ impl App {
                 self.store.trigger_by_id(team, hook, id, build_cache, now).await
             }
             TriggerTarget::Address { team, project, token } => {
-                self.store
-                    .trigger_by_token(team, project, &token.hash(), id, build_cache, now)
-                    .await
+                self.store.trigger_by_token(team, project, &token.hash(), id, build_cache, now).await
             }
         };
         match triggered.map_err(|error| error.into_error(Reason::HookNotFound))? {

@@ -83,10 +83,7 @@ impl Dispatcher {
     }
 
     async fn finish(&self, spec: &BuildSpec, outcome: Outcome) -> Result<(), Stop> {
-        let finished = self
-            .store
-            .finished(spec.id, &self.owner, outcome, self.clock.now())
-            .await?;
+        let finished = self.store.finished(spec.id, &self.owner, outcome, self.clock.now()).await?;
         let id = finished.id;
         tracing::info!(deployment.id = %id, state = %finished.state, promoted = finished.promoted, "an attempt ended");
         Ok(())
@@ -100,11 +97,7 @@ impl Dispatcher {
     ) -> Result<Outcome, Stop> {
         let spec = &claimed.spec;
         let mut building = claimed.deployment.state == State::Building;
-        let mut seen = if building {
-            self.store.last_sequence(spec.id).await?
-        } else {
-            0
-        };
+        let mut seen = if building { self.store.last_sequence(spec.id).await? } else { 0 };
         let mut away_since = None;
         loop {
             match executor.trigger(spec, seen).await {
@@ -166,9 +159,7 @@ impl Dispatcher {
             };
             let batch = self.batch(first, events, seen).await;
             if !batch.events.is_empty() {
-                self.store
-                    .append_build_events(spec.id, &self.owner, batch.events, self.clock.now())
-                    .await?;
+                self.store.append_build_events(spec.id, &self.owner, batch.events, self.clock.now()).await?;
             }
             if let Some(outcome) = batch.outcome {
                 return Ok(Some(outcome));

@@ -61,11 +61,7 @@ impl Executor {
     ) -> Result<Self, EndError> {
         let channel = grpc::channel(url, tls)?;
         let client = ExecutorServiceClient::with_interceptor(channel, Bearer::new(key));
-        Ok(Self {
-            client,
-            taken: Arc::default(),
-            resolve_within,
-        })
+        Ok(Self { client, taken: Arc::default(), resolve_within })
     }
 
     /// Returns how many builds it would take now; none while it does not answer.
@@ -100,23 +96,16 @@ impl Executor {
         repository: &RepositoryUrl,
         branch: &BranchName,
     ) -> Result<Result<Version, Failure>, Error> {
-        let request = ResolveSourceRequest {
-            repository_url: repository.to_string(),
-            branch: branch.to_string(),
-        };
+        let request =
+            ResolveSourceRequest { repository_url: repository.to_string(), branch: branch.to_string() };
         let mut client = self.client.clone();
-        let answer = timeout(self.resolve_within, client.resolve_source(request))
-            .await
-            .map_err(|_| away())?;
-        let answer = answer
-            .map_err(|status| from_status(&status, Reason::ExecutorUnavailable))?
-            .into_inner();
+        let answer =
+            timeout(self.resolve_within, client.resolve_source(request)).await.map_err(|_| away())?;
+        let answer = answer.map_err(|status| from_status(&status, Reason::ExecutorUnavailable))?.into_inner();
         match answer.result {
             Some(resolve_source_response::Result::Version(version)) => Ok(Ok(version)),
             Some(resolve_source_response::Result::Failure(failure)) => Ok(Err(failure_from_wire(&failure))),
-            None => Err(Error::internal(
-                "the executor answered neither a version nor a failure",
-            )),
+            None => Err(Error::internal("the executor answered neither a version nor a failure")),
         }
     }
 
@@ -132,9 +121,7 @@ impl Executor {
         let mut client = self.client.clone();
         let call = client.trigger_deploy(trigger_deploy_to_wire(spec, after));
         let answer = timeout(ANSWER, call).await.map_err(|_| away())?;
-        Ok(answer
-            .map_err(|status| from_status(&status, Reason::ExecutorUnavailable))?
-            .into_inner())
+        Ok(answer.map_err(|status| from_status(&status, Reason::ExecutorUnavailable))?.into_inner())
     }
 
     /// Ends an attempt and returns when its sandbox is gone.
@@ -143,22 +130,13 @@ impl Executor {
     /// The executor does not answer.
     pub async fn cancel(&self, spec: &BuildSpec) -> Result<(), Error> {
         let mut client = self.client.clone();
-        let request = CancelDeployRequest {
-            deployment_id: spec.id.deployment.to_string(),
-            attempt: spec.id.attempt,
-        };
-        let answer = timeout(CANCEL, client.cancel_deploy(request))
-            .await
-            .map_err(|_| away())?;
-        answer
-            .map(|_| ())
-            .map_err(|status| from_status(&status, Reason::ExecutorUnavailable))
+        let request =
+            CancelDeployRequest { deployment_id: spec.id.deployment.to_string(), attempt: spec.id.attempt };
+        let answer = timeout(CANCEL, client.cancel_deploy(request)).await.map_err(|_| away())?;
+        answer.map(|_| ()).map_err(|status| from_status(&status, Reason::ExecutorUnavailable))
     }
 }
 
 fn away() -> Error {
-    Error::new(
-        Reason::ExecutorUnavailable,
-        "the executor does not answer in time",
-    )
+    Error::new(Reason::ExecutorUnavailable, "the executor does not answer in time")
 }

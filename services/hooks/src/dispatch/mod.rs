@@ -151,10 +151,7 @@ impl Dispatcher {
         self.tasks.spawn(async move {
             let id = claimed.deployment.id;
             let end = CancellationToken::new();
-            this.building
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(id, end.clone());
+            this.building.lock().unwrap_or_else(PoisonError::into_inner).insert(id, end.clone());
             let (executor, slot) = match place {
                 Some((executor, slot)) => (Some(executor), Some(slot)),
                 None => (this.executors.first().cloned(), None),
@@ -162,19 +159,14 @@ impl Dispatcher {
             if let Some(executor) = executor {
                 this.build(claimed, &executor, end).await;
             }
-            this.building
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&id);
+            this.building.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             drop(slot);
             this.store.wakeups.work();
         });
     }
 
     async fn claim(&self, which: Claim, limit: u64) -> Result<Vec<Claimed>, StoreError> {
-        self.store
-            .claim(which, &self.owner, LEASE, limit, self.clock.now())
-            .await
+        self.store.claim(which, &self.owner, LEASE, limit, self.clock.now()).await
     }
 
     /// Gives a lease back; what cannot be told runs out by itself.
@@ -190,11 +182,7 @@ impl Dispatcher {
         let mut held_until = tokio::time::Instant::now() + LEASE;
         loop {
             tokio::time::sleep(RENEW).await;
-            match self
-                .store
-                .renew_lease(id, &self.owner, LEASE, self.clock.now())
-                .await
-            {
+            match self.store.renew_lease(id, &self.owner, LEASE, self.clock.now()).await {
                 Ok(true) => held_until = tokio::time::Instant::now() + LEASE,
                 Ok(false) => return,
                 Err(error) => tracing::warn!(deployment.id = %id, %error, "a lease cannot be renewed"),

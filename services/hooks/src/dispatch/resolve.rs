@@ -28,18 +28,12 @@ impl Dispatcher {
         let now = self.clock.now();
         let stored = match resolved {
             Ok(Ok(version)) => {
-                self.store
-                    .resolved(id, &self.owner, &version.commit, &version.message, now)
-                    .await
+                self.store.resolved(id, &self.owner, &version.commit, &version.message, now).await
             }
             Ok(Err(failure)) => {
-                let wait = RETRY
-                    .get(claimed.deployment.resolve_attempts as usize)
-                    .copied()
-                    .unwrap_or_default();
-                self.store
-                    .not_resolved(&claimed.deployment, &self.owner, failure, now + wait, now)
-                    .await
+                let wait =
+                    RETRY.get(claimed.deployment.resolve_attempts as usize).copied().unwrap_or_default();
+                self.store.not_resolved(&claimed.deployment, &self.owner, failure, now + wait, now).await
             }
             Err(error) => {
                 log_away(&error);
@@ -51,7 +45,7 @@ impl Dispatcher {
             // It was canceled meanwhile, or another process has it.
             Err(StoreError::Fenced | StoreError::Illegal(_)) => {}
             Err(error) => {
-                tracing::warn!(deployment.id = %id, %error, "a version cannot be stored; it is resolved again")
+                tracing::warn!(deployment.id = %id, %error, "a version cannot be stored; it is resolved again");
             }
         }
     }

@@ -89,13 +89,8 @@ impl Auth {
         let invalid = || Error::new(Reason::KeyInvalid, "the key is not known, or was revoked");
         let key = ApiKey::parse(shown).map_err(|_| invalid())?;
         let found = self.store.key_by_hash(&key.hash()).await;
-        let found = found
-            .map_err(|error| error.into_error(Reason::KeyInvalid))?
-            .ok_or_else(invalid)?;
-        Ok(Principal::Team {
-            team: found.team_id,
-            scopes: found.scopes,
-        })
+        let found = found.map_err(|error| error.into_error(Reason::KeyInvalid))?.ok_or_else(invalid)?;
+        Ok(Principal::Team { team: found.team_id, scopes: found.scopes })
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
 };
 
 /// Turns an error into an answer. What is our own fault is logged here, with its causes, and only here.
+#[expect(clippy::needless_pass_by_value, reason = "it ends an error, as `map_err` wants it")]
 pub fn refuse(error: Error) -> Status {
     if matches!(error.reason, Reason::Internal | Reason::StoreUnavailable) {
         let mut causes = String::new();
@@ -42,24 +43,21 @@ pub fn project_ref(text: &str) -> Result<ProjectRef, Error> {
     }
     match text.parse() {
         Ok(name) => Ok(ProjectRef::Name(name)),
-        Err(_) if text.is_empty() => Err(Error::invalid_field(
-            "project",
-            "must be the id or the name of a project",
-        )),
+        Err(_) if text.is_empty() => {
+            Err(Error::invalid_field("project", "must be the id or the name of a project"))
+        }
         Err(_) => Err(Error::new(Reason::ProjectNotFound, "there is no such project")),
     }
 }
 
 /// Reads a hook's id. What is none names no hook.
 pub fn hook_id(text: &str) -> Result<HookId, Error> {
-    text.parse()
-        .map_err(|_| Error::new(Reason::HookNotFound, "there is no such hook"))
+    text.parse().map_err(|_| Error::new(Reason::HookNotFound, "there is no such hook"))
 }
 
 /// Reads a deployment's id. What is none names no deployment.
 pub fn deployment_id(text: &str) -> Result<DeploymentId, Error> {
-    text.parse()
-        .map_err(|_| Error::new(Reason::DeploymentNotFound, "there is no such deployment"))
+    text.parse().map_err(|_| Error::new(Reason::DeploymentNotFound, "there is no such deployment"))
 }
 
 pub fn project(project: &Project, addresses: &Addresses) -> wire::Project {
@@ -106,14 +104,9 @@ pub fn key(key: &Key) -> wire::Key {
 }
 
 pub fn deployment(deployment: &Deployment, addresses: &Addresses) -> wire::Deployment {
-    let (hook_id, hook_name) = deployment
-        .hook
-        .as_ref()
-        .map(|(id, name)| (id.to_string(), name.to_string()))
-        .unwrap_or_default();
-    let artifact = deployment
-        .artifact
-        .map(|(files, bytes)| wire::Artifact { files, bytes });
+    let (hook_id, hook_name) =
+        deployment.hook.as_ref().map(|(id, name)| (id.to_string(), name.to_string())).unwrap_or_default();
+    let artifact = deployment.artifact.map(|(files, bytes)| wire::Artifact { files, bytes });
     wire::Deployment {
         id: deployment.id.to_string(),
         project_id: deployment.project_id.to_string(),
@@ -121,12 +114,7 @@ pub fn deployment(deployment: &Deployment, addresses: &Addresses) -> wire::Deplo
         hook_name,
         branch: deployment.branch.to_string(),
         commit: deployment.commit.clone().unwrap_or_default(),
-        commit_message: deployment
-            .commit_message
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
+        commit_message: deployment.commit_message.lines().next().unwrap_or_default().to_owned(),
         state: state_to_wire(deployment.state).into(),
         failure: deployment.failure.as_ref().map(failure_to_wire),
         cancellation: deployment.canceled.map(cancellation_to_wire),
@@ -138,9 +126,7 @@ pub fn deployment(deployment: &Deployment, addresses: &Addresses) -> wire::Deplo
         queued_at: deployment.queued_at.map(timestamp),
         building_at: deployment.building_at.map(timestamp),
         finished_at: deployment.finished_at.map(timestamp),
-        site_url: artifact
-            .map(|_| addresses.site_url(deployment.id))
-            .unwrap_or_default(),
+        site_url: artifact.map(|_| addresses.site_url(deployment.id)).unwrap_or_default(),
         artifact,
         promoted: deployment.promoted,
     }

@@ -51,22 +51,15 @@ impl HookService for HookHandlers {
             let team = self.auth.team(&request, Scope::Write).await?;
             let new = new_project(request.into_inner())?;
             let project = self.app.create_project(team, new).await?;
-            Ok(CreateProjectResponse {
-                project: Some(convert::project(&project, &self.app.addresses)),
-            })
+            Ok(CreateProjectResponse { project: Some(convert::project(&project, &self.app.addresses)) })
         })
     }
 
     async fn get_project(&self, request: Request<GetProjectRequest>) -> Answer<GetProjectResponse> {
         answer!({
             let team = self.auth.team(&request, Scope::Read).await?;
-            let project = self
-                .app
-                .project(team, &project_ref(&request.into_inner().project)?)
-                .await?;
-            Ok(GetProjectResponse {
-                project: Some(convert::project(&project, &self.app.addresses)),
-            })
+            let project = self.app.project(team, &project_ref(&request.into_inner().project)?).await?;
+            Ok(GetProjectResponse { project: Some(convert::project(&project, &self.app.addresses)) })
         })
     }
 
@@ -75,21 +68,14 @@ impl HookService for HookHandlers {
             let team = self.auth.team(&request, Scope::Read).await?;
             let request = request.into_inner();
             let after = page::after("projects", &request.page_token)?;
-            let page = self
-                .app
-                .list_projects(team, after, page::size(request.page_size)?)
-                .await?;
+            let page = self.app.list_projects(team, after, page::size(request.page_size)?).await?;
             Ok(ListProjectsResponse {
                 next_page_token: page::next(
                     "projects",
                     page.items.last().map(|project| project.id),
                     page.more,
                 ),
-                projects: page
-                    .items
-                    .iter()
-                    .map(|it| convert::project(it, &self.app.addresses))
-                    .collect(),
+                projects: page.items.iter().map(|it| convert::project(it, &self.app.addresses)).collect(),
             })
         })
     }
@@ -99,22 +85,15 @@ impl HookService for HookHandlers {
             let team = self.auth.team(&request, Scope::Write).await?;
             let request = request.into_inner();
             let changes = update::project(request.changes, request.update_mask)?;
-            let project = self
-                .app
-                .update_project(team, &project_ref(&request.project)?, changes)
-                .await?;
-            Ok(UpdateProjectResponse {
-                project: Some(convert::project(&project, &self.app.addresses)),
-            })
+            let project = self.app.update_project(team, &project_ref(&request.project)?, changes).await?;
+            Ok(UpdateProjectResponse { project: Some(convert::project(&project, &self.app.addresses)) })
         })
     }
 
     async fn delete_project(&self, request: Request<DeleteProjectRequest>) -> Answer<DeleteProjectResponse> {
         answer!({
             let team = self.auth.team(&request, Scope::Write).await?;
-            self.app
-                .delete_project(team, &project_ref(&request.into_inner().project)?)
-                .await?;
+            self.app.delete_project(team, &project_ref(&request.into_inner().project)?).await?;
             Ok(DeleteProjectResponse {})
         })
     }
@@ -126,23 +105,15 @@ impl HookService for HookHandlers {
             let project = project_ref(&request.project)?;
             let new = new_hook(&request)?;
             let created = self.app.create_hook(team, &project, new).await?;
-            Ok(CreateHookResponse {
-                hook: Some(convert::hook(&created.hook)),
-                url: created.url,
-            })
+            Ok(CreateHookResponse { hook: Some(convert::hook(&created.hook)), url: created.url })
         })
     }
 
     async fn get_hook(&self, request: Request<GetHookRequest>) -> Answer<GetHookResponse> {
         answer!({
             let team = self.auth.team(&request, Scope::Read).await?;
-            let hook = self
-                .app
-                .hook(team, hook_id(&request.into_inner().hook_id)?)
-                .await?;
-            Ok(GetHookResponse {
-                hook: Some(convert::hook(&hook)),
-            })
+            let hook = self.app.hook(team, hook_id(&request.into_inner().hook_id)?).await?;
+            Ok(GetHookResponse { hook: Some(convert::hook(&hook)) })
         })
     }
 
@@ -153,10 +124,7 @@ impl HookService for HookHandlers {
             let list = format!("hooks {}", request.project);
             let after = page::after(&list, &request.page_token)?;
             let project = project_ref(&request.project)?;
-            let page = self
-                .app
-                .list_hooks(team, &project, after, page::size(request.page_size)?)
-                .await?;
+            let page = self.app.list_hooks(team, &project, after, page::size(request.page_size)?).await?;
             Ok(ListHooksResponse {
                 next_page_token: page::next(&list, page.items.last().map(|hook| hook.id), page.more),
                 hooks: page.items.iter().map(convert::hook).collect(),
@@ -169,13 +137,8 @@ impl HookService for HookHandlers {
             let team = self.auth.team(&request, Scope::Write).await?;
             let request = request.into_inner();
             let changes = update::hook(request.changes, request.update_mask)?;
-            let hook = self
-                .app
-                .update_hook(team, hook_id(&request.hook_id)?, changes)
-                .await?;
-            Ok(UpdateHookResponse {
-                hook: Some(convert::hook(&hook)),
-            })
+            let hook = self.app.update_hook(team, hook_id(&request.hook_id)?, changes).await?;
+            Ok(UpdateHookResponse { hook: Some(convert::hook(&hook)) })
         })
     }
 
@@ -187,23 +150,15 @@ impl HookService for HookHandlers {
             let team = self.auth.team(&request, Scope::Write).await?;
             let request = request.into_inner();
             let grace = update::grace(request.grace_seconds)?;
-            let rotated = self
-                .app
-                .rotate_token(team, hook_id(&request.hook_id)?, grace)
-                .await?;
-            Ok(RotateHookTokenResponse {
-                hook: Some(convert::hook(&rotated.hook)),
-                url: rotated.url,
-            })
+            let rotated = self.app.rotate_token(team, hook_id(&request.hook_id)?, grace).await?;
+            Ok(RotateHookTokenResponse { hook: Some(convert::hook(&rotated.hook)), url: rotated.url })
         })
     }
 
     async fn revoke_hook(&self, request: Request<RevokeHookRequest>) -> Answer<RevokeHookResponse> {
         answer!({
             let team = self.auth.team(&request, Scope::Write).await?;
-            self.app
-                .revoke_hook(team, hook_id(&request.into_inner().hook_id)?)
-                .await?;
+            self.app.revoke_hook(team, hook_id(&request.into_inner().hook_id)?).await?;
             Ok(RevokeHookResponse {})
         })
     }
@@ -211,15 +166,9 @@ impl HookService for HookHandlers {
     async fn get_limits(&self, request: Request<GetLimitsRequest>) -> Answer<GetLimitsResponse> {
         answer!({
             let team = self.auth.team(&request, Scope::Read).await?;
-            let (plan, limit, used) = self
-                .app
-                .limits(team, &project_ref(&request.into_inner().project)?)
-                .await?;
-            Ok(GetLimitsResponse {
-                plan: plan.to_string(),
-                hooks_limit: limit,
-                hooks_used: used,
-            })
+            let (plan, limit, used) =
+                self.app.limits(team, &project_ref(&request.into_inner().project)?).await?;
+            Ok(GetLimitsResponse { plan: plan.to_string(), hooks_limit: limit, hooks_used: used })
         })
     }
 
@@ -245,10 +194,7 @@ impl HookService for HookHandlers {
             let project = project_ref(&request.project)?;
             let branch = optional_branch(&request.branch)?;
             let use_cache = request.build_cache.unwrap_or(true);
-            let deployment = self
-                .app
-                .trigger_deployment(team, &project, branch, use_cache)
-                .await?;
+            let deployment = self.app.trigger_deployment(team, &project, branch, use_cache).await?;
             Ok(TriggerDeploymentResponse {
                 deployment: Some(convert::deployment(&deployment, &self.app.addresses)),
             })
@@ -258,10 +204,8 @@ impl HookService for HookHandlers {
     async fn get_deployment(&self, request: Request<GetDeploymentRequest>) -> Answer<GetDeploymentResponse> {
         answer!({
             let team = self.auth.team(&request, Scope::Read).await?;
-            let deployment = self
-                .app
-                .deployment(team, deployment_id(&request.into_inner().deployment_id)?)
-                .await?;
+            let deployment =
+                self.app.deployment(team, deployment_id(&request.into_inner().deployment_id)?).await?;
             Ok(GetDeploymentResponse {
                 deployment: Some(convert::deployment(&deployment, &self.app.addresses)),
             })
@@ -277,16 +221,10 @@ impl HookService for HookHandlers {
             let request = request.into_inner();
             let project = project_ref(&request.project)?;
             let filter = deployment_filter(&request)?;
-            let list = format!(
-                "deployments {} {} {}",
-                request.project, request.state, request.hook_id
-            );
+            let list = format!("deployments {} {} {}", request.project, request.state, request.hook_id);
             let after = page::after(&list, &request.page_token)?;
             let size = page::size(request.page_size)?;
-            let page = self
-                .app
-                .list_deployments(team, &project, filter, after, size)
-                .await?;
+            let page = self.app.list_deployments(team, &project, filter, after, size).await?;
             Ok(ListDeploymentsResponse {
                 next_page_token: page::next(
                     &list,
@@ -326,10 +264,7 @@ impl HookService for HookHandlers {
             let team = self.auth.team(&request, Scope::Read).await?;
             let request = request.into_inner();
             let id = deployment_id(&request.deployment_id)?;
-            let events = self
-                .app
-                .watch_deployment(team, id, request.after_position)
-                .await?;
+            let events = self.app.watch_deployment(team, id, request.after_position).await?;
             let stopping = self.stopping.clone().cancelled_owned();
             let messages = events.filter_map(|stored| {
                 future::ready(match stored {
@@ -348,10 +283,7 @@ fn new_project(request: CreateProjectRequest) -> Result<NewProject, Error> {
     let mut violations = Violations::default();
     let name = violations.check("name", request.name.parse());
     let repository = violations.check("repository_url", RepositoryUrl::parse(&request.repository_url));
-    let branch = violations.check(
-        "production_branch",
-        update::branch_or_main(&request.production_branch),
-    );
+    let branch = violations.check("production_branch", update::branch_or_main(&request.production_branch));
     let settings = settings_from_wire("settings", request.settings, &mut violations);
     violations.finish()?;
     Ok(NewProject {
@@ -370,11 +302,7 @@ fn new_hook(request: &CreateHookRequest) -> Result<NewHook, Error> {
         text => violations.check("branch", BranchName::parse(text)),
     };
     violations.finish()?;
-    Ok(NewHook {
-        name: checked(name)?,
-        branch,
-        build_cache: request.build_cache.unwrap_or(true),
-    })
+    Ok(NewHook { name: checked(name)?, branch, build_cache: request.build_cache.unwrap_or(true) })
 }
 
 fn trigger_target(
@@ -383,31 +311,23 @@ fn trigger_target(
 ) -> Result<TriggerTarget, Error> {
     use trigger_hook_request::Target;
     match (target, triggering) {
-        (Some(Target::HookId(id)), Triggering::Team(team)) => Ok(TriggerTarget::Hook {
-            team,
-            hook: hook_id(&id)?,
-        }),
-        (Some(Target::HookId(_)), Triggering::Gateway) => Err(Error::invalid_field(
-            "address",
-            "a gateway names hooks by their address",
-        )),
+        (Some(Target::HookId(id)), Triggering::Team(team)) => {
+            Ok(TriggerTarget::Hook { team, hook: hook_id(&id)? })
+        }
+        (Some(Target::HookId(_)), Triggering::Gateway) => {
+            Err(Error::invalid_field("address", "a gateway names hooks by their address"))
+        }
         (Some(Target::Address(address)), triggering) => {
             let team = match triggering {
                 Triggering::Team(team) => Some(team),
                 Triggering::Gateway => None,
             };
             // A malformed token is a token that no hook has.
-            let project = address
-                .project_id
-                .parse()
-                .map_err(|_| crate::app::unknown_hook())?;
+            let project = address.project_id.parse().map_err(|_| crate::app::unknown_hook())?;
             let token = HookToken::parse(&address.token).map_err(|_| crate::app::unknown_hook())?;
             Ok(TriggerTarget::Address { team, project, token })
         }
-        (None, _) => Err(Error::invalid_field(
-            "target",
-            "must be a hook's id or its address",
-        )),
+        (None, _) => Err(Error::invalid_field("target", "must be a hook's id or its address")),
     }
 }
 
@@ -415,9 +335,7 @@ fn optional_branch(text: &str) -> Result<Option<BranchName>, Error> {
     if text.is_empty() {
         return Ok(None);
     }
-    BranchName::parse(text)
-        .map(Some)
-        .map_err(|error| Error::invalid_field("branch", error))
+    BranchName::parse(text).map(Some).map_err(|error| Error::invalid_field("branch", error))
 }
 
 fn deployment_filter(request: &ListDeploymentsRequest) -> Result<DeploymentFilter, Error> {

@@ -58,24 +58,15 @@ impl KeyHandlers {
         let name = violations.check("name", request.name.parse::<grapnel_domain::name::HookName>());
         let scopes = violations.check("scopes", scopes(&request.scopes));
         violations.finish()?;
-        let (key, secret) = self
-            .app
-            .create_key(team, checked(name)?.to_string(), checked(scopes)?)
-            .await?;
-        Ok(CreateKeyResponse {
-            key: Some(convert::key(&key)),
-            secret: secret.expose().to_owned(),
-        })
+        let (key, secret) = self.app.create_key(team, checked(name)?.to_string(), checked(scopes)?).await?;
+        Ok(CreateKeyResponse { key: Some(convert::key(&key)), secret: secret.expose().to_owned() })
     }
 
     async fn list(&self, request: Request<ListKeysRequest>) -> Result<ListKeysResponse, Error> {
         let team = self.auth.team(&request, Scope::Admin).await?;
         let request = request.into_inner();
         let after = page::after("keys", &request.page_token)?;
-        let page = self
-            .app
-            .list_keys(team, after, page::size(request.page_size)?)
-            .await?;
+        let page = self.app.list_keys(team, after, page::size(request.page_size)?).await?;
         Ok(ListKeysResponse {
             next_page_token: page::next("keys", page.items.last().map(|key| key.id), page.more),
             keys: page.items.iter().map(convert::key).collect(),

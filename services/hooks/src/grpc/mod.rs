@@ -31,19 +31,9 @@ const LARGEST_MESSAGE: usize = 1 << 20;
 /// Puts all services behind their routes.
 pub fn routes(app: &App, gateway_key: ApiKey, stopping: CancellationToken) -> RoutesBuilder {
     let auth = Auth::new(app.store.clone(), gateway_key);
-    let hooks = HookHandlers {
-        app: app.clone(),
-        auth: auth.clone(),
-        stopping,
-    };
-    let keys = KeyHandlers {
-        app: app.clone(),
-        auth: auth.clone(),
-    };
-    let sites = SiteHandlers {
-        app: app.clone(),
-        auth,
-    };
+    let hooks = HookHandlers { app: app.clone(), auth: auth.clone(), stopping };
+    let keys = KeyHandlers { app: app.clone(), auth: auth.clone() };
+    let sites = SiteHandlers { app: app.clone(), auth };
     let mut routes = RoutesBuilder::default();
     routes.add_service(HookServiceServer::new(hooks).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(KeyServiceServer::new(keys).max_decoding_message_size(LARGEST_MESSAGE));

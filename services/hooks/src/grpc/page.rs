@@ -19,10 +19,7 @@ pub fn size(asked: i32) -> Result<u64, Error> {
     match u64::try_from(asked.min(LARGEST)) {
         Ok(0) => Ok(DEFAULT_SIZE),
         Ok(size) => Ok(size),
-        Err(_) => Err(Error::invalid_field(
-            "page_size",
-            "must be from 1 to 200; 0 is 50",
-        )),
+        Err(_) => Err(Error::invalid_field("page_size", "must be from 1 to 200; 0 is 50")),
     }
 }
 
@@ -40,10 +37,7 @@ pub fn after<Id: FromStr>(list: &str, token: &str) -> Result<Option<Id>, Error> 
         (of == list).then(|| id.parse().ok())?
     };
     let refused = || {
-        Error::new(
-            Reason::InvalidPageToken,
-            "`page_token` is not one that this list, asked like this, gave",
-        )
+        Error::new(Reason::InvalidPageToken, "`page_token` is not one that this list, asked like this, gave")
     };
     read().map(Some).ok_or_else(refused)
 }
@@ -67,15 +61,8 @@ mod tests {
         let id: ProjectId = "prj_01h455vb4pex5vsknk084sn02q".parse().unwrap();
         let token = next("projects", Some(id), true);
         assert_eq!(after::<ProjectId>("projects", &token).unwrap(), Some(id));
-        for (list, token) in [
-            ("hooks", token.as_str()),
-            ("projects", "!!"),
-            ("projects", "AAAA"),
-        ] {
-            assert_eq!(
-                after::<ProjectId>(list, token).unwrap_err().reason,
-                Reason::InvalidPageToken
-            );
+        for (list, token) in [("hooks", token.as_str()), ("projects", "!!"), ("projects", "AAAA")] {
+            assert_eq!(after::<ProjectId>(list, token).unwrap_err().reason, Reason::InvalidPageToken);
         }
         assert_eq!(after::<ProjectId>("projects", "").unwrap(), None);
         assert_eq!(next("projects", Some(id), false), "");
@@ -83,10 +70,7 @@ mod tests {
 
     #[test]
     fn sizes_are_bounded() {
-        assert_eq!(
-            [0, 1, 200, 100_000].map(|asked| size(asked).unwrap()),
-            [50, 1, 200, 200]
-        );
+        assert_eq!([0, 1, 200, 100_000].map(|asked| size(asked).unwrap()), [50, 1, 200, 200]);
         assert!(size(-1).is_err());
     }
 }

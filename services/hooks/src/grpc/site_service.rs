@@ -24,10 +24,7 @@ impl SiteService for SiteHandlers {
         let answered: Result<_, Error> = async move {
             self.auth.gateway(&request).await?;
             let (deployment, immutable) = self.app.resolve_site(&request.into_inner().label).await?;
-            Ok(ResolveSiteResponse {
-                deployment_id: deployment.to_string(),
-                immutable,
-            })
+            Ok(ResolveSiteResponse { deployment_id: deployment.to_string(), immutable })
         }
         .await;
         answered.map(Response::new).map_err(refuse)

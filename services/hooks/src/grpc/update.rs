@@ -18,29 +18,29 @@ type CopySetting = fn(&mut BuildSettings, &BuildSettings);
 
 const SETTINGS: [(&str, CopySetting); 9] = [
     ("settings.root_directory", |to, from| {
-        to.root_directory.clone_from(&from.root_directory)
+        to.root_directory.clone_from(&from.root_directory);
     }),
     ("settings.install_command", |to, from| {
-        to.install_command.clone_from(&from.install_command)
+        to.install_command.clone_from(&from.install_command);
     }),
     ("settings.build_command", |to, from| {
-        to.build_command.clone_from(&from.build_command)
+        to.build_command.clone_from(&from.build_command);
     }),
     ("settings.output_directory", |to, from| {
-        to.output_directory.clone_from(&from.output_directory)
+        to.output_directory.clone_from(&from.output_directory);
     }),
     ("settings.builder_image", |to, from| {
-        to.builder_image.clone_from(&from.builder_image)
+        to.builder_image.clone_from(&from.builder_image);
     }),
     ("settings.limits", |to, from| to.limits = from.limits),
     ("settings.limits.timeout_seconds", |to, from| {
-        to.limits.timeout_seconds = from.limits.timeout_seconds
+        to.limits.timeout_seconds = from.limits.timeout_seconds;
     }),
     ("settings.limits.memory_bytes", |to, from| {
-        to.limits.memory_bytes = from.limits.memory_bytes
+        to.limits.memory_bytes = from.limits.memory_bytes;
     }),
     ("settings.limits.disk_bytes", |to, from| {
-        to.limits.disk_bytes = from.limits.disk_bytes
+        to.limits.disk_bytes = from.limits.disk_bytes;
     }),
 ];
 
@@ -59,18 +59,14 @@ pub fn project(
         match path.as_str() {
             "name" => changed.name = violations.check("changes.name", new.name.parse()),
             "repository_url" => {
-                changed.repository = violations.check(
-                    "changes.repository_url",
-                    RepositoryUrl::parse(&new.repository_url),
-                );
+                changed.repository =
+                    violations.check("changes.repository_url", RepositoryUrl::parse(&new.repository_url));
             }
             "production_branch" => {
-                changed.production_branch = violations.check(
-                    "changes.production_branch",
-                    branch_or_main(&new.production_branch),
-                );
+                changed.production_branch =
+                    violations.check("changes.production_branch", branch_or_main(&new.production_branch));
             }
-            "settings" => copied.push(|to, from| to.clone_from(from)),
+            "settings" => copied.push(Clone::clone_from),
             other => match SETTINGS.iter().find(|(name, _)| *name == other) {
                 Some((_, copy)) => copied.push(*copy),
                 None => unknown_path(other, &mut violations),

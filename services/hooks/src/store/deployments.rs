@@ -41,9 +41,7 @@ pub(super) struct NewDeployment {
 
 impl NewDeployment {
     pub async fn store(self, transaction: &DatabaseTransaction) -> Result<Deployment, StoreError> {
-        let (hook_id, hook_name) = self
-            .hook
-            .map_or((None, String::new()), |(id, name)| (Some(id), name));
+        let (hook_id, hook_name) = self.hook.map_or((None, String::new()), |(id, name)| (Some(id), name));
         let row = deployment::Model {
             id: self.id.to_string(),
             team_id: self.team_id,
@@ -125,9 +123,7 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn is_final(&self, id: DeploymentId) -> Result<bool, StoreError> {
-        let row = deployment::Entity::find_by_id(id.to_string())
-            .one(&self.reader)
-            .await?;
+        let row = deployment::Entity::find_by_id(id.to_string()).one(&self.reader).await?;
         Ok(row.is_none_or(|row| row.finished_at.is_some()))
     }
 
@@ -160,10 +156,7 @@ impl Store {
         let mut found = query.all(&self.reader).await?;
         let more = found.len() as u64 > limit;
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        Ok(Page {
-            items: with_promotion(&self.reader, found).await?,
-            more,
-        })
+        Ok(Page { items: with_promotion(&self.reader, found).await?, more })
     }
 }
 

@@ -27,6 +27,9 @@ use super::{
 };
 use crate::model::Deployment;
 
+/// How long to wait after a lost attempt, times its number: what was away may be back by then.
+const RETRY: Duration = Duration::from_secs(2);
+
 /// Which deployments to claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
@@ -86,9 +89,7 @@ impl Store {
                 ..Default::default()
             };
             let row = deployment::Entity::update(change).exec(&transaction).await?;
-            let project = project::Entity::find_by_id(&row.project_id)
-                .one(&transaction)
-                .await?;
+            let project = project::Entity::find_by_id(&row.project_id).one(&transaction).await?;
             claimed.push(claimed_from(row, &project.ok_or(StoreError::NotFound)?)?);
         }
         transaction.commit().await?;
@@ -125,10 +126,7 @@ impl Store {
         not_before: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         deployment::Entity::update_many()
-            .set(deployment::ActiveModel {
-                not_before: Set(not_before),
-                ..released()
-            })
+            .set(deployment::ActiveModel { not_before: Set(not_before), ..released() })
             .filter(held_by(id, owner))
             .exec(&self.writer)
             .await?;
@@ -148,10 +146,7 @@ impl Store {
             .filter(deployment::Column::CancelRequested.is_not_null())
             .all(&self.reader)
             .await?;
-        found
-            .into_iter()
-            .map(|row| Ok(rows::deployment(row, false)?.id))
-            .collect()
+        found.into_iter().map(|row| Ok(rows::deployment(row, false)?.id)).collect()
     }
 
     /// Stores the version of a deployment, which is QUEUED then.
@@ -171,13 +166,8 @@ impl Store {
             commit_message: Set(message.to_owned()),
             ..released()
         };
-        let change = StateChange {
-            state: State::Queued,
-            failure: None,
-            canceled: None,
-        };
-        self.change_held(id, owner, Transition::Resolve, change, more, now)
-            .await?;
+        let change = StateChange { state: State::Queued, failure: None, canceled: None };
+        self.change_held(id, owner, Transition::Resolve, change, more, now).await?;
         Ok(())
     }
 
@@ -196,13 +186,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let tries = claimed.resolve_attempts + 1;
         if failure.fault() == Fault::User || tries >= MAX_ATTEMPTS {
-            let change = StateChange {
-                state: State::Error,
-                failure: Some(failure),
-                canceled: None,
-            };
-            self.change_held(claimed.id, owner, Transition::Fail, change, released(), now)
-                .await?;
+            let change = StateChange { state: State::Error, failure: Some(failure), canceled: None };
+            self.change_held(claimed.id, owner, Transition::Fail, change, released(), now).await?;
             return Ok(());
         }
         tracing::warn!(deployment.id = %claimed.id, code = %failure.code, message = failure.message, "the version is resolved again later");
@@ -225,17 +210,9 @@ impl Store {
     /// `owner` does not hold the lease any more, or the deployment has ended meanwhile.
     pub async fn started(&self, id: AttemptId, owner: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
         let attempt = i32::try_from(id.attempt).unwrap_or(i32::MAX);
-        let more = deployment::ActiveModel {
-            attempt: Set(attempt),
-            ..Default::default()
-        };
-        let change = StateChange {
-            state: State::Building,
-            failure: None,
-            canceled: None,
-        };
-        self.change_held(id.deployment, owner, Transition::Start, change, more, now)
-            .await?;
+        let more = deployment::ActiveModel { attempt: Set(attempt), ..Default::default() };
+        let change = StateChange { state: State::Building, failure: None, canceled: None };
+        self.change_held(id.deployment, owner, Transition::Start, change, more, now).await?;
         Ok(())
     }
 
@@ -259,7 +236,10 @@ impl Store {
             return Err(StoreError::Fenced);
         }
         let asked = rows::deployment(row.clone(), false)?.cancel_requested;
-        let (transition, change, more) = follow(id.attempt, outcome, asked);
+        let (transition, change, mut more) = follow(id.attempt, outcome, asked);
+        if transition == Transition::Retry {
+            more.not_before = Set(now + RETRY * id.attempt);
+        }
         let mut deployment = apply(&transaction, row, transition, change, more, now).await?;
         if deployment.state == State::Ready {
             deployment.promoted = promote(&transaction, &deployment, now).await?;
@@ -307,15 +287,7 @@ fn follow(
     asked: Option<CancelReason>,
 ) -> (Transition, StateChange, deployment::ActiveModel) {
     let failed = |transition, state, failure| {
-        (
-            transition,
-            StateChange {
-                state,
-                failure: Some(failure),
-                canceled: None,
-            },
-            released(),
-        )
+        (transition, StateChange { state, failure: Some(failure), canceled: None }, released())
     };
     match (outcome, asked) {
         (Outcome::Ready { files, bytes }, _) => {
@@ -324,22 +296,10 @@ fn follow(
                 artifact_bytes: Set(i64::try_from(bytes).ok()),
                 ..released()
             };
-            (
-                Transition::Publish,
-                StateChange {
-                    state: State::Ready,
-                    failure: None,
-                    canceled: None,
-                },
-                more,
-            )
+            (Transition::Publish, StateChange { state: State::Ready, failure: None, canceled: None }, more)
         }
         (Outcome::Canceled | Outcome::Failed { .. }, Some(reason)) => {
-            let change = StateChange {
-                state: State::Canceled,
-                failure: None,
-                canceled: Some(reason),
-            };
+            let change = StateChange { state: State::Canceled, failure: None, canceled: Some(reason) };
             (Transition::Cancel, change, released())
         }
         (Outcome::Failed { failure }, None) if failure.fault() == Fault::User => {
@@ -380,10 +340,7 @@ async fn promote(
     let moved = branch_address::Entity::insert(row)
         .on_conflict(
             OnConflict::columns([branch_address::Column::ProjectId, branch_address::Column::Branch])
-                .update_columns([
-                    branch_address::Column::DeploymentId,
-                    branch_address::Column::UpdatedAt,
-                ])
+                .update_columns([branch_address::Column::DeploymentId, branch_address::Column::UpdatedAt])
                 .action_and_where(newer)
                 .to_owned(),
         )
@@ -400,27 +357,17 @@ fn held_by(id: DeploymentId, owner: &str) -> Condition {
 }
 
 fn released() -> deployment::ActiveModel {
-    deployment::ActiveModel {
-        lease_owner: Set(None),
-        lease_expires_at: Set(None),
-        ..Default::default()
-    }
+    deployment::ActiveModel { lease_owner: Set(None), lease_expires_at: Set(None), ..Default::default() }
 }
 
 fn claimed_from(row: deployment::Model, project: &project::Model) -> Result<Claimed, StoreError> {
     let deployment = rows::deployment(row, false)?;
     let project = rows::project(project)?;
     // A deployment that builds goes on with its attempt, one that waits begins the next.
-    let attempt = if deployment.state == State::Building {
-        deployment.attempt
-    } else {
-        deployment.attempt + 1
-    };
+    let attempt =
+        if deployment.state == State::Building { deployment.attempt } else { deployment.attempt + 1 };
     let spec = BuildSpec {
-        id: AttemptId {
-            deployment: deployment.id,
-            attempt,
-        },
+        id: AttemptId { deployment: deployment.id, attempt },
         project_id: project.id,
         production: deployment.branch == project.production_branch,
         project_name: project.name,

@@ -51,7 +51,7 @@ impl From<DbErr> for StoreError {
             DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
             DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause)) => {
                 // SQLite's BUSY and its kin, PostgreSQL's classes of lost connections and shutdowns.
-                let code = cause.as_database_error().and_then(|error| error.code());
+                let code = cause.as_database_error().and_then(sea_orm::sqlx::error::DatabaseError::code);
                 cause.as_database_error().is_none()
                     || code.is_some_and(|code| {
                         matches!(&*code, "5" | "6" | "13" | "261" | "517")
@@ -61,11 +61,7 @@ impl From<DbErr> for StoreError {
             }
             _ => false,
         };
-        if unavailable {
-            Self::Unavailable(error)
-        } else {
-            Self::Database(error)
-        }
+        if unavailable { Self::Unavailable(error) } else { Self::Database(error) }
     }
 }
 
@@ -82,11 +78,10 @@ impl StoreError {
     pub fn into_error(self, missing: Reason) -> Error {
         match self {
             Self::NotFound => Error::new(missing, not_there(missing)),
-            Self::Unavailable(_) => Error::new(
-                Reason::StoreUnavailable,
-                "the database does not answer; try again later",
-            )
-            .because(self),
+            Self::Unavailable(_) => {
+                Error::new(Reason::StoreUnavailable, "the database does not answer; try again later")
+                    .because(self)
+            }
             other => Error::internal(other),
         }
     }

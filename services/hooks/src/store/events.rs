@@ -66,10 +66,7 @@ impl Store {
         let mut fresh = Vec::new();
         for (sequence, event) in events.into_iter().filter(|(sequence, _)| *sequence > stored) {
             position += 1;
-            let event = DeploymentEvent::Build {
-                attempt: id.attempt,
-                event,
-            };
+            let event = DeploymentEvent::Build { attempt: id.attempt, event };
             fresh.push(deployment_event::ActiveModel {
                 deployment_id: Set(row.id.clone()),
                 position: Set(position),
@@ -82,14 +79,9 @@ impl Store {
         if fresh.is_empty() {
             return Ok(());
         }
-        deployment_event::Entity::insert_many(fresh)
-            .exec_without_returning(&transaction)
-            .await?;
-        let change = deployment::ActiveModel {
-            id: Set(row.id),
-            last_position: Set(position),
-            ..Default::default()
-        };
+        deployment_event::Entity::insert_many(fresh).exec_without_returning(&transaction).await?;
+        let change =
+            deployment::ActiveModel { id: Set(row.id), last_position: Set(position), ..Default::default() };
         deployment::Entity::update(change).exec(&transaction).await?;
         transaction.commit().await?;
         self.wakeups.deployment(id.deployment);
@@ -114,8 +106,5 @@ async fn last_sequence(database: &impl ConnectionTrait, id: AttemptId) -> Result
         .into_tuple()
         .one(database)
         .await?;
-    Ok(last
-        .flatten()
-        .and_then(|last| u64::try_from(last).ok())
-        .unwrap_or(0))
+    Ok(last.flatten().and_then(|last| u64::try_from(last).ok()).unwrap_or(0))
 }

@@ -106,10 +106,7 @@ impl Store {
         let mut found = query.all(&self.reader).await?;
         let more = found.len() as u64 > limit;
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        Ok(Page {
-            items: with_tokens(&self.reader, found).await?,
-            more,
-        })
+        Ok(Page { items: with_tokens(&self.reader, found).await?, more })
     }
 
     /// Counts a project's hooks.
@@ -133,11 +130,7 @@ impl Store {
             .exec(&self.writer)
             .await
             .map_err(StoreError::name_taken)?;
-        if updated.rows_affected == 0 {
-            Err(StoreError::NotFound)
-        } else {
-            Ok(())
-        }
+        if updated.rows_affected == 0 { Err(StoreError::NotFound) } else { Ok(()) }
     }
 
     /// Adds a token. The newest of the present ones works until `old_expires_at`, the others stop at once.
@@ -166,9 +159,7 @@ impl Store {
             .order_by_desc(hook_token::Column::Id)
             .all(&transaction)
             .await?;
-        let live = live
-            .into_iter()
-            .filter(|token| token_is_live(token.expires_at, now));
+        let live = live.into_iter().filter(|token| token_is_live(token.expires_at, now));
         for (place, token) in live.enumerate() {
             let kept = place + 1 < MAX_LIVE_TOKENS;
             let expires_at = if kept { old_expires_at } else { now };
@@ -238,8 +229,7 @@ impl Store {
         let Some(row) = query.one(&transaction).await? else {
             return Ok(Triggered::Unknown);
         };
-        self.store_trigger(transaction, row, token.expires_at, deployment, build_cache, now)
-            .await
+        self.store_trigger(transaction, row, token.expires_at, deployment, build_cache, now).await
     }
 
     /// Does the same for a hook that a team's key names.
@@ -262,8 +252,7 @@ impl Store {
         let Some(row) = row else {
             return Ok(Triggered::Unknown);
         };
-        self.store_trigger(transaction, row, None, deployment, build_cache, now)
-            .await
+        self.store_trigger(transaction, row, None, deployment, build_cache, now).await
     }
 
     async fn store_trigger(
@@ -275,11 +264,8 @@ impl Store {
         build_cache: Option<bool>,
         now: DateTime<Utc>,
     ) -> Result<Triggered, StoreError> {
-        let standing = HookStanding {
-            revoked: row.revoked_at.is_some(),
-            paused: row.paused,
-            token_expires_at,
-        };
+        let standing =
+            HookStanding { revoked: row.revoked_at.is_some(), paused: row.paused, token_expires_at };
         let decision = decide(standing, now);
         if decision != Decision::Accepted {
             return Ok(Triggered::Refused(decision));
@@ -321,15 +307,9 @@ async fn with_tokens(
         .await?;
     let mut tokens: HashMap<String, Vec<Token>> = HashMap::new();
     for row in found {
-        tokens
-            .entry(row.hook_id.clone())
-            .or_default()
-            .push(rows::token(row)?);
+        tokens.entry(row.hook_id.clone()).or_default().push(rows::token(row)?);
     }
-    hooks
-        .iter()
-        .map(|row| rows::hook(row, tokens.remove(&row.id).unwrap_or_default()))
-        .collect()
+    hooks.iter().map(|row| rows::hook(row, tokens.remove(&row.id).unwrap_or_default())).collect()
 }
 
 async fn insert_token(
@@ -346,9 +326,7 @@ async fn insert_token(
         created_at: token.created_at,
         expires_at: token.expires_at,
     };
-    hook_token::Entity::insert(hook_token::ActiveModel::from(row))
-        .exec_without_returning(database)
-        .await?;
+    hook_token::Entity::insert(hook_token::ActiveModel::from(row)).exec_without_returning(database).await?;
     Ok(())
 }
 

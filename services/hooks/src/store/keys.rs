@@ -23,10 +23,7 @@ impl Store {
     /// The database fails.
     pub async fn first_team(&self, id: TeamId, plan: Plan, now: DateTime<Utc>) -> Result<Team, StoreError> {
         let transaction = self.begin().await?;
-        let found = team::Entity::find()
-            .order_by_asc(team::Column::Id)
-            .one(&transaction)
-            .await?;
+        let found = team::Entity::find().order_by_asc(team::Column::Id).one(&transaction).await?;
         let row = match found {
             Some(row) => {
                 let change = team::ActiveModel {
@@ -43,9 +40,7 @@ impl Store {
                     plan: plan.to_string(),
                     created_at: now,
                 };
-                team::Entity::insert(team::ActiveModel::from(row))
-                    .exec_with_returning(&transaction)
-                    .await?
+                team::Entity::insert(team::ActiveModel::from(row)).exec_with_returning(&transaction).await?
             }
         };
         transaction.commit().await?;
@@ -63,9 +58,7 @@ impl Store {
             plan: team.plan.to_string(),
             created_at: now,
         };
-        team::Entity::insert(team::ActiveModel::from(row))
-            .exec_without_returning(&self.writer)
-            .await?;
+        team::Entity::insert(team::ActiveModel::from(row)).exec_without_returning(&self.writer).await?;
         Ok(())
     }
 
@@ -93,9 +86,7 @@ impl Store {
             created_at: key.created_at,
             revoked_at: None,
         };
-        api_key::Entity::insert(api_key::ActiveModel::from(row))
-            .exec_without_returning(&self.writer)
-            .await?;
+        api_key::Entity::insert(api_key::ActiveModel::from(row)).exec_without_returning(&self.writer).await?;
         Ok(())
     }
 
@@ -132,14 +123,8 @@ impl Store {
         }
         let found = query.all(&self.reader).await?;
         let more = found.len() as u64 > limit;
-        let items = found
-            .into_iter()
-            .take(usize::try_from(limit).unwrap_or(usize::MAX))
-            .map(rows::key);
-        Ok(Page {
-            items: items.collect::<Result<_, _>>()?,
-            more,
-        })
+        let items = found.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(rows::key);
+        Ok(Page { items: items.collect::<Result<_, _>>()?, more })
     }
 
     /// Revokes a key. The last one that can make keys stays.

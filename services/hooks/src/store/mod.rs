@@ -77,10 +77,8 @@ impl Store {
             Some(("sqlite", path)) => {
                 let path = PathBuf::from(path);
                 let directory = path.parent().unwrap_or(&path).to_owned();
-                std::fs::create_dir_all(&directory).map_err(|cause| OpenError::Directory {
-                    path: directory,
-                    cause,
-                })?;
+                std::fs::create_dir_all(&directory)
+                    .map_err(|cause| OpenError::Directory { path: directory, cause })?;
                 let writer = Database::connect(sqlite(url, 1)).await?;
                 (
                     writer,
@@ -95,11 +93,7 @@ impl Store {
             _ => return Err(OpenError::Url(without_password(url))),
         };
         grapnel_migrations::migrate(&writer, lock_file.as_deref()).await?;
-        Ok(Self {
-            writer,
-            reader,
-            wakeups: Wakeups::default(),
-        })
+        Ok(Self { writer, reader, wakeups: Wakeups::default() })
     }
 
     /// Closes all connections, so that an SQLite database is one file again.

@@ -55,11 +55,7 @@ impl Store {
             ProjectRef::Id(id) => project::Column::Id.eq(id.to_string()),
             ProjectRef::Name(name) => project::Column::Name.eq(name.as_str()),
         };
-        let row = project::Entity::find()
-            .filter(live_of(team))
-            .filter(named)
-            .one(&self.reader)
-            .await?;
+        let row = project::Entity::find().filter(live_of(team)).filter(named).one(&self.reader).await?;
         rows::project(&row.ok_or(StoreError::NotFound)?)
     }
 
@@ -73,23 +69,15 @@ impl Store {
         after: Option<ProjectId>,
         limit: u64,
     ) -> Result<Page<Project>, StoreError> {
-        let mut query = project::Entity::find()
-            .filter(live_of(team))
-            .order_by_desc(project::Column::Id)
-            .limit(limit + 1);
+        let mut query =
+            project::Entity::find().filter(live_of(team)).order_by_desc(project::Column::Id).limit(limit + 1);
         if let Some(after) = after {
             query = query.filter(project::Column::Id.lt(after.to_string()));
         }
         let found = query.all(&self.reader).await?;
         let more = found.len() as u64 > limit;
-        let items = found
-            .iter()
-            .take(usize::try_from(limit).unwrap_or(usize::MAX))
-            .map(rows::project);
-        Ok(Page {
-            items: items.collect::<Result<_, _>>()?,
-            more,
-        })
+        let items = found.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(rows::project);
+        Ok(Page { items: items.collect::<Result<_, _>>()?, more })
     }
 
     /// Stores what was changed of a project.
@@ -104,11 +92,7 @@ impl Store {
             .exec(&self.writer)
             .await
             .map_err(StoreError::name_taken)?;
-        if updated.rows_affected == 0 {
-            Err(StoreError::NotFound)
-        } else {
-            Ok(())
-        }
+        if updated.rows_affected == 0 { Err(StoreError::NotFound) } else { Ok(()) }
     }
 
     /// Deletes a project: its hooks are revoked, its waiting deployments end, and those that run are asked to.

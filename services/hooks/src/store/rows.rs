@@ -12,53 +12,31 @@ fn parse<T>(table: &'static str, text: &str) -> Result<T, StoreError>
 where
     T: FromStr<Err: Display>,
 {
-    text.parse().map_err(|error: T::Err| StoreError::Row {
-        table,
-        what: format!("`{text}`: {error}"),
-    })
+    text.parse().map_err(|error: T::Err| StoreError::Row { table, what: format!("`{text}`: {error}") })
 }
 
 pub fn from_json<T: DeserializeOwned>(table: &'static str, text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| StoreError::Row {
-        table,
-        what: error.to_string(),
-    })
+    serde_json::from_str(text).map_err(|error| StoreError::Row { table, what: error.to_string() })
 }
 
 pub fn to_json(value: &impl Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Row {
-        table: "json",
-        what: error.to_string(),
-    })
+    serde_json::to_string(value).map_err(|error| StoreError::Row { table: "json", what: error.to_string() })
 }
 
 pub fn branch(table: &'static str, text: &str) -> Result<BranchName, StoreError> {
-    BranchName::parse(text).map_err(|error| StoreError::Row {
-        table,
-        what: error.to_string(),
-    })
+    BranchName::parse(text).map_err(|error| StoreError::Row { table, what: error.to_string() })
 }
 
 fn number<T: TryFrom<i64>>(table: &'static str, value: i64) -> Result<T, StoreError> {
-    T::try_from(value).map_err(|_| StoreError::Row {
-        table,
-        what: format!("{value} is out of range"),
-    })
+    T::try_from(value).map_err(|_| StoreError::Row { table, what: format!("{value} is out of range") })
 }
 
 pub fn team(row: &team::Model) -> Result<Team, StoreError> {
-    Ok(Team {
-        id: parse("team", &row.id)?,
-        plan: parse("team", &row.plan)?,
-    })
+    Ok(Team { id: parse("team", &row.id)?, plan: parse("team", &row.plan)? })
 }
 
 pub fn key(row: api_key::Model) -> Result<Key, StoreError> {
-    let scopes: Result<Scopes, _> = row
-        .scopes
-        .split(',')
-        .map(|scope| parse("api_key", scope))
-        .collect();
+    let scopes: Result<Scopes, _> = row.scopes.split(',').map(|scope| parse("api_key", scope)).collect();
     Ok(Key {
         id: parse("api_key", &row.id)?,
         team_id: parse("api_key", &row.team_id)?,
@@ -70,10 +48,8 @@ pub fn key(row: api_key::Model) -> Result<Key, StoreError> {
 }
 
 pub fn project(row: &project::Model) -> Result<Project, StoreError> {
-    let repository = RepositoryUrl::parse(&row.repository_url).map_err(|error| StoreError::Row {
-        table: "project",
-        what: error.to_string(),
-    })?;
+    let repository = RepositoryUrl::parse(&row.repository_url)
+        .map_err(|error| StoreError::Row { table: "project", what: error.to_string() })?;
     Ok(Project {
         id: parse("project", &row.id)?,
         team_id: parse("project", &row.team_id)?,
@@ -134,21 +110,9 @@ pub fn deployment(row: deployment::Model, promoted: bool) -> Result<Deployment, 
         resolve_attempts: number(TABLE, row.resolve_attempts.into())?,
         use_cache: row.use_cache,
         trigger_count: number(TABLE, row.trigger_count.into())?,
-        cancel_requested: row
-            .cancel_requested
-            .as_deref()
-            .map(|text| from_json(TABLE, text))
-            .transpose()?,
-        canceled: row
-            .canceled
-            .as_deref()
-            .map(|text| from_json(TABLE, text))
-            .transpose()?,
-        failure: row
-            .failure
-            .as_deref()
-            .map(|text| from_json(TABLE, text))
-            .transpose()?,
+        cancel_requested: row.cancel_requested.as_deref().map(|text| from_json(TABLE, text)).transpose()?,
+        canceled: row.canceled.as_deref().map(|text| from_json(TABLE, text)).transpose()?,
+        failure: row.failure.as_deref().map(|text| from_json(TABLE, text)).transpose()?,
         artifact,
         promoted,
         created_at: row.created_at,

@@ -36,9 +36,9 @@ impl Store {
             .one(&self.reader)
             .await?
             .ok_or(StoreError::NotFound)?;
-        address.deployment_id.parse().map_err(|_| StoreError::Row {
-            table: "branch_address",
-            what: address.deployment_id,
-        })
+        address
+            .deployment_id
+            .parse()
+            .map_err(|_| StoreError::Row { table: "branch_address", what: address.deployment_id })
     }
 }

@@ -66,10 +66,7 @@ pub(super) async fn locked(
     transaction: &DatabaseTransaction,
     id: DeploymentId,
 ) -> Result<deployment::Model, StoreError> {
-    let row = deployment::Entity::find_by_id(id.to_string())
-        .lock_exclusive()
-        .one(transaction)
-        .await?;
+    let row = deployment::Entity::find_by_id(id.to_string()).lock_exclusive().one(transaction).await?;
     row.ok_or(StoreError::NotFound)
 }
 
@@ -106,20 +103,8 @@ async fn cancel(
         return Ok(CancelResult::Final);
     }
     if deployment.state != State::Building {
-        let change = StateChange {
-            state: State::Canceled,
-            failure: None,
-            canceled: Some(reason),
-        };
-        apply(
-            transaction,
-            row,
-            Transition::Cancel,
-            change,
-            deployment::ActiveModel::default(),
-            now,
-        )
-        .await?;
+        let change = StateChange { state: State::Canceled, failure: None, canceled: Some(reason) };
+        apply(transaction, row, Transition::Cancel, change, deployment::ActiveModel::default(), now).await?;
         return Ok(CancelResult::Ended);
     }
     if deployment.cancel_requested.is_none() {
@@ -139,11 +124,7 @@ pub(super) async fn insert(
     transaction: &DatabaseTransaction,
     new: deployment::Model,
 ) -> Result<(), StoreError> {
-    let event = DeploymentEvent::State(StateChange {
-        state: State::Pending,
-        failure: None,
-        canceled: None,
-    });
+    let event = DeploymentEvent::State(StateChange { state: State::Pending, failure: None, canceled: None });
     let (id, at) = (new.id.clone(), new.created_at);
     deployment::Entity::insert(deployment::ActiveModel::from(new))
         .exec_without_returning(transaction)
@@ -167,17 +148,10 @@ pub(super) async fn apply(
     debug_assert_eq!(to, change.state, "the event tells another state than the table");
     let position = row.last_position + 1;
     let optional = |value: Option<String>| {
-        if value.is_some() {
-            Set(value)
-        } else {
-            Default::default()
-        }
+        if value.is_some() { Set(value) } else { Default::default() }
     };
-    let failure = if to == State::Error {
-        change.failure.as_ref().map(rows::to_json).transpose()?
-    } else {
-        None
-    };
+    let failure =
+        if to == State::Error { change.failure.as_ref().map(rows::to_json).transpose()? } else { None };
     let canceled = change.canceled.as_ref().map(rows::to_json).transpose()?;
     let update = deployment::ActiveModel {
         state: Set(to.to_string()),
@@ -195,11 +169,7 @@ pub(super) async fn apply(
         } else {
             Default::default()
         },
-        finished_at: if to.is_final() {
-            Set(Some(now))
-        } else {
-            Default::default()
-        },
+        finished_at: if to.is_final() { Set(Some(now)) } else { Default::default() },
         ..more
     };
     let updated = deployment::Entity::update_many()
@@ -209,14 +179,7 @@ pub(super) async fn apply(
         .exec_with_returning(transaction)
         .await?;
     let updated = updated.into_iter().next().ok_or(StoreError::Fenced)?;
-    insert_event(
-        transaction,
-        row.id,
-        position,
-        &DeploymentEvent::State(change),
-        now,
-    )
-    .await?;
+    insert_event(transaction, row.id, position, &DeploymentEvent::State(change), now).await?;
     rows::deployment(updated, false)
 }
 

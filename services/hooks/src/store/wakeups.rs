@@ -43,9 +43,6 @@ impl Wakeups {
     pub fn watch(&self, id: DeploymentId) -> watch::Receiver<()> {
         let mut deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
         deployments.retain(|_, bell| bell.receiver_count() > 0);
-        deployments
-            .entry(id)
-            .or_insert_with(|| watch::channel(()).0)
-            .subscribe()
+        deployments.entry(id).or_insert_with(|| watch::channel(()).0).subscribe()
     }
 }
