@@ -8,11 +8,9 @@ cd "$(dirname "$0")"
 
 image=${1:-grapnel/builder:latest}
 own_base=grapnel/base:bookworm
-parts=(Dockerfile install-tools grapnel-node yarn)
-hash=$(cat "${parts[@]}" base.sh build.sh | sha256sum | cut -c1-16)
+hash=$(cat Dockerfile install-tools grapnel-node build.sh | sha256sum | cut -c1-16)
 
-is=$(docker image inspect --format '{{ index .Config.Labels "dev.grapnel.builder" }}' "$image" 2>/dev/null || true)
-if [ "$is" = "$hash" ]; then
+if [ "$(docker image inspect --format '{{ index .Config.Labels "dev.grapnel.builder" }}' "$image" 2>/dev/null || true)" = "$hash" ]; then
     echo "the builder image $image is up to date"
     exit 0
 fi
@@ -21,22 +19,12 @@ fi
 
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
-cp "${parts[@]}" "$context/"
-chmod 755 "$context"/{install-tools,grapnel-node,yarn}
-: >"$context/extra-ca.pem"
+cp Dockerfile install-tools grapnel-node "$context/"
+chmod 755 "$context/install-tools" "$context/grapnel-node"
+: > "$context/extra-ca.pem"
 bundle=${SSL_CERT_FILE:-${NODE_EXTRA_CA_CERTS:-}}
 if [ -n "$bundle" ] && [ -r "$bundle" ]; then
     cp "$bundle" "$context/extra-ca.pem"
 fi
-
-echo "making the builder image $image; this takes a minute or two, once"
-# The classic builder: the engine may be old, and a client may have come without buildx.
-if ! DOCKER_BUILDKIT=0 docker build --tag "$image" --label "dev.grapnel.builder=$hash" --build-arg "BASE=$own_base" \
-    "$context" >"$context.log" 2>&1; then
-    tail -n 40 "$context.log" >&2
-    echo "the builder image was not made; the whole log is $context.log" >&2
-    exit 1
-fi
-rm -f "$context.log"
-docker tag "$image" "${image%:*}:$hash"
-echo "made $image ($hash)"
+echo "making the builder image $image"
+DOCKER_BUILDKIT=0 docker build --quiet --tag "$image" --label "dev.grapnel.builder=$hash" --build-arg "BASE=$own_base" "$context"

@@ -105,11 +105,10 @@ impl Client {
 
     /// Prints a deployment's history, with its state as the result.
     async fn logs(&self, id: String, follow: Follow) -> Result<ExitCode, Failure> {
-        let until = match follow {
-            // What is there by now is what was there when it was asked for.
-            Follow::SoFar => Some(Duration::from_millis(500)),
-            Follow::ToTheEnd => None,
-        };
+        let unfinished = self.read(id.clone()).await?.finished_at.is_none();
+        // The history of a deployment that has ended comes to its own end; that of one that goes on is at its end when
+        // nothing comes for a while.
+        let until = (follow == Follow::SoFar && unfinished).then_some(Duration::from_millis(500));
         let request = WatchDeploymentRequest { deployment_id: id.clone(), after_position: 0 };
         let mut events = self.answer(self.hooks.clone().watch_deployment(request)).await?;
         let progress = Progress::start(follow == Follow::ToTheEnd && self.printer.for_people());
@@ -202,7 +201,7 @@ impl Progress {
         let name = state_name(changed.state());
         match &changed.failure {
             Some(failure) => {
-                self.line(&format!("[{name}] {}: {}", failure.code, printable(&failure.message)))
+                self.line(&format!("[{name}] {}: {}", failure.code, printable(&failure.message)));
             }
             None => self.line(&format!("[{name}]")),
         }

@@ -81,10 +81,7 @@ async fn git() -> Finding {
 
 async fn docker(socket: &str, image: &str) -> Vec<Finding> {
     let advice = "install and start Docker Engine 20.10 or newer (`apt-get install docker.io`), or set executor.docker";
-    let engine = match DockerEngine::new(socket) {
-        Ok(engine) => engine,
-        Err(error) => return vec![Finding::failure("docker", error.to_string(), advice)],
-    };
+    let engine = DockerEngine::new(socket);
     let described = match timeout(PATIENCE, engine.describe()).await {
         Ok(Ok(described)) => described,
         Ok(Err(error)) => return vec![Finding::failure("docker", error.to_string(), advice)],

@@ -30,7 +30,7 @@ use tonic::{Request, Status, service::RoutesBuilder};
 
 use crate::{
     config::ExecutorConfig,
-    engine::{Engine, EngineError, docker::DockerEngine},
+    engine::{Engine, docker::DockerEngine},
     pipeline::{Pipeline, cache::Caches, sandbox::SandboxConfig},
     source::{self, SourceConfig},
 };
@@ -62,9 +62,6 @@ pub enum StartError {
     /// The data directory's path is too long.
     #[error("the data directory {0} has too long a path: sockets below it would exceed {SOCKET_PATH} bytes")]
     PathTooLong(PathBuf),
-    /// The engine cannot be addressed.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
     /// The address is not to be had.
     #[error(transparent)]
     End(#[from] EndError),
@@ -85,7 +82,7 @@ impl Executor {
     /// # Errors
     /// The data directory or the address cannot be used. An engine that does not answer is no error: builds say so.
     pub async fn bind(config: ExecutorConfig, clock: Clock) -> Result<Self, StartError> {
-        let engine: Arc<dyn Engine> = Arc::new(DockerEngine::new(&config.docker_socket)?);
+        let engine: Arc<dyn Engine> = Arc::new(DockerEngine::new(&config.docker_socket));
         Self::bind_with(config, clock, engine).await
     }
 

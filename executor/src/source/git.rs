@@ -12,11 +12,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::{io::AsyncReadExt as _, process::Command};
+use tokio::{io::AsyncReadExt as _, process::Command, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// The most bytes that are kept of what git prints.
 const OUTPUT_LIMIT: u64 = 1 << 20;
+
+/// How long a killed call may take to be gone.
+const GONE: Duration = Duration::from_secs(5);
+
+/// The settings of calls by path, in the home directory. There alone do git's helpers see `safe.directory`.
+const FILES_CONFIG: &str = "files.gitconfig";
 
 /// What git is told at every call. The source of each: git-config(1).
 const CONFIG: &[&str] = &[
@@ -29,6 +35,10 @@ const CONFIG: &[&str] = &[
     "core.protectNTFS=true",
     "fetch.fsckObjects=true",
     "transfer.fsckObjects=true",
+    // Oddities that old tools wrote into many a good repository's history.
+    "fetch.fsck.badTimezone=ignore",
+    "fetch.fsck.missingSpaceBeforeDate=ignore",
+    "fetch.fsck.zeroPaddedFilemode=ignore",
     "submodule.recurse=false",
     "credential.helper=",
     "http.followRedirects=initial",
@@ -49,7 +59,7 @@ pub enum Reach {
     Nothing,
     /// Over https, http and ssh.
     Network,
-    /// By path: an allowed directory, or a mirror of ours.
+    /// By path: an allowed directory, or a mirror of ours. Whose it is does not matter then.
     Files,
 }
 
@@ -81,14 +91,20 @@ pub enum GitError {
 }
 
 impl Git {
-    /// Prepares the program. `home` is an empty directory.
-    pub fn new(home: PathBuf, ca_bundle: Option<PathBuf>) -> Self {
-        Self { home, ca_bundle }
+    /// Prepares the program. `home` is a directory of its own.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn prepare(home: PathBuf, ca_bundle: Option<PathBuf>) -> io::Result<Self> {
+        std::fs::create_dir_all(&home)?;
+        std::fs::write(home.join(FILES_CONFIG), "[safe]\n\tdirectory = *\n")?;
+        Ok(Self { home, ca_bundle })
     }
 
     /// Runs git in `directory` and returns what it printed and how it exited.
     ///
-    /// Dropping the future kills the call, as the bounds do.
+    /// A call that the bounds end is gone when this returns. Dropping the future kills the call, and waits for
+    /// nothing.
     ///
     /// # Errors
     /// The call was ended, or there is no git.
@@ -100,7 +116,7 @@ impl Git {
         bounds: &Bounds,
     ) -> Result<Output, GitError> {
         let mut child = self.command(directory, reach, arguments).spawn().map_err(GitError::Program)?;
-        let group = Group(child.id());
+        let mut group = Group(child.id());
         let mut stdout = child.stdout.take();
         let mut stderr = child.stderr.take();
         let whole = async {
@@ -108,13 +124,20 @@ impl Git {
             let status = child.wait().await?;
             Ok(Output { status, stdout: out?, stderr: err? })
         };
-        let output = tokio::select! {
+        let ended = tokio::select! {
             output = whole => output.map_err(GitError::Program),
             () = bounds.cancel.cancelled() => Err(GitError::Canceled),
             () = tokio::time::sleep(bounds.timeout) => Err(GitError::TimedOut),
         };
-        drop(group);
-        output
+        if ended.is_ok() {
+            // Its number may be another's from now on.
+            group.0 = None;
+        } else {
+            drop(group);
+            // Helpers hold the pipe: it ends when the last of them does, and the directory is at rest.
+            let _ = timeout(GONE, async { tokio::join!(child.wait(), read(&mut stderr)) }).await;
+        }
+        ended
     }
 
     fn command<A: AsRef<OsStr>>(
@@ -129,7 +152,7 @@ impl Git {
             Reach::Files => ("file", &["file"]),
         };
         let mut command = Command::new("git");
-        command.env_clear().envs(self.environment(allowed)).current_dir(directory);
+        command.env_clear().envs(self.environment(reach, allowed)).current_dir(directory);
         for setting in CONFIG {
             command.arg("-c").arg(setting);
         }
@@ -142,12 +165,11 @@ impl Git {
         command
     }
 
-    fn environment(&self, allowed: &str) -> Vec<(&'static str, OsString)> {
-        let known_hosts = self.home.join("known_hosts");
-        let ssh = format!(
-            "ssh -oBatchMode=yes -oStrictHostKeyChecking=yes -oUserKnownHostsFile={} -oIdentitiesOnly=yes -F/dev/null",
-            known_hosts.display()
-        );
+    fn environment(&self, reach: Reach, allowed: &str) -> Vec<(&'static str, OsString)> {
+        let global = match reach {
+            Reach::Files => self.home.join(FILES_CONFIG),
+            Reach::Nothing | Reach::Network => "/dev/null".into(),
+        };
         let mut environment: Vec<(&'static str, OsString)> = vec![
             ("PATH", "/usr/local/bin:/usr/bin:/bin".into()),
             ("HOME", self.home.clone().into()),
@@ -156,15 +178,25 @@ impl Git {
             ("GIT_TERMINAL_PROMPT", "0".into()),
             ("GIT_ASKPASS", "true".into()),
             ("GIT_CONFIG_NOSYSTEM", "1".into()),
-            ("GIT_CONFIG_GLOBAL", "/dev/null".into()),
+            ("GIT_CONFIG_GLOBAL", global.into()),
             ("GIT_ALLOW_PROTOCOL", allowed.into()),
-            ("GIT_SSH_COMMAND", ssh.into()),
+            ("GIT_SSH_COMMAND", self.ssh().into()),
             ("GIT_OPTIONAL_LOCKS", "0".into()),
         ];
         if let Some(bundle) = &self.ca_bundle {
             environment.push(("GIT_SSL_CAINFO", bundle.clone().into()));
         }
         environment
+    }
+
+    /// Returns the one text here that a shell reads, since git gives it to one: the path in it is quoted, for the
+    /// shell and for ssh. The keys and the agent of whoever runs the executor are not for everybody's projects.
+    fn ssh(&self) -> String {
+        let known_hosts = format!("\"{}\"", self.home.join("known_hosts").display()).replace('\'', r"'\''");
+        format!(
+            "ssh -F/dev/null -oBatchMode=yes -oStrictHostKeyChecking=yes -oUserKnownHostsFile='{known_hosts}' \
+             -oIdentitiesOnly=yes -oIdentityFile=none -oIdentityAgent=none -oConnectTimeout=30"
+        )
     }
 }
 

@@ -34,8 +34,6 @@ pub struct SourceConfig {
 /// # Errors
 /// The directory cannot be made.
 pub fn open(config: SourceConfig) -> std::io::Result<Arc<Mirrors>> {
-    let home = config.mirrors.join("home");
-    std::fs::create_dir_all(&home)?;
-    let git = Git::new(home, config.ca_bundle.clone());
+    let git = Git::prepare(config.mirrors.join("home"), config.ca_bundle.clone())?;
     Ok(Arc::new(Mirrors::new(git, config)))
 }

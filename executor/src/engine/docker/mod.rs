@@ -5,6 +5,7 @@ mod error;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -32,22 +33,29 @@ pub const EGRESS_NETWORK: &str = "grapnel-egress";
 /// A connection to a Docker engine.
 #[derive(Clone, Debug)]
 pub struct DockerEngine {
-    docker: Docker,
+    socket: String,
+    docker: OnceLock<Docker>,
 }
 
 impl DockerEngine {
-    /// Prepares a connection to the engine's socket, such as `/var/run/docker.sock`. Nothing is asked yet.
-    ///
-    /// # Errors
-    /// The path cannot be a socket's.
-    pub fn new(socket: &str) -> Result<Self, EngineError> {
-        let docker = Docker::connect_with_socket(socket, ANSWER.as_secs(), bollard::API_DEFAULT_VERSION)
-            .map_err(|error| translate(error, socket))?;
-        Ok(Self { docker })
+    /// Takes the path of the engine's socket, such as `/var/run/docker.sock`. It need not be there yet: every call
+    /// looks for it until one has found it.
+    pub fn new(socket: &str) -> Self {
+        Self { socket: socket.to_owned(), docker: OnceLock::new() }
+    }
+
+    fn docker(&self) -> Result<&Docker, EngineError> {
+        if let Some(docker) = self.docker.get() {
+            return Ok(docker);
+        }
+        let docker =
+            Docker::connect_with_socket(&self.socket, ANSWER.as_secs(), bollard::API_DEFAULT_VERSION)
+                .map_err(|error| translate(error, &self.socket))?;
+        Ok(self.docker.get_or_init(|| docker))
     }
 
     async fn ensure_egress_network(&self) -> Result<(), EngineError> {
-        let found = self.docker.inspect_network(EGRESS_NETWORK, None::<query::InspectNetworkOptions>);
+        let found = self.docker()?.inspect_network(EGRESS_NETWORK, None::<query::InspectNetworkOptions>);
         if answered(found).await?.or_missing(EGRESS_NETWORK)?.is_some() {
             return Ok(());
         }
@@ -61,14 +69,15 @@ impl DockerEngine {
             ..NetworkCreateRequest::default()
         };
         // Two executors may create it at once; the second finds it there.
-        answered(self.docker.create_network(request)).await?.or_conflict(EGRESS_NETWORK)
+        answered(self.docker()?.create_network(request)).await?.or_conflict(EGRESS_NETWORK)
     }
 }
 
 #[async_trait]
 impl Engine for DockerEngine {
     async fn describe(&self) -> Result<Description, EngineError> {
-        let version = answered(self.docker.version()).await?.map_err(|error| translate(error, "version"))?;
+        let version =
+            answered(self.docker()?.version()).await?.map_err(|error| translate(error, "version"))?;
         Ok(Description {
             kind: "docker".to_owned(),
             version: version.version.unwrap_or_default(),
@@ -77,7 +86,7 @@ impl Engine for DockerEngine {
     }
 
     async fn image(&self, name: &str) -> Result<Option<Image>, EngineError> {
-        let found = answered(self.docker.inspect_image(name)).await?.or_missing(name)?;
+        let found = answered(self.docker()?.inspect_image(name)).await?.or_missing(name)?;
         Ok(found.map(|image| Image {
             id: image.id.unwrap_or_default(),
             labels: image.config.and_then(|config| config.labels).unwrap_or_default().into_iter().collect(),
@@ -94,14 +103,14 @@ impl Engine for DockerEngine {
             labels: Some(volume.labels.clone().into_iter().collect()),
             ..VolumeCreateRequest::default()
         };
-        answered(self.docker.create_volume(request))
+        answered(self.docker()?.create_volume(request))
             .await?
             .map_err(|error| translate(error, &volume.name))?;
         Ok(())
     }
 
     async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
-        let removed = self.docker.remove_volume(name, None::<query::RemoveVolumeOptions>);
+        let removed = self.docker()?.remove_volume(name, None::<query::RemoveVolumeOptions>);
         answered(removed).await?.or_missing(name).map(|_| ())
     }
 
@@ -110,14 +119,14 @@ impl Engine for DockerEngine {
             self.ensure_egress_network().await?;
         }
         let options = query::CreateContainerOptionsBuilder::default().name(&sandbox.name).build();
-        let created = self.docker.create_container(Some(options), config::container(sandbox));
+        let created = self.docker()?.create_container(Some(options), config::container(sandbox));
         let created = answered(created).await?.map_err(|error| match error::status(&error) {
             Some(404) => EngineError::ImageMissing(sandbox.image.clone()),
             _ => translate(error, &sandbox.name),
         })?;
         let id = SandboxId(created.id);
         let started =
-            answered(self.docker.start_container(&id.0, None::<query::StartContainerOptions>)).await;
+            answered(self.docker()?.start_container(&id.0, None::<query::StartContainerOptions>)).await;
         if let Err(error) = started.and_then(|result| result.map_err(|error| translate(error, &sandbox.name)))
         {
             self.remove(&id).await?;
@@ -128,7 +137,7 @@ impl Engine for DockerEngine {
 
     async fn wait(&self, id: &SandboxId) -> Result<Exit, EngineError> {
         let options = query::WaitContainerOptionsBuilder::default().condition("not-running").build();
-        let mut ended = self.docker.wait_container(&id.0, Some(options));
+        let mut ended = self.docker()?.wait_container(&id.0, Some(options));
         let code = match ended.next().await {
             Some(Ok(response)) => response.status_code,
             // A code other than 0 is this crate's error, and our answer.
@@ -138,7 +147,7 @@ impl Engine for DockerEngine {
                 return Err(EngineError::Unavailable("the engine stopped answering".to_owned()));
             }
         };
-        let inspected = self.docker.inspect_container(&id.0, None::<query::InspectContainerOptions>);
+        let inspected = self.docker()?.inspect_container(&id.0, None::<query::InspectContainerOptions>);
         let state = answered(inspected).await?.or_missing(&id.0)?.and_then(|container| container.state);
         Ok(Exit { code, out_of_memory: state.and_then(|state| state.oom_killed).unwrap_or(false) })
     }
@@ -146,27 +155,27 @@ impl Engine for DockerEngine {
     async fn kill(&self, id: &SandboxId, grace: Duration) -> Result<(), EngineError> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let ended = if seconds == 0 {
-            answered(self.docker.kill_container(&id.0, None::<query::KillContainerOptions>)).await?
+            answered(self.docker()?.kill_container(&id.0, None::<query::KillContainerOptions>)).await?
         } else {
             let options = query::StopContainerOptionsBuilder::default().t(seconds).build();
-            answered(self.docker.stop_container(&id.0, Some(options))).await?
+            answered(self.docker()?.stop_container(&id.0, Some(options))).await?
         };
         ended.or_ended(&id.0)
     }
 
     async fn remove(&self, id: &SandboxId) -> Result<(), EngineError> {
         let options = query::RemoveContainerOptionsBuilder::default().force(true).v(false).build();
-        answered(self.docker.remove_container(&id.0, Some(options))).await?.or_ended(&id.0)
+        answered(self.docker()?.remove_container(&id.0, Some(options))).await?.or_ended(&id.0)
     }
 
     async fn list(&self, labels: &BTreeMap<String, String>) -> Result<Inventory, EngineError> {
         let wanted = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let filters = HashMap::from([("label", wanted)]);
         let options = query::ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        let containers = answered(self.docker.list_containers(Some(options))).await?;
+        let containers = answered(self.docker()?.list_containers(Some(options))).await?;
         let containers = containers.map_err(|error| translate(error, "containers"))?;
         let options = query::ListVolumesOptionsBuilder::default().filters(&filters).build();
-        let volumes = answered(self.docker.list_volumes(Some(options))).await?;
+        let volumes = answered(self.docker()?.list_volumes(Some(options))).await?;
         let volumes = volumes.map_err(|error| translate(error, "volumes"))?;
         let sandboxes = containers.into_iter().filter_map(|container| {
             Some((SandboxId(container.id?), container.labels.unwrap_or_default().into_iter().collect()))

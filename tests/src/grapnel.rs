@@ -1,0 +1,270 @@
+//! The real binary, started for one test.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use grapnel_domain::secret_token::ApiKey;
+use grapnel_proto::hooks::v1::{
+    CreateHookRequest, CreateProjectRequest, Deployment, DeploymentState, GetDeploymentRequest, Project,
+    hook_service_client::HookServiceClient,
+};
+use grapnel_runtime::grpc::{self, Bearer};
+use tempfile::TempDir;
+use tonic::{codegen::InterceptedService, transport::Channel};
+
+/// The label of everything that an executor makes in the engine.
+const LABEL: &str = "label=grapnel.executor";
+
+/// A client with a key.
+pub type Client = HookServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// How to start it.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Settings beside those that every test has.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// Adds a setting by its environment variable without the prefix.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((format!("GRAPNEL_{name}"), value.to_owned()));
+        self
+    }
+}
+
+/// A `grapnel up` of the test's own. When it is dropped it is stopped, and nothing of it may be left in the engine or
+/// among the workspaces.
+#[derive(Debug)]
+pub struct Grapnel {
+    directory: TempDir,
+    process: Child,
+    name: String,
+    gateway: u16,
+    hooks: u16,
+    sites: u16,
+}
+
+impl Grapnel {
+    /// Starts it and waits until it answers.
+    ///
+    /// # Panics
+    /// It does not start; its log is told.
+    pub async fn start(setup: Setup) -> Self {
+        let directory =
+            tempfile::Builder::new().prefix("grapnel-").tempdir().expect("a directory can be made");
+        let [gateway, hooks, executor, sites] = [(); 4].map(|()| free_port());
+        let name = format!("test-{hooks}");
+        let listen = |port: u16| format!("127.0.0.1:{port}");
+        let mut command = Command::new(binary());
+        command
+            .arg("up")
+            .env("GRAPNEL_DATA_DIR", directory.path().join("data"))
+            .env("GRAPNEL_EXECUTOR_NAME", &name)
+            .env("GRAPNEL_GATEWAY_LISTEN", listen(gateway))
+            .env("GRAPNEL_HOOKS_LISTEN", listen(hooks))
+            .env("GRAPNEL_EXECUTOR_LISTEN", listen(executor))
+            .env("GRAPNEL_SITES_LISTEN", listen(sites))
+            .env("GRAPNEL_GIT_ALLOWED_DIRS", directory.path().join("git"))
+            .env("GRAPNEL_CA_BUNDLE", crate::told("GRAPNEL_TEST_CA_BUNDLE"))
+            .env_remove("GRAPNEL_TEST_CA_BUNDLE")
+            .env_remove("GRAPNEL_TEST_GRPCURL")
+            .envs(setup.settings)
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(directory.path().join("log")).expect("a log can be made"));
+        let process = command.spawn().expect("the binary starts; `make test` builds it first");
+        let mut grapnel = Self { directory, process, name, gateway, hooks, sites };
+        let health = grapnel.url("/healthz");
+        let ready = async {
+            while !reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(30), ready).await.is_err() {
+            let _ = grapnel.process.kill();
+            panic!("it does not start: {}", grapnel.log());
+        }
+        grapnel
+    }
+
+    /// Returns the directory of the test's repositories, which the operator allows.
+    pub fn repositories(&self) -> PathBuf {
+        self.directory.path().join("git")
+    }
+
+    /// Returns an address of the gateway.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.gateway)
+    }
+
+    /// Returns the address of gRPC, without a scheme.
+    pub fn grpc(&self) -> String {
+        format!("127.0.0.1:{}", self.hooks)
+    }
+
+    /// Returns the process's id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Returns what it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// Returns the admin key.
+    pub fn key(&self) -> String {
+        let file = self.directory.path().join("data/admin.key");
+        fs::read_to_string(file).expect("the admin key is there").trim().to_owned()
+    }
+
+    /// Returns a client with the admin key.
+    pub fn client(&self) -> Client {
+        let channel = grpc::channel(&format!("http://{}", self.grpc()), None).expect("the address is one");
+        HookServiceClient::with_interceptor(
+            channel,
+            Bearer::new(&ApiKey::parse(&self.key()).expect("it is a key")),
+        )
+    }
+
+    /// Runs a client command.
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        Command::new(binary())
+            .args(arguments)
+            .env("GRAPNEL_URL", format!("http://{}", self.grpc()))
+            .env("GRAPNEL_KEY", self.key())
+            .output()
+            .expect("the command runs")
+    }
+
+    /// Creates a project and a hook, and returns them with the hook's URL.
+    pub async fn project(&self, request: CreateProjectRequest) -> (Project, String) {
+        let mut client = self.client();
+        let created = client.create_project(request).await.expect("the project can be created");
+        let project = created.into_inner().project.expect("it is answered");
+        let hook =
+            CreateHookRequest { project: project.id.clone(), name: "cms".into(), ..Default::default() };
+        let url = client.create_hook(hook).await.expect("the hook can be created").into_inner().url;
+        (project, url)
+    }
+
+    /// Requests a hook's URL and returns the deployment's id.
+    pub async fn trigger(&self, url: &str) -> String {
+        let answer = reqwest::Client::new().post(url).send().await.expect("the gateway answers");
+        assert_eq!(answer.status(), 200);
+        let answer: serde_json::Value = answer.json().await.expect("it answers JSON");
+        answer["job"]["id"].as_str().expect("with a job").to_owned()
+    }
+
+    /// Reads a deployment.
+    pub async fn deployment(&self, id: &str) -> Deployment {
+        let request = GetDeploymentRequest { deployment_id: id.to_owned() };
+        let answer = self.client().get_deployment(request).await.expect("it can be read");
+        answer.into_inner().deployment.expect("it is answered")
+    }
+
+    /// Waits until a deployment has ended.
+    ///
+    /// # Panics
+    /// It does not within two minutes.
+    pub async fn ended(&self, id: &str) -> Deployment {
+        self.until(id, |deployment| deployment.finished_at.is_some()).await
+    }
+
+    /// Waits until a deployment is as it should be.
+    ///
+    /// # Panics
+    /// It is not within two minutes.
+    pub async fn until(&self, id: &str, wanted: impl Fn(&Deployment) -> bool) -> Deployment {
+        let begun = Instant::now();
+        loop {
+            let deployment = self.deployment(id).await;
+            if wanted(&deployment) {
+                return deployment;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(120), "{deployment:?}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
+    /// Waits until a deployment is READY.
+    ///
+    /// # Panics
+    /// It ends in another state.
+    pub async fn ready(&self, id: &str) -> Deployment {
+        let deployment = self.ended(id).await;
+        let log = String::from_utf8_lossy(&self.cli(&["deployment", "logs", id]).stdout).into_owned();
+        assert_eq!(deployment.state(), DeploymentState::Ready, "{deployment:?}\n{log}");
+        deployment
+    }
+
+    /// Fetches a page of a site by the first label of its host.
+    pub async fn page(&self, label: &str, path: &str) -> reqwest::Response {
+        let host = format!("{label}.localhost:{}", self.sites);
+        let url = format!("http://127.0.0.1:{}{path}", self.sites);
+        let request = reqwest::Client::new().get(url).header("host", host);
+        request.send().await.expect("the sites' listener answers")
+    }
+
+    /// Waits until nothing of its builds is left but caches.
+    ///
+    /// # Panics
+    /// Something is left after ten seconds.
+    pub async fn nothing_is_left(&self) {
+        let begun = Instant::now();
+        loop {
+            let left = self.leftovers();
+            if left.is_empty() {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "left over: {left:?}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn leftovers(&self) -> Vec<String> {
+        let own = format!("{LABEL}={}", self.name);
+        let mut left = lines(&["ps", "--all", "--quiet", "--filter", &own]);
+        let caches = lines(&["volume", "ls", "--quiet", "--filter", &own, "--filter", "label=grapnel.cache"]);
+        let volumes = lines(&["volume", "ls", "--quiet", "--filter", &own]);
+        left.extend(volumes.into_iter().filter(|volume| !caches.contains(volume)));
+        let workspaces = fs::read_dir(self.directory.path().join("data/workspaces")).expect("it is there");
+        left.extend(workspaces.flatten().map(|entry| entry.path().display().to_string()));
+        left
+    }
+}
+
+impl Drop for Grapnel {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
+        let _ = self.process.wait();
+        let own = format!("{LABEL}={}", self.name);
+        for volume in lines(&["volume", "ls", "--quiet", "--filter", &own]) {
+            lines(&["volume", "rm", &volume]);
+        }
+    }
+}
+
+fn lines(arguments: &[&str]) -> Vec<String> {
+    let output = Command::new("docker").args(arguments).output().expect("the docker client runs");
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it has an address").port()
+}
+
+/// Returns the binary that was built beside this test.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let directory = test.ancestors().nth(2).expect("tests stand in deps/");
+    let binary = directory.join("grapnel");
+    assert!(binary.is_file(), "{} is missing: run `cargo build --workspace` first", binary.display());
+    binary
+}
