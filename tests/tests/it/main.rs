@@ -1,5 +1,7 @@
 //! The real processes, real git, real Docker, real HTTP.
 
+#![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
+
 mod bad_input;
 mod cancel;
 mod grpcurl;
