@@ -1,0 +1,152 @@
+//! The rules that the database enforces, on SQLite and on PostgreSQL.
+
+#![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
+
+use std::time::Duration;
+
+use grapnel_domain::{
+    BranchName, Reason, RepositoryUrl,
+    event::Outcome,
+    plan::{HookLimits, Plan},
+    project::BuildSettings,
+};
+use grapnel_hooks::{
+    app::{Addresses, App, NewHook, NewProject},
+    model::Team,
+    store::{Claim, Store, StoreError, projects::ProjectRef},
+};
+use grapnel_runtime::Clock;
+use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm_migration::MigratorTrait as _;
+
+const LEASE: Duration = Duration::from_secs(30);
+
+/// Runs a test's body on both databases, each new and the test's own.
+async fn on_both(body: impl AsyncFn(String)) {
+    let directory = tempfile::tempdir().unwrap();
+    body(format!("sqlite://{}/grapnel.db", directory.path().display())).await;
+    body(new_postgres_database().await).await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are told by their environment where the database is")]
+async fn new_postgres_database() -> String {
+    let variable = "GRAPNEL_TEST_POSTGRES_URL";
+    let admin =
+        std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set; `make test` sets it"));
+    let id = Clock::system().new_id::<grapnel_domain::id::TeamKind>();
+    let name = format!("test_{:x}", id.uuid().as_u128());
+    let database = Database::connect(&admin).await.unwrap();
+    database.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
+    format!("{}/{name}", admin.rsplit_once('/').unwrap().0)
+}
+
+async fn app(url: &str) -> (App, Team, ProjectRef) {
+    let (clock, _) = Clock::set_to("2026-01-01T00:00:00Z".parse().unwrap());
+    let store = Store::open(url).await.unwrap();
+    let team = store.first_team(clock.new_id(), Plan::Hobby, clock.now()).await.unwrap();
+    let addresses = Addresses {
+        public_url: "http://localhost".into(),
+        sites_scheme: "http".into(),
+        sites_domain: "localhost".into(),
+    };
+    let app = App { store, clock, limits: HookLimits::default(), addresses };
+    let new = NewProject {
+        name: "site".parse().unwrap(),
+        repository: RepositoryUrl::parse("https://example.org/site.git").unwrap(),
+        production_branch: BranchName::parse("main").unwrap(),
+        settings: BuildSettings::default(),
+    };
+    let project = app.create_project(team.id, new).await.unwrap().id;
+    (app, team, ProjectRef::Id(project))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_creates_at_once_make_exactly_five_hooks() {
+    on_both(async |url| {
+        let (app, team, project) = app(&url).await;
+        let create = |n: u32| {
+            let (app, project, team) = (app.clone(), project.clone(), team.id);
+            let new = NewHook { name: format!("hook {n}").parse().unwrap(), branch: None, build_cache: true };
+            tokio::spawn(async move { app.create_hook(team, &project, new).await.map(drop) })
+        };
+        let mut made = 0;
+        for create in (0..100).map(create).collect::<Vec<_>>() {
+            match create.await.unwrap() {
+                Ok(()) => made += 1,
+                Err(error) => {
+                    assert_eq!(error.reason, Reason::HookLimitReached, "{error}");
+                    assert_eq!((error.facts["limit"].as_str(), error.facts["used"].as_str()), ("5", "5"));
+                }
+            }
+        }
+        assert_eq!((made, app.limits(team.id, &project).await.unwrap().2), (5, 5));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migrations_run_up_by_many_at_once_and_down_and_up_again() {
+    on_both(async |url| {
+        let open = |_| {
+            let url = url.clone();
+            tokio::spawn(async move { Store::open(&url).await.map(drop) })
+        };
+        for opened in (0..4).map(open).collect::<Vec<_>>() {
+            opened.await.unwrap().unwrap();
+        }
+        let database = Database::connect(&url).await.unwrap();
+        grapnel_migrations::Migrator::down(&database, None).await.unwrap();
+        grapnel_migrations::Migrator::up(&database, None).await.unwrap();
+        app(&url).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_claimers_never_get_the_same_deployment_and_only_the_holder_changes_it() {
+    on_both(async |url| {
+        let (app, team, project) = app(&url).await;
+        for _ in 0..20 {
+            app.trigger_deployment(team.id, &project, None, true).await.unwrap();
+        }
+        let now = app.clock.now();
+        let claim = async |owner: &str| app.store.claim(Claim::Pending, owner, LEASE, 15, now).await.unwrap();
+        let (one, two) = tokio::join!(claim("one"), claim("two"));
+        let mut ids: Vec<_> = one.iter().chain(&two).map(|claimed| claimed.deployment.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), one.len() + two.len(), "one deployment was claimed twice");
+        let (id, holder) = (one[0].deployment.id, "one");
+        let stranger = app.store.resolved(id, "stranger", "c", "", now).await;
+        assert!(matches!(stranger, Err(StoreError::Fenced)), "{stranger:?}");
+        app.store.resolved(id, holder, "c", "", now).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_never_goes_back_to_an_older_deployment() {
+    on_both(async |url| {
+        let (app, team, project) = app(&url).await;
+        let older = app.trigger_deployment(team.id, &project, None, true).await.unwrap().id;
+        let newer = app.trigger_deployment(team.id, &project, None, true).await.unwrap().id;
+        let (store, owner, now) = (&app.store, "one", app.clock.now());
+        for claimed in store.claim(Claim::Pending, owner, LEASE, 2, now).await.unwrap() {
+            store.resolved(claimed.deployment.id, owner, &"0".repeat(40), "", now).await.unwrap();
+        }
+        let claimed = store.claim(Claim::Queued, owner, LEASE, 2, now).await.unwrap();
+        for claimed in &claimed {
+            store.started(claimed.spec.id, owner, now).await.unwrap();
+        }
+        let mut promoted = Vec::new();
+        // The newer one is ready first.
+        for claimed in claimed.iter().rev() {
+            let ready = Outcome::Ready { files: 1, bytes: 1 };
+            promoted.push(store.finished(claimed.spec.id, owner, ready, now).await.unwrap().promoted);
+        }
+        assert_eq!(promoted, [true, false]);
+        assert_eq!(app.resolve_site("site").await.unwrap().0, newer);
+        assert!(!app.deployment(team.id, older).await.unwrap().promoted);
+    })
+    .await;
+}
