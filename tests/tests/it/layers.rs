@@ -39,7 +39,7 @@ const CRATES: [(&str, &[&str]); 11] = [
 /// Words that may stand only below these places.
 const ONLY_BELOW: [(&str, &[&str]); 5] = [
     ("bollard::", &["executor/src/engine/docker"]),
-    ("sea_orm::", &["services/hooks/src/store", "migrations/src"]),
+    ("sea_orm::", &["services/hooks/src/store", "services/hooks/tests", "migrations/src"]),
     ("SystemTime::now", &[]),
     ("Utc::now", &["crates/runtime/src/clock.rs"]),
     (
