@@ -13,6 +13,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use async_trait::async_trait;
 
 pub mod docker;
+pub mod fake;
 
 /// The labels by which Grapnel finds what it created.
 pub mod label {

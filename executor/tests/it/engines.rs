@@ -1,0 +1,232 @@
+//! The contract of an engine, held against every engine there is.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use grapnel_domain::id::TeamKind;
+use grapnel_executor::engine::{
+    Engine, EngineError, Mount, MountSource, Network, Sandbox, SandboxLimits, Volume, docker::DockerEngine,
+    fake::FakeEngine, label,
+};
+use grapnel_runtime::Clock;
+use tempfile::TempDir;
+
+const IMAGE: &str = "grapnel/builder:latest";
+
+/// An engine, and a label that only one test has.
+struct Bench {
+    engine: Arc<dyn Engine>,
+    own: String,
+    directory: TempDir,
+}
+
+impl Bench {
+    fn new(engine: impl Engine) -> Self {
+        let own = Clock::system().new_id::<TeamKind>().to_string();
+        let directory = tempfile::tempdir().unwrap();
+        // The sandbox's user is another one.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        Self { engine: Arc::new(engine), own, directory }
+    }
+
+    fn labels(&self, deployment: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (label::EXECUTOR.to_owned(), self.own.clone()),
+            (label::DEPLOYMENT.to_owned(), deployment.to_owned()),
+        ])
+    }
+
+    fn sandbox(&self, name: &str, script: &str) -> Sandbox {
+        Sandbox {
+            name: format!("contract-{}-{name}", self.own),
+            image: IMAGE.to_owned(),
+            command: ["/bin/sh", "-c", script].map(str::to_owned).into(),
+            env: BTreeMap::from([("GREETING".to_owned(), "hello".to_owned())]),
+            working_dir: "/workspace".to_owned(),
+            user: (10_001, 10_001),
+            mounts: vec![Mount {
+                source: MountSource::Host(self.directory.path().to_owned()),
+                target: "/workspace".to_owned(),
+                read_only: false,
+            }],
+            network: Network::None,
+            limits: SandboxLimits {
+                memory_bytes: 256 << 20,
+                milli_cpus: 1_000,
+                processes: 64,
+                open_files: 1_024,
+            },
+            runtime: None,
+            labels: self.labels(name),
+        }
+    }
+
+    async fn listed(&self) -> (usize, usize) {
+        let own = BTreeMap::from([(label::EXECUTOR.to_owned(), self.own.clone())]);
+        let listed = self.engine.list(&own).await.unwrap();
+        (listed.sandboxes.len(), listed.volumes.len())
+    }
+}
+
+/// Makes one test of each case for each engine.
+macro_rules! contract {
+    ($($case:ident),* $(,)?) => {
+        mod docker {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(super::Bench::new(super::DockerEngine::new("/var/run/docker.sock"))).await;
+            })*
+        }
+        mod fake {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(super::Bench::new(super::FakeEngine::of_processes(&[super::IMAGE]))).await;
+            })*
+        }
+    };
+}
+
+contract!(
+    it_describes_itself_and_knows_its_images,
+    volumes_are_made_found_and_removed_any_number_of_times,
+    a_sandbox_runs_its_command_and_all_who_wait_are_told_how_it_ended,
+    a_sandbox_that_cannot_start_leaves_nothing,
+    a_name_is_given_once,
+    killing_ends_the_deaf_at_once_and_lets_others_end_within_their_grace,
+    removing_ends_what_runs_and_can_be_done_twice,
+    a_list_has_what_carries_all_labels_and_nothing_else,
+);
+
+async fn it_describes_itself_and_knows_its_images(bench: Bench) {
+    let described = bench.engine.describe().await.unwrap();
+    assert!(!described.kind.is_empty() && !described.version.is_empty(), "{described:?}");
+    assert!(!bench.engine.image(IMAGE).await.unwrap().unwrap().id.is_empty());
+    assert_eq!(bench.engine.image("no/such:image").await.unwrap(), None);
+}
+
+async fn volumes_are_made_found_and_removed_any_number_of_times(bench: Bench) {
+    let volume = Volume {
+        name: format!("contract-{}", bench.own),
+        directory: bench.directory.path().to_owned(),
+        labels: bench.labels("volume"),
+    };
+    bench.engine.create_volume(&volume).await.unwrap();
+    bench.engine.create_volume(&volume).await.unwrap();
+    assert_eq!(bench.listed().await, (0, 1));
+
+    let mut sandbox = bench.sandbox("volume", "echo here > \"$0/file\"");
+    // An argument of its own, so that an engine without mounts can say where the place is.
+    sandbox.command.push("/cache".to_owned());
+    let source = MountSource::Volume(volume.name.clone());
+    sandbox.mounts.push(Mount { source, target: "/cache".to_owned(), read_only: false });
+    let id = bench.engine.start(&sandbox).await.unwrap();
+    assert_eq!(bench.engine.wait(&id).await.unwrap().code, 0);
+    bench.engine.remove(&id).await.unwrap();
+    assert_eq!(fs::read_to_string(bench.directory.path().join("file")).unwrap(), "here\n");
+
+    bench.engine.remove_volume(&volume.name).await.unwrap();
+    bench.engine.remove_volume(&volume.name).await.unwrap();
+    assert_eq!(bench.listed().await, (0, 0));
+    assert!(bench.directory.path().join("file").exists(), "what it showed stays");
+}
+
+async fn a_sandbox_runs_its_command_and_all_who_wait_are_told_how_it_ended(bench: Bench) {
+    let script = "echo \"$GREETING\" > said; while [ ! -e go ]; do sleep 0.02; done; exit 7";
+    let id = bench.engine.start(&bench.sandbox("runs", script)).await.unwrap();
+    let waiters: Vec<_> = (0..3)
+        .map(|_| {
+            let (engine, id) = (bench.engine.clone(), id.clone());
+            tokio::spawn(async move { engine.wait(&id).await })
+        })
+        .collect();
+    fs::write(bench.directory.path().join("go"), "").unwrap();
+    for waiter in waiters {
+        let exit = waiter.await.unwrap().unwrap();
+        assert_eq!((exit.code, exit.out_of_memory), (7, false));
+    }
+    assert_eq!(bench.engine.wait(&id).await.unwrap().code, 7, "also who asks later");
+    assert_eq!(fs::read_to_string(bench.directory.path().join("said")).unwrap(), "hello\n");
+    assert_eq!(bench.listed().await, (1, 0), "what has ended stays until it is removed");
+    bench.engine.remove(&id).await.unwrap();
+}
+
+async fn a_sandbox_that_cannot_start_leaves_nothing(bench: Bench) {
+    let imageless = Sandbox { image: "no/such:image".to_owned(), ..bench.sandbox("imageless", "true") };
+    let refused = bench.engine.start(&imageless).await.unwrap_err();
+    assert!(matches!(refused, EngineError::ImageMissing(ref image) if image == "no/such:image"), "{refused}");
+    let commandless =
+        Sandbox { command: vec!["/no/such/program".to_owned()], ..bench.sandbox("commandless", "") };
+    let refused = bench.engine.start(&commandless).await.unwrap_err();
+    assert!(!matches!(refused, EngineError::Unavailable(_)), "{refused}");
+    assert_eq!(bench.listed().await, (0, 0));
+}
+
+async fn a_name_is_given_once(bench: Bench) {
+    let sandbox = bench.sandbox("twice", "sleep 60");
+    let first = bench.engine.start(&sandbox).await.unwrap();
+    let refused = bench.engine.start(&sandbox).await.unwrap_err();
+    assert!(matches!(refused, EngineError::Refused(_)), "{refused}");
+    assert_eq!(bench.listed().await, (1, 0), "the first one stays");
+    bench.engine.remove(&first).await.unwrap();
+    let again = bench.engine.start(&sandbox).await.unwrap();
+    bench.engine.remove(&again).await.unwrap();
+}
+
+async fn killing_ends_the_deaf_at_once_and_lets_others_end_within_their_grace(bench: Bench) {
+    let deaf = bench.sandbox("deaf", "trap '' TERM; echo > deaf; while :; do sleep 0.02; done");
+    let deaf = bench.engine.start(&deaf).await.unwrap();
+    appears(&bench, "deaf").await;
+    let begun = Instant::now();
+    bench.engine.kill(&deaf, Duration::ZERO).await.unwrap();
+    assert_eq!(bench.engine.wait(&deaf).await.unwrap().code, 137);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+
+    let polite = bench.sandbox("polite", "trap 'exit 3' TERM; echo > polite; while :; do sleep 0.02; done");
+    let polite = bench.engine.start(&polite).await.unwrap();
+    appears(&bench, "polite").await;
+    bench.engine.kill(&polite, Duration::from_secs(20)).await.unwrap();
+    assert_eq!(bench.engine.wait(&polite).await.unwrap().code, 3);
+
+    for id in [&deaf, &polite] {
+        bench.engine.kill(id, Duration::ZERO).await.unwrap();
+        bench.engine.remove(id).await.unwrap();
+        bench.engine.kill(id, Duration::ZERO).await.unwrap();
+    }
+    assert_eq!(bench.listed().await, (0, 0));
+}
+
+async fn removing_ends_what_runs_and_can_be_done_twice(bench: Bench) {
+    let id = bench.engine.start(&bench.sandbox("runs", "sleep 60")).await.unwrap();
+    bench.engine.remove(&id).await.unwrap();
+    bench.engine.remove(&id).await.unwrap();
+    assert_eq!(bench.listed().await, (0, 0));
+    let refused = bench.engine.wait(&id).await.unwrap_err();
+    assert!(matches!(refused, EngineError::NotFound(_)), "{refused}");
+}
+
+async fn a_list_has_what_carries_all_labels_and_nothing_else(bench: Bench) {
+    let one = bench.engine.start(&bench.sandbox("one", "sleep 60")).await.unwrap();
+    let two = bench.engine.start(&bench.sandbox("two", "true")).await.unwrap();
+    let listed = bench.engine.list(&bench.labels("one")).await.unwrap();
+    let [(id, labels)] = listed.sandboxes.as_slice() else { panic!("{listed:?}") };
+    assert_eq!((id, labels[label::DEPLOYMENT].as_str()), (&one, "one"));
+    assert_eq!(bench.listed().await, (2, 0), "those that have ended are listed too");
+    for id in [&one, &two] {
+        bench.engine.remove(id).await.unwrap();
+    }
+    assert_eq!(bench.listed().await, (0, 0));
+}
+
+async fn appears(bench: &Bench, name: &str) {
+    let there = async {
+        while !bench.directory.path().join(name).exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), there).await.unwrap();
+}

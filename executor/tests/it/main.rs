@@ -1,0 +1,5 @@
+//! The executor's parts, each against the real thing beside it: engines, git, runners.
+
+#![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
+
+mod engines;
