@@ -30,6 +30,9 @@ pub enum ArtifactError {
     /// The output itself cannot be published.
     #[error("{0}")]
     Refused(#[from] Refusal),
+    /// The caller did not want it any more.
+    #[error("publishing was given up")]
+    GivenUp,
     /// The disk failed us.
     #[error("the artifact's directory cannot be used: {0}")]
     Io(#[from] io::Error),
@@ -48,15 +51,16 @@ impl ArtifactStore {
     }
 
     /// Publishes the tree below `output` as the artifact of a deployment. Publishing again changes nothing and
-    /// returns what stands.
+    /// returns what stands. `given_up` is asked between files, and a last time before the artifact appears.
     ///
     /// # Errors
-    /// The output holds what cannot be published, or the disk fails. Nothing is left behind then.
+    /// The output holds what cannot be published, the disk fails, or it was given up. Nothing is left behind then.
     pub fn publish(
         &self,
         deployment: DeploymentId,
         output: &Path,
         limits: Limits,
+        given_up: &dyn Fn() -> bool,
     ) -> Result<Manifest, ArtifactError> {
         match self.open(deployment) {
             Ok(artifact) => return Ok(artifact.manifest),
@@ -66,7 +70,10 @@ impl ArtifactStore {
         fs::create_dir_all(&self.directory)?;
         let staging = self.directory.join(format!(".{deployment}.staging"));
         remove_if_there(&staging)?;
-        let manifest = publish::stage(output, &staging, limits).and_then(|manifest| {
+        let manifest = publish::stage(output, &staging, limits, given_up).and_then(|manifest| {
+            if given_up() {
+                return Err(ArtifactError::GivenUp);
+            }
             fs::rename(&staging, self.directory_of(deployment))?;
             fs::File::open(&self.directory)?.sync_all()?;
             Ok(manifest)

@@ -74,15 +74,21 @@ struct Staging<'a> {
     limits: Limits,
     bytes: u64,
     entries: Vec<FileEntry>,
+    given_up: &'a dyn Fn() -> bool,
 }
 
 /// Copies an output to `staging`, with its manifest, and makes it durable.
-pub fn stage(output: &Path, staging: &Path, limits: Limits) -> Result<Manifest, ArtifactError> {
+pub fn stage(
+    output: &Path,
+    staging: &Path,
+    limits: Limits,
+    given_up: &dyn Fn() -> bool,
+) -> Result<Manifest, ArtifactError> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = rustix::fs::open(output, flags, Mode::empty()).map_err(|_| Refusal::NoDirectory)?;
     let files = staging.join("files");
     fs::create_dir_all(&files)?;
-    let mut stage = Staging { root: &root, files: &files, limits, bytes: 0, entries: Vec::new() };
+    let mut stage = Staging { root: &root, files: &files, limits, bytes: 0, entries: Vec::new(), given_up };
     stage.directory(root.as_fd(), "", 0)?;
     let mut entries = stage.entries;
     if entries.is_empty() {
@@ -108,6 +114,9 @@ impl Staging<'_> {
             return Err(Refusal::TooDeep.into());
         }
         for entry in Dir::read_from(directory).map_err(io::Error::from)? {
+            if (self.given_up)() {
+                return Err(ArtifactError::GivenUp);
+            }
             let entry = entry.map_err(io::Error::from)?;
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." || (depth == 0 && name == b".git") {

@@ -29,7 +29,7 @@ fn deployment() -> DeploymentId {
 #[test]
 fn an_artifact_is_found_by_its_manifest_with_types_and_digests() {
     let f = fixture();
-    f.store.publish(deployment(), &f.output, LIMITS).unwrap();
+    f.store.publish(deployment(), &f.output, LIMITS, &|| false).unwrap();
     let artifact = f.store.open(deployment()).unwrap();
     let file = artifact.file("assets/site.css").unwrap();
     assert_eq!((file.size, file.content_type.as_str()), (4, "text/css; charset=utf-8"));
@@ -43,21 +43,21 @@ fn an_artifact_is_found_by_its_manifest_with_types_and_digests() {
 #[test]
 fn publishing_again_changes_nothing() {
     let f = fixture();
-    let first = f.store.publish(deployment(), &f.output, LIMITS).unwrap();
+    let first = f.store.publish(deployment(), &f.output, LIMITS, &|| false).unwrap();
     fs::write(f.output.join("index.html"), "other").unwrap();
-    assert_eq!(f.store.publish(deployment(), &f.output, LIMITS).unwrap(), first);
+    assert_eq!(f.store.publish(deployment(), &f.output, LIMITS, &|| false).unwrap(), first);
 }
 
 #[test]
 fn links_to_files_inside_are_copied_and_links_that_lead_out_are_refused() {
     let f = fixture();
     symlink("index.html", f.output.join("home.html")).unwrap();
-    let manifest = f.store.publish(deployment(), &f.output, LIMITS).unwrap();
+    let manifest = f.store.publish(deployment(), &f.output, LIMITS, &|| false).unwrap();
     assert_eq!(manifest.file("home.html").unwrap().digest, manifest.file("index.html").unwrap().digest);
     for target in ["../secret", "/etc/passwd", "nowhere", "assets", "/proc/self/root/etc/passwd"] {
         let f = fixture();
         symlink(target, f.output.join("link")).unwrap();
-        let error = f.store.publish(deployment(), &f.output, LIMITS).unwrap_err();
+        let error = f.store.publish(deployment(), &f.output, LIMITS, &|| false).unwrap_err();
         assert!(
             matches!(error, ArtifactError::Refused(Refusal::Link(ref name)) if name == "link"),
             "{target}: {error}"
@@ -75,12 +75,12 @@ fn an_output_that_is_a_link_a_file_or_empty_is_refused() {
         (f.output.join("index.html"), Refusal::NoDirectory),
         (f.output.join("missing"), Refusal::NoDirectory),
     ] {
-        let error = f.store.publish(deployment(), &output, LIMITS).unwrap_err();
+        let error = f.store.publish(deployment(), &output, LIMITS, &|| false).unwrap_err();
         assert!(matches!(error, ArtifactError::Refused(ref r) if *r == refusal), "{error}");
     }
     let empty = f.output.join("empty");
     fs::create_dir(&empty).unwrap();
-    let error = f.store.publish(deployment(), &empty, LIMITS).unwrap_err();
+    let error = f.store.publish(deployment(), &empty, LIMITS, &|| false).unwrap_err();
     assert!(matches!(error, ArtifactError::Refused(Refusal::Empty)), "{error}");
 }
 
@@ -89,7 +89,7 @@ fn size_count_and_kind_are_limited_and_nothing_is_left_behind() {
     let refused = |prepare: &dyn Fn(&Path)| {
         let f = fixture();
         prepare(&f.output);
-        let error = f.store.publish(deployment(), &f.output, LIMITS).unwrap_err();
+        let error = f.store.publish(deployment(), &f.output, LIMITS, &|| false).unwrap_err();
         assert_eq!(fs::read_dir(&f.artifacts).unwrap().count(), 0, "something is left behind");
         match error {
             ArtifactError::Refused(refusal) => refusal,

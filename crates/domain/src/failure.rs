@@ -62,6 +62,8 @@ failure_codes! {
     RepositoryTooLarge = "REPOSITORY_TOO_LARGE", User;
     /// The repository has no such branch.
     BranchNotFound = "BRANCH_NOT_FOUND", User;
+    /// The repository does not have the commit any more.
+    CommitNotFound = "COMMIT_NOT_FOUND", User;
     /// The project's root directory is not in the repository, or is no directory.
     RootDirectoryMissing = "ROOT_DIRECTORY_MISSING", User;
     /// A file of the repository that says how to build it cannot be read.

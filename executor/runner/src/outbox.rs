@@ -10,6 +10,9 @@ use grapnel_run::frame::{Frame, Kind};
 /// How many bytes are kept. When they are reached, whoever adds waits, and with it the build's pipe.
 const CAPACITY: usize = 4 * 1024 * 1024;
 
+/// What a frame costs beside its bytes, so that a million frames of one byte are not a million for free.
+const OVERHEAD: usize = 64;
+
 /// A bounded queue that forgets only what was acknowledged.
 #[derive(Default)]
 pub struct Outbox {
@@ -30,11 +33,12 @@ impl Outbox {
     /// Adds a frame under the next number; waits while the outbox is full.
     pub fn push(&self, kind: Kind, payload: Vec<u8>) {
         let mut state = self.lock();
-        while state.bytes > 0 && state.bytes + payload.len() > CAPACITY {
+        let cost = payload.len() + OVERHEAD;
+        while state.bytes > 0 && state.bytes + cost > CAPACITY {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.last += 1;
-        state.bytes += payload.len();
+        state.bytes += cost;
         let number = state.last;
         state.frames.push_back(Frame { number, kind, payload });
         self.changed.notify_all();
@@ -45,7 +49,7 @@ impl Outbox {
         let mut state = self.lock();
         while state.frames.front().is_some_and(|frame| frame.number <= number) {
             let frame = state.frames.pop_front();
-            state.bytes -= frame.map_or(0, |frame| frame.payload.len());
+            state.bytes -= frame.map_or(0, |frame| frame.payload.len() + OVERHEAD);
         }
         self.changed.notify_all();
     }
@@ -65,7 +69,10 @@ impl Outbox {
             if state.connection != connection {
                 return None;
             }
-            if let Some(frame) = state.frames.iter().find(|frame| frame.number > number) {
+            // Numbers have no gaps: the wanted frame's place follows from the first one's.
+            let first = state.frames.front().map_or(0, |frame| frame.number);
+            let place = usize::try_from((number + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+            if let Some(frame) = state.frames.get(place) {
                 return Some(frame.clone());
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);

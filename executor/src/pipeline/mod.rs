@@ -100,9 +100,11 @@ impl Pipeline {
                 tracing::warn!(%error, "the cache's volume cannot be removed; the next sweep tries again");
             }
         };
+        // The engine first: a build that was ended has no container within two seconds, however large its output.
         if timeout(CLEANUP, engine_side).await.is_err() {
             tracing::warn!("the engine does not answer; the next sweep removes what is left");
         }
+        story.unpublish().await;
         let workspace = workspace.clone();
         self.cleanups.spawn(async move { workspace.remove().await });
     }

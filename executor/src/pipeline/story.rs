@@ -1,6 +1,6 @@
 //! One build, told step by step.
 
-use grapnel_artifacts::{ArtifactError, Limits};
+use grapnel_artifacts::{ArtifactError, Limits, Manifest};
 use grapnel_domain::{
     build::{BuildLimits, BuildSpec},
     event::{BuildEvent, CacheOutcome, Outcome, Step},
@@ -43,6 +43,9 @@ pub struct Story<'a> {
     starting: Option<JoinHandle<Result<RunningSandbox, EngineError>>>,
     sandbox: Option<RunningSandbox>,
     cache: Option<PreparedCache>,
+    /// As with the sandbox: what is being published when the story is dropped must not stay.
+    publishing: Option<JoinHandle<Result<Manifest, ArtifactError>>>,
+    given_up: CancellationToken,
 }
 
 impl<'a> Story<'a> {
@@ -65,6 +68,8 @@ impl<'a> Story<'a> {
             starting: None,
             sandbox: None,
             cache: None,
+            publishing: None,
+            given_up: CancellationToken::new(),
         }
     }
 
@@ -79,6 +84,17 @@ impl<'a> Story<'a> {
     /// Hands the cache over to whoever cleans up.
     pub fn take_cache(&mut self) -> Option<PreparedCache> {
         self.cache.take()
+    }
+
+    /// Makes sure that a story that was not told to its end leaves no artifact.
+    pub async fn unpublish(&mut self) {
+        let Some(publishing) = self.publishing.take() else { return };
+        self.given_up.cancel();
+        if let Ok(Ok(_)) = publishing.await
+            && let Err(error) = self.pipeline.artifacts.remove(self.spec.id.deployment)
+        {
+            tracing::warn!(%error, "the artifact of a build that was ended cannot be removed");
+        }
     }
 
     /// Tells the whole story.
@@ -275,20 +291,25 @@ impl<'a> Story<'a> {
         Failure::new(FailureCode::OutOfMemory, message)
     }
 
-    async fn publish(&self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
+    async fn publish(&mut self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
         self.recorder.step_started(Step::Output).await;
         let told = self.try_publish(root, plan).await;
         self.recorder.step_finished(Step::Output, told.is_ok().then_some(0)).await;
         told
     }
 
-    async fn try_publish(&self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
+    async fn try_publish(&mut self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
         let output = self.output_directory(root, plan)?;
         let path = root.real_directory(&output).ok_or_else(|| output_missing(&output))?;
         let store = self.pipeline.artifacts.clone();
         let deployment = self.spec.id.deployment;
         let limits = Limits { bytes: self.limits.artifact_bytes, files: self.limits.artifact_files };
-        let published = tokio::task::spawn_blocking(move || store.publish(deployment, &path, limits)).await;
+        let given_up = self.given_up.clone();
+        let publishing = self.publishing.insert(tokio::task::spawn_blocking(move || {
+            store.publish(deployment, &path, limits, &|| given_up.is_cancelled())
+        }));
+        let published = publishing.await;
+        self.publishing = None;
         let manifest = published
             .map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?
             .map_err(|error| publish_failure(&error))?;
@@ -336,7 +357,7 @@ fn publish_failure(error: &ArtifactError) -> Failure {
         }
         ArtifactError::Refused(_) => Failure::new(FailureCode::OutputRefused, error.to_string()),
         ArtifactError::Io(_) => Failure::new(FailureCode::ExecutorDiskFull, error.to_string()),
-        ArtifactError::NotFound(_) | ArtifactError::Manifest(_) => {
+        ArtifactError::GivenUp | ArtifactError::NotFound(_) | ArtifactError::Manifest(_) => {
             Failure::new(FailureCode::Internal, error.to_string())
         }
     }

@@ -13,11 +13,11 @@ const DEPTH: &str = "--depth=10";
 impl Mirrors {
     /// Checks a commit out of its mirror into an empty directory, and hands everything to `owner`.
     ///
-    /// The commit may have left its branch since it was resolved. The checkout has a history of its own, and
-    /// knows nothing of the mirror.
+    /// The commit may have left its branch since it was resolved, and another executor may have resolved it: then it
+    /// is fetched first. The checkout has a history of its own, and knows nothing of the mirror.
     ///
     /// # Errors
-    /// The mirror lacks the commit, or the disk is full.
+    /// See [`SourceError`].
     pub async fn checkout(
         &self,
         repository: &RepositoryUrl,
@@ -25,6 +25,28 @@ impl Mirrors {
         commit: &str,
         directory: &Path,
         owner: (u32, u32),
+        cancel: &CancellationToken,
+    ) -> Result<(), SourceError> {
+        match self.checkout_from_mirror(repository, branch, commit, directory, cancel).await {
+            Err(error) if may_lack(&error) && !self.has(repository, commit, cancel).await => {
+                self.fetch_commit(repository, branch, commit, cancel).await?;
+                self.checkout_from_mirror(repository, branch, commit, directory, cancel).await?;
+            }
+            other => other?,
+        }
+        let directory = directory.to_owned();
+        let handed = tokio::task::spawn_blocking(move || hand_over(&directory, owner)).await;
+        handed
+            .map_err(|error| SourceError::Git(error.to_string()))?
+            .map_err(|error| SourceError::Git(format!("the checkout cannot be handed to the build: {error}")))
+    }
+
+    async fn checkout_from_mirror(
+        &self,
+        repository: &RepositoryUrl,
+        branch: &BranchName,
+        commit: &str,
+        directory: &Path,
         cancel: &CancellationToken,
     ) -> Result<(), SourceError> {
         let mirror = format!("file://{}", self.path_of(repository).display());
@@ -57,12 +79,13 @@ impl Mirrors {
         }
         // It names the mirror's path, and nobody needs it any more.
         let _ = tokio::fs::remove_file(directory.join(".git/FETCH_HEAD")).await;
-        let directory = directory.to_owned();
-        let handed = tokio::task::spawn_blocking(move || hand_over(&directory, owner)).await;
-        handed
-            .map_err(|error| SourceError::Git(error.to_string()))?
-            .map_err(|error| SourceError::Git(format!("the checkout cannot be handed to the build: {error}")))
+        Ok(())
     }
+}
+
+/// Tells whether a checkout may have failed because the mirror lacks the commit.
+fn may_lack(error: &SourceError) -> bool {
+    !matches!(error, SourceError::Canceled | SourceError::DiskFull)
 }
 
 /// Makes `owner` the owner of a tree. Links are handed over themselves, never followed.

@@ -27,6 +27,14 @@ pub enum SourceError {
         /// The branch.
         branch: String,
     },
+    /// The commit was taken out of the repository before we had it.
+    #[error("{url} does not have the commit {commit} any more")]
+    CommitNotFound {
+        /// The repository.
+        url: String,
+        /// The full hash.
+        commit: String,
+    },
     /// There is no commit at all.
     #[error("{0} is empty: it has no commit yet")]
     RepositoryEmpty(String),
@@ -60,6 +68,7 @@ impl SourceError {
             Self::AccessDenied(_) => FailureCode::RepositoryAccessDenied,
             Self::Unreachable { .. } => FailureCode::RepositoryUnreachable,
             Self::BranchNotFound { .. } => FailureCode::BranchNotFound,
+            Self::CommitNotFound { .. } => FailureCode::CommitNotFound,
             Self::RepositoryEmpty(_) => FailureCode::RepositoryEmpty,
             Self::NotAllowed(_) => FailureCode::RepositoryRefused,
             Self::TooLarge { .. } => FailureCode::RepositoryTooLarge,

@@ -72,6 +72,51 @@ impl Mirrors {
         self.read_version(&mirror, branch, cancel).await
     }
 
+    /// Fetches a commit that another executor has resolved: with its branch, or by itself where the branch has moved
+    /// on meanwhile.
+    ///
+    /// # Errors
+    /// See [`SourceError`]; the repository may not have the commit any more.
+    pub(super) async fn fetch_commit(
+        &self,
+        repository: &RepositoryUrl,
+        branch: &BranchName,
+        commit: &str,
+        cancel: &CancellationToken,
+    ) -> Result<(), SourceError> {
+        self.refuse_directories_not_allowed(repository)?;
+        let mirror = self.path_of(repository);
+        let lock = self.lock_of(&mirror);
+        let _one_at_a_time = lock.lock().await;
+        let gone = || SourceError::CommitNotFound { url: repository.to_string(), commit: commit.to_owned() };
+        match self.fetch(&mirror, repository, branch, cancel).await {
+            Ok(()) | Err(SourceError::BranchNotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        if self.has(repository, commit, cancel).await {
+            return Ok(());
+        }
+        match self.fetch_into(&mirror, repository, commit, cancel).await {
+            // Servers refuse by many words what they do not have.
+            Err(SourceError::Git(_)) => Err(gone()),
+            other => other,
+        }
+    }
+
+    /// Tells whether the mirror has a commit.
+    pub(super) async fn has(
+        &self,
+        repository: &RepositoryUrl,
+        commit: &str,
+        cancel: &CancellationToken,
+    ) -> bool {
+        let object = format!("{commit}^{{commit}}");
+        let exists = ["cat-file", "-e", &object].map(String::from);
+        let mirror = self.path_of(repository);
+        let output = self.git.run(&mirror, Reach::Nothing, exists, &self.bounds(cancel)).await;
+        output.is_ok_and(|output| output.status.success())
+    }
+
     /// Returns where the mirror of a repository is.
     pub fn path_of(&self, repository: &RepositoryUrl) -> PathBuf {
         self.config.mirrors.join(hex::encode(Sha256::digest(repository.to_string())))
@@ -84,27 +129,44 @@ impl Mirrors {
         branch: &BranchName,
         cancel: &CancellationToken,
     ) -> Result<(), SourceError> {
+        let refspec = format!("+refs/heads/{branch}:refs/heads/{branch}");
+        match self.fetch_into(mirror, repository, &refspec, cancel).await {
+            Err(SourceError::BranchNotFound { .. }) => {
+                Err(self.branch_missing(mirror, repository, branch, cancel).await)
+            }
+            other => other,
+        }
+    }
+
+    async fn fetch_into(
+        &self,
+        mirror: &Path,
+        repository: &RepositoryUrl,
+        refspec: &str,
+        cancel: &CancellationToken,
+    ) -> Result<(), SourceError> {
         self.ensure_mirror(mirror, cancel).await?;
         let url = repository.to_string();
-        let refspec = format!("+refs/heads/{branch}:refs/heads/{branch}");
         let fetch =
-            ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", &url, &refspec]
+            ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", &url, refspec]
                 .map(String::from);
         let bounds = self.bounds(cancel);
         let output = tokio::select! {
             output = self.git.run(mirror, reach(repository), fetch, &bounds) => output,
-            () = self.grown_too_large(mirror) => {
-                disk::remove_tree(mirror).await;
-                return Err(SourceError::TooLarge { url, limit: self.config.size_limit });
-            }
+            () = self.grown_too_large(mirror) => return Err(self.too_large(mirror, url).await),
         };
         let output = self.finished(&url, output)?;
         if output.status.success() {
-            return Ok(());
+            // A fetch that was over before its size was looked at.
+            return if disk::usage(mirror).await > self.config.size_limit {
+                Err(self.too_large(mirror, url).await)
+            } else {
+                Ok(())
+            };
         }
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         if stderr.contains("couldn't find remote ref") {
-            return Err(self.branch_missing(mirror, repository, branch, cancel).await);
+            return Err(SourceError::BranchNotFound { url, branch: refspec.to_owned() });
         }
         Err(SourceError::from_git(&url, &stderr))
     }
@@ -188,6 +250,11 @@ impl Mirrors {
                 return;
             }
         }
+    }
+
+    async fn too_large(&self, mirror: &Path, url: String) -> SourceError {
+        disk::remove_tree(mirror).await;
+        SourceError::TooLarge { url, limit: self.config.size_limit }
     }
 
     fn refuse_directories_not_allowed(&self, repository: &RepositoryUrl) -> Result<(), SourceError> {

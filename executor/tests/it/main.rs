@@ -3,3 +3,4 @@
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
 mod engines;
+mod links;
