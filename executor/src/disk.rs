@@ -2,9 +2,16 @@
 
 use std::{
     fs,
+    io::{self, ErrorKind},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+/// How often, and after how long, a tree is removed again in which something still wrote: a process that was killed
+/// takes a moment to be gone.
+const ROUNDS: u32 = 20;
+const ROUND: Duration = Duration::from_millis(50);
 
 /// Returns how many bytes a tree takes on disk. Links are counted themselves; what vanishes meanwhile, or cannot be
 /// read, counts as nothing.
@@ -43,21 +50,31 @@ pub fn free(path: &Path) -> Option<u64> {
 /// Removes a tree, whatever a build did to the modes of its directories. A tree that is not there is removed
 /// already; what cannot be removed is logged, and tried again by the next sweep.
 pub async fn remove_tree(path: &Path) {
-    let path = path.to_owned();
-    let removed = tokio::task::spawn_blocking(move || {
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                open_directories(&path);
-                fs::remove_dir_all(&path)
+    let mut rounds = 0;
+    loop {
+        let tree = path.to_owned();
+        let removed = tokio::task::spawn_blocking(move || remove_once(&tree)).await;
+        match removed.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && rounds < ROUNDS => {
+                rounds += 1;
+                tokio::time::sleep(ROUND).await;
             }
-            other => other,
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "a directory cannot be removed");
+                return;
+            }
+            _ => return,
         }
-        .map_err(|error| (path, error))
-    });
-    if let Ok(Err((path, error))) = removed.await
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(path = %path.display(), %error, "a directory cannot be removed");
+    }
+}
+
+fn remove_once(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            open_directories(path);
+            fs::remove_dir_all(path)
+        }
+        other => other,
     }
 }
 

@@ -54,7 +54,7 @@ failure_codes! {
     RepositoryNotFound = "REPOSITORY_NOT_FOUND", User;
     /// The repository wants a credential that we do not have.
     RepositoryAccessDenied = "REPOSITORY_ACCESS_DENIED", User;
-    /// The repository's address is of a kind that is not allowed.
+    /// The repository's address is of a kind that is not allowed, or it holds what git refuses.
     RepositoryRefused = "REPOSITORY_REFUSED", User;
     /// The repository has no commit.
     RepositoryEmpty = "REPOSITORY_EMPTY", User;

@@ -104,7 +104,7 @@ impl Pipeline {
         if timeout(CLEANUP, engine_side).await.is_err() {
             tracing::warn!("the engine does not answer; the next sweep removes what is left");
         }
-        story.unpublish().await;
+        story.give_up().await;
         let workspace = workspace.clone();
         self.cleanups.spawn(async move { workspace.remove().await });
     }

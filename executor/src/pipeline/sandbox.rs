@@ -121,6 +121,7 @@ impl RunningSandbox {
     pub async fn kill(&mut self) -> bool {
         if let Err(error) = self.engine.kill(&self.id, Duration::ZERO).await {
             tracing::warn!(sandbox = self.id.0, %error, "the sandbox cannot be ended; it is removed by force");
+            return false;
         }
         let exit = timeout(ENDED, self.ended.wait_for(Option::is_some)).await;
         exit.is_ok_and(|ended| {

@@ -38,14 +38,16 @@ pub struct Story<'a> {
     limits: &'a BuildLimits,
     workspace: &'a Workspace,
     recorder: &'a Recorder,
-    cancel: &'a CancellationToken,
+    /// Ends what was begun below and goes on without the story.
+    given_up: CancellationToken,
+    /// Git writes until it has ended, and its files can only be removed then.
+    checking_out: Option<JoinHandle<Result<(), SourceError>>>,
     /// A start that is under way goes on when the story is dropped, so that what it makes can be removed.
     starting: Option<JoinHandle<Result<RunningSandbox, EngineError>>>,
     sandbox: Option<RunningSandbox>,
     cache: Option<PreparedCache>,
     /// As with the sandbox: what is being published when the story is dropped must not stay.
     publishing: Option<JoinHandle<Result<Manifest, ArtifactError>>>,
-    given_up: CancellationToken,
 }
 
 impl<'a> Story<'a> {
@@ -64,12 +66,12 @@ impl<'a> Story<'a> {
             limits,
             workspace,
             recorder,
-            cancel,
+            given_up: cancel.child_token(),
+            checking_out: None,
             starting: None,
             sandbox: None,
             cache: None,
             publishing: None,
-            given_up: CancellationToken::new(),
         }
     }
 
@@ -86,11 +88,14 @@ impl<'a> Story<'a> {
         self.cache.take()
     }
 
-    /// Makes sure that a story that was not told to its end leaves no artifact.
-    pub async fn unpublish(&mut self) {
-        let Some(publishing) = self.publishing.take() else { return };
+    /// Waits until nothing of a story that was not told to its end writes any more. It leaves no artifact.
+    pub async fn give_up(&mut self) {
         self.given_up.cancel();
-        if let Ok(Ok(_)) = publishing.await
+        if let Some(checking_out) = self.checking_out.take() {
+            let _ = checking_out.await;
+        }
+        if let Some(publishing) = self.publishing.take()
+            && let Ok(Ok(_)) = publishing.await
             && let Err(error) = self.pipeline.artifacts.remove(self.spec.id.deployment)
         {
             tracing::warn!(%error, "the artifact of a build that was ended cannot be removed");
@@ -138,19 +143,27 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    async fn check_out(&self) -> Result<(ProjectRoot, Plan), Failure> {
+    async fn check_out(&mut self) -> Result<(ProjectRoot, Plan), Failure> {
         self.recorder.step_started(Step::Source).await;
         let told = self.try_check_out().await;
         self.recorder.step_finished(Step::Source, told.is_ok().then_some(0)).await;
         told
     }
 
-    async fn try_check_out(&self) -> Result<(ProjectRoot, Plan), Failure> {
-        let BuildSpec { repository, branch, commit, .. } = self.spec;
+    async fn try_check_out(&mut self) -> Result<(ProjectRoot, Plan), Failure> {
+        let BuildSpec { repository, branch, commit, .. } = self.spec.clone();
         let tree = self.workspace.tree();
-        let owner = self.pipeline.sandbox.user;
-        let checkout = self.pipeline.mirrors.checkout(repository, branch, commit, &tree, owner, self.cancel);
-        checkout.await.map_err(|error: SourceError| error.failure())?;
+        let Pipeline { mirrors, sandbox, .. } = self.pipeline.clone();
+        let (directory, given_up) = (tree.clone(), self.given_up.clone());
+        let checking_out = self.checking_out.insert(tokio::spawn(async move {
+            mirrors.checkout(&repository, &branch, &commit, &directory, sandbox.user, &given_up).await
+        }));
+        let checked_out = checking_out.await;
+        self.checking_out = None;
+        checked_out
+            .map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?
+            .map_err(|error| error.failure())?;
+        let BuildSpec { branch, commit, .. } = self.spec;
         let message = self.spec.commit_message.lines().next().unwrap_or_default();
         self.recorder.say(Step::Source, format!("{branch} is at {} {message}", &commit[..12])).await;
         let settings = &self.spec.settings;

@@ -41,6 +41,14 @@ pub enum SourceError {
     /// The operator does not allow the address.
     #[error("{0} is a directory that the operator does not allow; see git.allowed_dirs")]
     NotAllowed(String),
+    /// Git refuses what is in it, as it refuses traps.
+    #[error("{url} holds what git refuses: {cause}")]
+    ContentRefused {
+        /// The repository.
+        url: String,
+        /// What git said, shortened.
+        cause: String,
+    },
     /// It is larger than allowed.
     #[error("{url} is larger than the {limit} bytes that are allowed")]
     TooLarge {
@@ -70,7 +78,7 @@ impl SourceError {
             Self::BranchNotFound { .. } => FailureCode::BranchNotFound,
             Self::CommitNotFound { .. } => FailureCode::CommitNotFound,
             Self::RepositoryEmpty(_) => FailureCode::RepositoryEmpty,
-            Self::NotAllowed(_) => FailureCode::RepositoryRefused,
+            Self::NotAllowed(_) | Self::ContentRefused { .. } => FailureCode::RepositoryRefused,
             Self::TooLarge { .. } => FailureCode::RepositoryTooLarge,
             Self::DiskFull => FailureCode::ExecutorDiskFull,
             Self::Canceled | Self::Git(_) => FailureCode::Internal,
@@ -87,6 +95,8 @@ impl SourceError {
         let url = url.to_owned();
         if said(&["No space left on device"]) {
             Self::DiskFull
+        } else if said(&["fsck error in packed object"]) {
+            Self::ContentRefused { url, cause: summary(stderr) }
         } else if said(&[
             "Authentication failed",
             "could not read Username",
@@ -156,6 +166,10 @@ mod tests {
             (
                 "fatal: unable to access 'x': The requested URL returned error: 502",
                 FailureCode::RepositoryUnreachable,
+            ),
+            (
+                "error: object 1: gitmodulesUpdate: disallowed submodule update setting: !x\nfatal: fsck error in packed object",
+                FailureCode::RepositoryRefused,
             ),
             ("fatal: write error: No space left on device", FailureCode::ExecutorDiskFull),
             ("fatal: something new", FailureCode::Internal),

@@ -2,5 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
+mod builds;
 mod engines;
 mod links;
+mod sources;
