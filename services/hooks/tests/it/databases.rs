@@ -1,64 +1,18 @@
 //! The rules that the database enforces, on SQLite and on PostgreSQL.
 
-#![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
-
 use std::time::Duration;
 
-use grapnel_domain::{
-    BranchName, Reason, RepositoryUrl,
-    event::Outcome,
-    plan::{HookLimits, Plan},
-    project::BuildSettings,
-};
+use grapnel_domain::{Reason, event::Outcome};
 use grapnel_hooks::{
-    app::{Addresses, App, NewHook, NewProject},
-    model::Team,
-    store::{Claim, Store, StoreError, projects::ProjectRef},
+    app::NewHook,
+    store::{Claim, Store, StoreError},
 };
-use grapnel_runtime::Clock;
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::Database;
 use sea_orm_migration::MigratorTrait as _;
 
+use crate::support::{app, on_both};
+
 const LEASE: Duration = Duration::from_secs(30);
-
-/// Runs a test's body on both databases, each new and the test's own.
-async fn on_both(body: impl AsyncFn(String)) {
-    let directory = tempfile::tempdir().unwrap();
-    body(format!("sqlite://{}/grapnel.db", directory.path().display())).await;
-    body(new_postgres_database().await).await;
-}
-
-#[expect(clippy::disallowed_methods, reason = "tests are told by their environment where the database is")]
-async fn new_postgres_database() -> String {
-    let variable = "GRAPNEL_TEST_POSTGRES_URL";
-    let admin =
-        std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set; `make test` sets it"));
-    let id = Clock::system().new_id::<grapnel_domain::id::TeamKind>();
-    let name = format!("test_{:x}", id.uuid().as_u128());
-    let database = Database::connect(&admin).await.unwrap();
-    database.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
-    format!("{}/{name}", admin.rsplit_once('/').unwrap().0)
-}
-
-async fn app(url: &str) -> (App, Team, ProjectRef) {
-    let (clock, _) = Clock::set_to("2026-01-01T00:00:00Z".parse().unwrap());
-    let store = Store::open(url).await.unwrap();
-    let team = store.first_team(clock.new_id(), Plan::Hobby, clock.now()).await.unwrap();
-    let addresses = Addresses {
-        public_url: "http://localhost".into(),
-        sites_scheme: "http".into(),
-        sites_domain: "localhost".into(),
-    };
-    let app = App { store, clock, limits: HookLimits::default(), addresses };
-    let new = NewProject {
-        name: "site".parse().unwrap(),
-        repository: RepositoryUrl::parse("https://example.org/site.git").unwrap(),
-        production_branch: BranchName::parse("main").unwrap(),
-        settings: BuildSettings::default(),
-    };
-    let project = app.create_project(team.id, new).await.unwrap().id;
-    (app, team, ProjectRef::Id(project))
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_creates_at_once_make_exactly_five_hooks() {

@@ -1,0 +1,7 @@
+//! The hooks service against real databases and real connections.
+
+#![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
+
+mod authorisation;
+mod databases;
+mod support;

@@ -1,0 +1,181 @@
+//! What the tests stand on: databases, a team with a project, calls over gRPC.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use grapnel_domain::{
+    BranchName, RepositoryUrl,
+    plan::{HookLimits, Plan},
+    project::BuildSettings,
+    scope::Scope,
+    secret_token::ApiKey,
+};
+use grapnel_hooks::{
+    app::{Addresses, App, NewProject},
+    model::Team,
+    store::{Store, projects::ProjectRef},
+};
+use grapnel_proto::DESCRIPTORS;
+use grapnel_runtime::{CancellationToken, Clock, grpc};
+use prost::bytes::{Buf as _, BufMut as _, Bytes};
+use sea_orm::{ConnectionTrait as _, Database};
+use tempfile::TempDir;
+use tonic::{
+    Request, Status,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    metadata::MetadataValue,
+    transport::Channel,
+};
+
+/// Runs a test's body on both databases, each new and the test's own.
+pub async fn on_both(body: impl AsyncFn(String)) {
+    let directory = tempfile::tempdir().unwrap();
+    body(format!("sqlite://{}/grapnel.db", directory.path().display())).await;
+    body(new_postgres_database().await).await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are told by their environment where the database is")]
+async fn new_postgres_database() -> String {
+    let variable = "GRAPNEL_TEST_POSTGRES_URL";
+    let admin =
+        std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set; `make test` sets it"));
+    let id = Clock::system().new_id::<grapnel_domain::id::TeamKind>();
+    let name = format!("test_{:x}", id.uuid().as_u128());
+    let database = Database::connect(&admin).await.unwrap();
+    database.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
+    format!("{}/{name}", admin.rsplit_once('/').unwrap().0)
+}
+
+pub async fn app(url: &str) -> (App, Team, ProjectRef) {
+    let (clock, _) = Clock::set_to("2026-01-01T00:00:00Z".parse().unwrap());
+    let store = Store::open(url).await.unwrap();
+    let team = store.first_team(clock.new_id(), Plan::Hobby, clock.now()).await.unwrap();
+    let addresses = Addresses {
+        public_url: "http://localhost".into(),
+        sites_scheme: "http".into(),
+        sites_domain: "localhost".into(),
+    };
+    let app = App { store, clock, limits: HookLimits::default(), addresses };
+    let new = NewProject {
+        name: "site".parse().unwrap(),
+        repository: RepositoryUrl::parse("https://example.org/site.git").unwrap(),
+        production_branch: BranchName::parse("main").unwrap(),
+        settings: BuildSettings::default(),
+    };
+    let project = app.create_project(team.id, new).await.unwrap().id;
+    (app, team, ProjectRef::Id(project))
+}
+
+/// The service over gRPC, on SQLite, with a team that has a project.
+pub struct Service {
+    pub app: App,
+    pub team: Team,
+    pub project: ProjectRef,
+    pub gateway_key: ApiKey,
+    channel: Channel,
+    stopping: CancellationToken,
+    _directory: Arc<TempDir>,
+}
+
+impl Service {
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (app, team, project) = app(&format!("sqlite://{}/grapnel.db", directory.path().display())).await;
+        let gateway_key = ApiKey::generate(&mut rand::rng());
+        let stopping = CancellationToken::new();
+        let routes = grapnel_hooks::grpc::routes(&app, gateway_key.clone(), stopping.clone());
+        let routes =
+            grpc::with_health_and_reflection(routes, DESCRIPTORS, &grapnel_hooks::grpc::PUBLIC).await;
+        let (listener, address): (_, SocketAddr) = grpc::listen("127.0.0.1:0").await.unwrap();
+        tokio::spawn(grpc::serve(listener, None, routes.unwrap(), stopping.clone()));
+        let channel = grpc::channel(&format!("http://{address}"), None).unwrap();
+        Self { app, team, project, gateway_key, channel, stopping, _directory: Arc::new(directory) }
+    }
+
+    /// Makes a key of a team.
+    pub async fn key(&self, team: &Team, scopes: &[Scope]) -> String {
+        let (_, secret) =
+            self.app.create_key(team.id, "test".into(), scopes.iter().copied().collect()).await.unwrap();
+        secret.expose().to_owned()
+    }
+
+    /// Makes a second team.
+    pub async fn other_team(&self) -> Team {
+        let team = Team { id: self.app.clock.new_id(), plan: Plan::Hobby };
+        self.app.store.create_team(&team, "other", self.app.clock.now()).await.unwrap();
+        team
+    }
+
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Makes any call with any bytes, and returns the first message of its answer.
+    pub async fn call(
+        &self,
+        path: &str,
+        authorization: Option<&str>,
+        message: &[u8],
+    ) -> Result<Bytes, Status> {
+        call(&self.channel, path, authorization, message).await
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+    }
+}
+
+/// Makes any call with any bytes, and returns the first message of its answer.
+pub async fn call(
+    channel: &Channel,
+    path: &str,
+    authorization: Option<&str>,
+    message: &[u8],
+) -> Result<Bytes, Status> {
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.unwrap();
+    let mut request = Request::new(Bytes::copy_from_slice(message));
+    if let Some(value) = authorization {
+        request.metadata_mut().insert("authorization", MetadataValue::try_from(value).unwrap());
+    }
+    let answer = client.server_streaming(request, path.parse().unwrap(), RawCodec).await?;
+    Ok(answer.into_inner().message().await?.unwrap_or_default())
+}
+
+/// Passes bytes on as they are.
+struct RawCodec;
+
+impl Codec for RawCodec {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for RawCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for RawCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
+}
