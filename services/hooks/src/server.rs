@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use crate::{
     app::{App, FirstKey},
     config::HooksConfig,
-    dispatch::{Dispatcher, Executor},
+    dispatch::{Dispatcher, Executor, Patience},
     grpc::{PUBLIC, routes},
     store::{OpenError, Store},
 };
@@ -79,8 +79,14 @@ impl Hooks {
             .iter()
             .map(|url| Executor::new(url, &config.executor_key, config.tls.as_ref(), config.resolve_within))
             .collect::<Result<Vec<_>, _>>()?;
-        let dispatcher =
-            Dispatcher::new(app.store.clone(), app.clock.clone(), owner(), executors, shutdown.child_token());
+        let dispatcher = Dispatcher::new(
+            app.store.clone(),
+            app.clock.clone(),
+            owner(),
+            executors,
+            Patience::default(),
+            shutdown.child_token(),
+        );
         let dispatching = tokio::spawn(dispatcher.run());
         let routes = routes(&app, config.gateway_key.clone(), shutdown.child_token());
         let routes = grpc::with_health_and_reflection(routes, DESCRIPTORS, &PUBLIC)

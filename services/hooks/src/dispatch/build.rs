@@ -17,20 +17,8 @@ use tonic::Streaming;
 use super::{Dispatcher, Executor};
 use crate::store::{Claimed, StoreError};
 
-/// How long a stream may be silent; executors send a heartbeat at least every 5 s.
-const SILENCE: Duration = Duration::from_secs(15);
-
-/// How long an executor that does not answer is looked for before the attempt counts as lost.
-const LOST: Duration = Duration::from_secs(60);
-
-/// How long to wait before looking again.
-const AGAIN: Duration = Duration::from_millis(500);
-
 /// How many events are stored with one transaction.
 const BATCH: usize = 256;
-
-/// How long to leave a deployment that an executor had no slot for.
-const FULL: Duration = Duration::from_millis(500);
 
 /// Why an attempt is not followed any more.
 enum Stop {
@@ -77,7 +65,7 @@ impl Dispatcher {
                 }
             }
             Stop::Stopping => self.release(id, Duration::ZERO).await,
-            Stop::NotTaken => self.release(id, FULL).await,
+            Stop::NotTaken => self.release(id, self.patience.again).await,
             Stop::Store(error) => tracing::warn!(deployment.id = %id, %error, "a build cannot be followed"),
         }
     }
@@ -122,10 +110,11 @@ impl Dispatcher {
                 Err(error) => tracing::debug!(attempt = %spec.id, %error, "the executor is looked for again"),
             }
             let since = *away_since.get_or_insert_with(Instant::now);
-            if since.elapsed() > LOST {
-                return Ok(lost("it did not answer for a minute"));
+            if since.elapsed() > self.patience.lost {
+                let seconds = self.patience.lost.as_secs();
+                return Ok(lost(&format!("it did not answer for {seconds} s")));
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(self.patience.again).await;
         }
     }
 
@@ -152,7 +141,7 @@ impl Dispatcher {
                     });
                     continue;
                 }
-                message = timeout(SILENCE, events.message()) => message,
+                message = timeout(self.patience.silence, events.message()) => message,
             };
             let Ok(Ok(Some(first))) = message else {
                 return Ok(None);

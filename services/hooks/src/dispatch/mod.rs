@@ -21,18 +21,44 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::store::{Claim, Claimed, Store, StoreError};
 
-/// How long a lease lasts, and how often it is renewed.
-const LEASE: Duration = Duration::from_secs(30);
-const RENEW: Duration = Duration::from_secs(8);
-
-/// How often to look for work without having been told of any.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
-
 /// How many versions are resolved at once. Resolving takes no slot of an executor.
 const RESOLVING: usize = 8;
 
 /// How long tasks may take to give their leases back when the process stops.
 const STOP: Duration = Duration::from_secs(5);
+
+/// How long a dispatcher waits for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// How long a lease lasts.
+    pub lease: Duration,
+    /// How often it is renewed; several times within a lease.
+    pub renew: Duration,
+    /// How often to look for work without having been told of any.
+    pub look: Duration,
+    /// How long an executor's stream may be silent. Executors send a heartbeat at least every 5 s.
+    pub silence: Duration,
+    /// How long an executor that does not answer is looked for before its attempt counts as lost.
+    pub lost: Duration,
+    /// How long to leave a deployment for which no executor had time, or answered.
+    pub again: Duration,
+    /// How long to wait before a version is resolved for the second and the third time.
+    pub resolve_again: [Duration; 2],
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(30),
+            renew: Duration::from_secs(8),
+            look: Duration::from_secs(2),
+            silence: Duration::from_secs(15),
+            lost: Duration::from_secs(60),
+            again: Duration::from_millis(500),
+            resolve_again: [Duration::from_secs(2), Duration::from_secs(10)],
+        }
+    }
+}
 
 /// The dispatcher of one process. Clones share everything.
 #[derive(Clone)]
@@ -42,6 +68,7 @@ pub struct Dispatcher {
     /// The name under which this process holds leases.
     owner: Arc<str>,
     executors: Arc<[Executor]>,
+    patience: Patience,
     resolving: Arc<Semaphore>,
     /// The builds that this process follows, and what ends them.
     building: Arc<Mutex<HashMap<DeploymentId, CancellationToken>>>,
@@ -56,6 +83,7 @@ impl Dispatcher {
         clock: Clock,
         owner: String,
         executors: Vec<Executor>,
+        patience: Patience,
         stopping: CancellationToken,
     ) -> Self {
         Self {
@@ -63,6 +91,7 @@ impl Dispatcher {
             clock,
             owner: owner.into(),
             executors: executors.into(),
+            patience,
             resolving: Arc::new(Semaphore::new(RESOLVING)),
             building: Arc::default(),
             tasks: TaskTracker::new(),
@@ -78,7 +107,7 @@ impl Dispatcher {
             }
             tokio::select! {
                 () = self.stopping.cancelled() => {}
-                _ = timeout(LOOK_AGAIN, self.store.wakeups.wait_for_work()) => {}
+                _ = timeout(self.patience.look, self.store.wakeups.wait_for_work()) => {}
             }
         }
         self.tasks.close();
@@ -166,7 +195,7 @@ impl Dispatcher {
     }
 
     async fn claim(&self, which: Claim, limit: u64) -> Result<Vec<Claimed>, StoreError> {
-        self.store.claim(which, &self.owner, LEASE, limit, self.clock.now()).await
+        self.store.claim(which, &self.owner, self.patience.lease, limit, self.clock.now()).await
     }
 
     /// Gives a lease back; what cannot be told runs out by itself.
@@ -179,15 +208,16 @@ impl Dispatcher {
 
     /// Keeps a lease for as long as it is polled, and returns when it is lost. Who has lost it must stop.
     async fn keep_lease(&self, id: DeploymentId) {
-        let mut held_until = tokio::time::Instant::now() + LEASE;
+        let Patience { lease, renew, .. } = self.patience;
+        let mut held_until = tokio::time::Instant::now() + lease;
         loop {
-            tokio::time::sleep(RENEW).await;
-            match self.store.renew_lease(id, &self.owner, LEASE, self.clock.now()).await {
-                Ok(true) => held_until = tokio::time::Instant::now() + LEASE,
+            tokio::time::sleep(renew).await;
+            match self.store.renew_lease(id, &self.owner, lease, self.clock.now()).await {
+                Ok(true) => held_until = tokio::time::Instant::now() + lease,
                 Ok(false) => return,
                 Err(error) => tracing::warn!(deployment.id = %id, %error, "a lease cannot be renewed"),
             }
-            if tokio::time::Instant::now() + RENEW >= held_until {
+            if tokio::time::Instant::now() + renew >= held_until {
                 return;
             }
         }

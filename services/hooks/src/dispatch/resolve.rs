@@ -7,12 +7,6 @@ use grapnel_domain::{Error, Reason};
 use super::Dispatcher;
 use crate::store::{Claimed, StoreError};
 
-/// How long to wait while no executor answers.
-const EXECUTOR_AWAY: Duration = Duration::from_secs(2);
-
-/// How long to wait before the second and the third try.
-const RETRY: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
-
 impl Dispatcher {
     /// Finds out the version of a deployment.
     pub(super) async fn resolve(&self, claimed: Claimed) {
@@ -31,13 +25,17 @@ impl Dispatcher {
                 self.store.resolved(id, &self.owner, &version.commit, &version.message, now).await
             }
             Ok(Err(failure)) => {
-                let wait =
-                    RETRY.get(claimed.deployment.resolve_attempts as usize).copied().unwrap_or_default();
+                let wait = self
+                    .patience
+                    .resolve_again
+                    .get(claimed.deployment.resolve_attempts as usize)
+                    .copied()
+                    .unwrap_or_default();
                 self.store.not_resolved(&claimed.deployment, &self.owner, failure, now + wait, now).await
             }
             Err(error) => {
                 log_away(&error);
-                return self.release(id, EXECUTOR_AWAY).await;
+                return self.release(id, self.patience.again).await;
             }
         };
         match stored {

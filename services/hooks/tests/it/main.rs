@@ -4,4 +4,5 @@
 
 mod authorisation;
 mod databases;
+mod dispatch;
 mod support;

@@ -46,7 +46,10 @@ async fn new_postgres_database() -> String {
 }
 
 pub async fn app(url: &str) -> (App, Team, ProjectRef) {
-    let (clock, _) = Clock::set_to("2026-01-01T00:00:00Z".parse().unwrap());
+    app_at(url, Clock::set_to("2026-01-01T00:00:00Z".parse().unwrap()).0).await
+}
+
+pub async fn app_at(url: &str, clock: Clock) -> (App, Team, ProjectRef) {
     let store = Store::open(url).await.unwrap();
     let team = store.first_team(clock.new_id(), Plan::Hobby, clock.now()).await.unwrap();
     let addresses = Addresses {
@@ -103,10 +106,6 @@ impl Service {
         let team = Team { id: self.app.clock.new_id(), plan: Plan::Hobby };
         self.app.store.create_team(&team, "other", self.app.clock.now()).await.unwrap();
         team
-    }
-
-    pub fn channel(&self) -> Channel {
-        self.channel.clone()
     }
 
     /// Makes any call with any bytes, and returns the first message of its answer.
