@@ -6,3 +6,5 @@ mod authorisation;
 mod databases;
 mod dispatch;
 mod support;
+mod tokens;
+mod watching;

@@ -108,6 +108,11 @@ impl Service {
         team
     }
 
+    /// Returns a connection.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// Makes any call with any bytes, and returns the first message of its answer.
     pub async fn call(
         &self,
