@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
 use grapnel_artifacts::ArtifactStore;
 use grapnel_domain::{
     BranchName, RepositoryUrl,
@@ -21,24 +20,18 @@ use grapnel_domain::{
 use grapnel_e2e::Repository;
 use grapnel_executor::{
     engine::{
-        Engine, EngineError, Exit, Inventory, Network, Sandbox,
+        Engine, EngineError, Exit, Inventory, Network,
         fake::{Call, FakeEngine, Program},
     },
     pipeline::{Pipeline, cache::Caches, recorder::Recorder, sandbox::SandboxConfig},
     source::{self, SourceConfig},
 };
-use grapnel_run::{
-    frame::{Frame, HEAD, Head, Kind, MAX_INPUT},
-    message::{StepExit, StepRequest},
-};
+use grapnel_run::{frame::Kind, message::StepExit};
 use grapnel_runtime::{CancellationToken, Clock, TaskTracker};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::UnixStream,
-    process::Command,
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
+
+use crate::support::{GONE, Runner, obedient, program};
 
 const IMAGE: &str = "builder";
 
@@ -170,79 +163,6 @@ impl Site {
 
 fn entries(directory: &Path) -> Vec<PathBuf> {
     fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
-}
-
-/// The runner's end of the line, as the fake engine's sandboxes have it.
-struct Runner {
-    stream: UnixStream,
-    workspace: String,
-    sent: u64,
-}
-
-impl Runner {
-    async fn connect(sandbox: &Sandbox) -> Self {
-        let mut stream = UnixStream::connect(&sandbox.command[1]).await.unwrap();
-        let hello = Frame { number: 0, kind: Kind::Hello, payload: Vec::new() };
-        stream.write_all(&hello.encode()).await.unwrap();
-        Self { stream, workspace: sandbox.working_dir.clone(), sent: 0 }
-    }
-
-    async fn next_step(&mut self) -> Option<StepRequest> {
-        loop {
-            let mut head = [0; HEAD];
-            self.stream.read_exact(&mut head).await.ok()?;
-            let head = Head::decode(&head, MAX_INPUT).unwrap();
-            let mut payload = vec![0; head.length];
-            self.stream.read_exact(&mut payload).await.ok()?;
-            if head.kind == Kind::Step {
-                return Some(StepRequest::decode(&payload).unwrap());
-            }
-        }
-    }
-
-    async fn send(&mut self, kind: Kind, payload: &[u8]) {
-        self.sent += 1;
-        let frame = Frame { number: self.sent, kind, payload: payload.to_owned() };
-        let _ = self.stream.write_all(&frame.encode()).await;
-    }
-
-    /// Runs a step for real, in the workspace as it is on this machine.
-    async fn obey(&mut self, step: &StepRequest) {
-        let output = Command::new("sh")
-            .args(["-c", &step.command])
-            .current_dir(&self.workspace)
-            .kill_on_drop(true)
-            .output()
-            .await
-            .unwrap();
-        for (kind, bytes) in [(Kind::Stdout, &output.stdout), (Kind::Stderr, &output.stderr)] {
-            if !bytes.is_empty() {
-                self.send(kind, bytes).await;
-            }
-        }
-        let exit = StepExit { code: output.status.code().unwrap_or(255), ..StepExit::default() };
-        self.send(Kind::Exited, &exit.encode()).await;
-    }
-}
-
-fn program<F: Future<Output = Exit> + Send + 'static>(play: fn(Sandbox) -> F) -> Program {
-    Arc::new(move |sandbox, _| {
-        let playing: BoxFuture<'static, Exit> = Box::pin(play(sandbox));
-        Ok(playing)
-    })
-}
-
-const GONE: Exit = Exit { code: 1, out_of_memory: false };
-
-/// Does what a runner does.
-fn obedient() -> Program {
-    program(|sandbox| async move {
-        let mut runner = Runner::connect(&sandbox).await;
-        while let Some(step) = runner.next_step().await {
-            runner.obey(&step).await;
-        }
-        GONE
-    })
 }
 
 #[tokio::test]

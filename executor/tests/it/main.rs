@@ -5,4 +5,6 @@
 mod builds;
 mod engines;
 mod links;
+mod server;
 mod sources;
+mod support;

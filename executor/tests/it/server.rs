@@ -1,0 +1,335 @@
+//! The executor as a service, over the fake engine.
+
+use std::{
+    collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration,
+};
+
+use grapnel_domain::{Reason, build::BuildLimits, id::DeploymentId, secret_token::ApiKey};
+use grapnel_e2e::Repository;
+use grapnel_executor::{
+    Executor, ExecutorConfig,
+    engine::{
+        Engine, Mount, MountSource, Network, Sandbox, SandboxLimits, Volume,
+        fake::{FakeEngine, Program},
+        label,
+    },
+};
+use grapnel_proto::{
+    error::from_status,
+    executor::v1::{
+        executor_service_client::ExecutorServiceClient, finished::Outcome, trigger_deploy_response::Event, *,
+    },
+    hooks::v1::BuildSettings,
+};
+use grapnel_runtime::{
+    CancellationToken, Clock,
+    grpc::{self, Bearer},
+};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tonic::{Code, Status, Streaming, codegen::InterceptedService, transport::Channel};
+
+use crate::support::{GONE, Runner, obedient, program};
+
+const IMAGE: &str = "builder";
+
+type Client = ExecutorServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// An executor that serves.
+struct Served {
+    engine: FakeEngine,
+    repository: Repository,
+    directory: TempDir,
+    channel: Channel,
+    key: ApiKey,
+    stopping: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl Served {
+    async fn start(program: Program) -> Self {
+        let engine = FakeEngine::new(&[IMAGE], program);
+        let directory = tempfile::Builder::new().prefix("grapnel-").tempdir().unwrap();
+        Self::start_in(directory, engine).await
+    }
+
+    async fn start_in(directory: TempDir, engine: FakeEngine) -> Self {
+        let repository = Repository::with(&directory.path().join("git/site"), &[("index.html", "hi")]);
+        let key = ApiKey::generate(&mut rand::rng());
+        let config = ExecutorConfig {
+            listen: "127.0.0.1:0".into(),
+            data_dir: directory.path().join("data"),
+            name: "one".into(),
+            slots: 1,
+            docker_socket: String::new(),
+            network: Network::None,
+            runtime: None,
+            builder_image: IMAGE.into(),
+            ca_bundle: None,
+            git_allowed_dirs: vec![directory.path().join("git")],
+            git_timeout: Duration::from_secs(60),
+            git_size_limit: 1 << 30,
+            ceilings: BuildLimits::default(),
+            key: key.clone(),
+            tls: None,
+        };
+        let shared: Arc<dyn Engine> = Arc::new(engine.clone());
+        let executor = Executor::bind_with(config, Clock::system(), shared).await.unwrap();
+        let channel = grpc::channel(&format!("http://{}", executor.address()), None).unwrap();
+        let stopping = CancellationToken::new();
+        let shutdown = stopping.clone();
+        let serving = tokio::spawn(async move { executor.run(shutdown).await.unwrap() });
+        Self { engine, repository, directory, channel, key, stopping, serving }
+    }
+
+    fn client(&self) -> Client {
+        ExecutorServiceClient::with_interceptor(self.channel.clone(), Bearer::new(&self.key))
+    }
+
+    async fn version(&self) -> Version {
+        let request = ResolveSourceRequest { repository_url: self.repository.path(), branch: "main".into() };
+        match self.client().resolve_source(request).await.unwrap().into_inner().result {
+            Some(resolve_source_response::Result::Version(version)) => version,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn request(&self) -> TriggerDeployRequest {
+        let clock = Clock::system();
+        TriggerDeployRequest {
+            deployment_id: clock.new_id::<grapnel_domain::id::DeploymentKind>().to_string(),
+            attempt: 1,
+            after_sequence: 0,
+            spec: Some(BuildSpec {
+                project_id: clock.new_id::<grapnel_domain::id::ProjectKind>().to_string(),
+                project_name: "site".into(),
+                repository_url: self.repository.path(),
+                branch: "main".into(),
+                version: Some(self.version().await),
+                production: true,
+                trigger_count: 1,
+                build_cache: true,
+                settings: Some(BuildSettings {
+                    install_command: Some("echo installed".into()),
+                    build_command: Some("mkdir dist && cp index.html dist/".into()),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
+        }
+    }
+
+    async fn trigger(
+        &self,
+        request: &TriggerDeployRequest,
+    ) -> Result<Streaming<TriggerDeployResponse>, Status> {
+        Ok(self.client().trigger_deploy(request.clone()).await?.into_inner())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+    }
+}
+
+/// Reads a stream to its end, without heartbeats.
+async fn told(mut stream: Streaming<TriggerDeployResponse>) -> Vec<TriggerDeployResponse> {
+    let mut told = Vec::new();
+    while let Some(message) = stream.message().await.unwrap() {
+        if !matches!(message.event, Some(Event::Heartbeat(_))) {
+            told.push(message);
+        }
+    }
+    told
+}
+
+fn outcome(told: &[TriggerDeployResponse]) -> Option<Outcome> {
+    match told.last()?.event.clone()? {
+        Event::Finished(finished) => finished.outcome,
+        _ => None,
+    }
+}
+
+/// Never ends a step.
+fn endless() -> Program {
+    program(|sandbox| async move {
+        let mut runner = Runner::connect(&sandbox).await;
+        runner.next_step().await;
+        std::future::pending::<()>().await;
+        GONE
+    })
+}
+
+#[tokio::test]
+async fn only_who_shows_the_service_key_is_answered() {
+    let served = Served::start(obedient()).await;
+    let wrong = ApiKey::generate(&mut rand::rng());
+    let request = served.request().await;
+    let mut nobody = ExecutorServiceClient::new(served.channel.clone());
+    let mut stranger = ExecutorServiceClient::with_interceptor(served.channel.clone(), Bearer::new(&wrong));
+    let cancel = CancelDeployRequest { deployment_id: request.deployment_id.clone(), attempt: 1 };
+    let refusals = [
+        (nobody.resolve_source(ResolveSourceRequest::default()).await.err(), Reason::KeyMissing),
+        (nobody.trigger_deploy(request.clone()).await.err(), Reason::KeyMissing),
+        (nobody.cancel_deploy(cancel.clone()).await.err(), Reason::KeyMissing),
+        (nobody.get_executor(GetExecutorRequest {}).await.err(), Reason::KeyMissing),
+        (stranger.resolve_source(ResolveSourceRequest::default()).await.err(), Reason::KeyInvalid),
+        (stranger.trigger_deploy(request).await.err(), Reason::KeyInvalid),
+        (stranger.cancel_deploy(cancel).await.err(), Reason::KeyInvalid),
+        (stranger.get_executor(GetExecutorRequest {}).await.err(), Reason::KeyInvalid),
+    ];
+    for (refused, reason) in refusals {
+        let refused = refused.unwrap();
+        assert_eq!(refused.code(), Code::Unauthenticated);
+        assert_eq!(from_status(&refused, Reason::Internal).reason, reason);
+    }
+    assert_eq!(served.engine.started(), 0);
+}
+
+#[tokio::test]
+async fn asking_twice_for_an_attempt_runs_it_once_and_tells_both() {
+    let served = Served::start(obedient()).await;
+    let request = served.request().await;
+    let (first, second) = tokio::join!(served.trigger(&request), served.trigger(&request));
+    let (first, second) = tokio::join!(told(first.unwrap()), told(second.unwrap()));
+    assert_eq!(first, second);
+    assert!(first.iter().map(|message| message.sequence).eq(1..=first.len() as u64));
+    assert!(matches!(outcome(&first), Some(Outcome::Ready(_))), "{first:?}");
+    let later = TriggerDeployRequest { after_sequence: 3, ..request };
+    assert_eq!(told(served.trigger(&later).await.unwrap()).await, first[3..], "who comes back gets the rest");
+    assert_eq!(served.engine.started(), 1);
+}
+
+#[tokio::test]
+async fn a_full_executor_refuses_and_one_that_knows_nothing_of_an_attempt_says_so() {
+    let served = Served::start(endless()).await;
+    let running = served.request().await;
+    let _stream = served.trigger(&running).await.unwrap();
+    let info = served.client().get_executor(GetExecutorRequest {}).await.unwrap().into_inner();
+    assert_eq!((info.slots, info.running, info.name.as_str()), (1, 1, "one"));
+    let refused = served.trigger(&served.request().await).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(from_status(&refused, Reason::Internal).reason, Reason::ExecutorFull);
+    let unknown = TriggerDeployRequest { after_sequence: 7, ..served.request().await };
+    let refused = served.trigger(&unknown).await.unwrap_err();
+    assert_eq!(from_status(&refused, Reason::Internal).reason, Reason::AttemptNotFound);
+}
+
+#[tokio::test]
+async fn a_silent_build_beats_and_a_cancel_returns_when_its_sandbox_is_gone() {
+    let served = Served::start(endless()).await;
+    let request = served.request().await;
+    let mut stream = served.trigger(&request).await.unwrap();
+    let mut beats = 0;
+    while beats < 2 {
+        let message = tokio::time::timeout(Duration::from_secs(5), stream.message()).await.unwrap();
+        let message = message.unwrap().unwrap();
+        beats += usize::from(matches!(message.event, Some(Event::Heartbeat(_))));
+    }
+    let cancel = CancelDeployRequest { deployment_id: request.deployment_id.clone(), attempt: 1 };
+    served.client().cancel_deploy(cancel.clone()).await.unwrap();
+    assert!(served.engine.list(&BTreeMap::new()).await.unwrap().sandboxes.is_empty());
+    let rest = told(stream).await;
+    assert!(matches!(outcome(&rest), Some(Outcome::Canceled(_))), "{rest:?}");
+    served.client().cancel_deploy(cancel).await.unwrap();
+    let unknown = Clock::system().new_id::<grapnel_domain::id::DeploymentKind>();
+    let unknown = CancelDeployRequest { deployment_id: unknown.to_string(), attempt: 1 };
+    served.client().cancel_deploy(unknown).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_specification_that_is_wrong_is_refused_with_every_field_named() {
+    let served = Served::start(obedient()).await;
+    let mut request = served.request().await;
+    request.attempt = 0;
+    request.spec = Some(BuildSpec {
+        repository_url: "ext::sh -c id".into(),
+        branch: "--exec=id".into(),
+        version: Some(Version { commit: "$(id)".into(), message: String::new() }),
+        ..request.spec.unwrap()
+    });
+    let refused = from_status(&served.trigger(&request).await.unwrap_err(), Reason::Internal);
+    let fields: Vec<_> = refused.violations.iter().map(|it| it.field.as_str()).collect();
+    for field in ["attempt", "spec.repository_url", "spec.branch", "spec.version.commit"] {
+        assert!(fields.contains(&field), "{field} is not among {fields:?}");
+    }
+}
+
+#[tokio::test]
+async fn stopping_ends_what_runs_tells_how_and_leaves_nothing() {
+    let mut served = Served::start(endless()).await;
+    let request = served.request().await;
+    let mut stream = served.trigger(&request).await.unwrap();
+    while !matches!(stream.message().await.unwrap().unwrap().event, Some(Event::Log(_))) {}
+    served.stopping.cancel();
+    let rest = told(stream).await;
+    assert!(matches!(outcome(&rest), Some(Outcome::Canceled(_))), "{rest:?}");
+    tokio::time::timeout(Duration::from_secs(20), &mut served.serving).await.unwrap().unwrap();
+    assert!(served.engine.list(&BTreeMap::new()).await.unwrap().sandboxes.is_empty());
+    assert_eq!(entries(&served.directory.path().join("data/workspaces")), 0);
+}
+
+#[tokio::test]
+async fn what_a_dead_executor_left_is_swept_at_start_and_what_is_not_its_own_stays() {
+    let engine = FakeEngine::of_processes(&[IMAGE]);
+    let directory = tempfile::Builder::new().prefix("grapnel-").tempdir().unwrap();
+    for executor in ["one", "other"] {
+        engine.start(&left_over(executor, &directory)).await.unwrap();
+        let deployment = Clock::system().new_id::<grapnel_domain::id::DeploymentKind>();
+        for (name, kind) in [("attempt", label::DEPLOYMENT), ("cache", label::CACHE)] {
+            let labels = labels(executor, kind, deployment);
+            let name = format!("{executor}-{name}");
+            let volume = Volume { name, directory: directory.path().to_owned(), labels };
+            engine.create_volume(&volume).await.unwrap();
+        }
+    }
+    let workspace = directory.path().join("data/workspaces/dpl_x-1/tree/closed");
+    fs::create_dir_all(&workspace).unwrap();
+    fs::set_permissions(&workspace, fs::Permissions::from_mode(0o000)).unwrap();
+    let staging = directory.path().join("data/artifacts/.dpl_x.staging/files");
+    fs::create_dir_all(&staging).unwrap();
+
+    let served = Served::start_in(directory, engine.clone()).await;
+    served.version().await;
+    let left = engine.list(&BTreeMap::new()).await.unwrap();
+    let executors: Vec<_> =
+        left.sandboxes.iter().map(|(_, labels)| labels[label::EXECUTOR].as_str()).collect();
+    assert_eq!(executors, ["other"]);
+    let mut volumes: Vec<_> = left.volumes.iter().map(|(name, _)| name.as_str()).collect();
+    volumes.sort_unstable();
+    assert_eq!(volumes, ["one-cache", "other-attempt", "other-cache"]);
+    assert_eq!(entries(&served.directory.path().join("data/workspaces")), 0);
+    assert!(!staging.exists());
+}
+
+fn labels(executor: &str, kind: &str, deployment: DeploymentId) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (label::EXECUTOR.to_owned(), executor.to_owned()),
+        (kind.to_owned(), deployment.to_string()),
+    ])
+}
+
+fn left_over(executor: &str, directory: &TempDir) -> Sandbox {
+    Sandbox {
+        name: format!("grapnel-{executor}"),
+        image: IMAGE.into(),
+        command: ["sleep", "60"].map(str::to_owned).into(),
+        env: BTreeMap::new(),
+        working_dir: "/workspace".into(),
+        user: (10_001, 10_001),
+        mounts: vec![Mount {
+            source: MountSource::Host(directory.path().to_owned()),
+            target: "/workspace".into(),
+            read_only: false,
+        }],
+        network: Network::None,
+        limits: SandboxLimits { memory_bytes: 1 << 28, milli_cpus: 1_000, processes: 64, open_files: 64 },
+        runtime: None,
+        labels: BTreeMap::from([(label::EXECUTOR.to_owned(), executor.to_owned())]),
+    }
+}
+
+fn entries(directory: &Path) -> usize {
+    fs::read_dir(directory).map_or(0, Iterator::count)
+}
