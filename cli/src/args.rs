@@ -25,7 +25,8 @@ pub struct Cli {
 /// How the client commands reach the hooks service.
 #[derive(Args, Clone, Debug)]
 pub struct ClientArgs {
-    /// The hooks service's gRPC address.
+    /// The hooks service's gRPC address. For https, GRAPNEL_TLS_CA names the authority (PEM) where the system's own
+    /// do not do.
     #[arg(long, global = true, env = "GRAPNEL_URL", default_value = "http://127.0.0.1:7301")]
     pub url: String,
     /// A file with the API key. Without it, and without GRAPNEL_KEY, the admin key of a local `grapnel up` is used.

@@ -66,7 +66,9 @@ pub fn generate_key() -> Result<ExitCode, Failure> {
 
 impl Client {
     fn connect(args: &ClientArgs, format: Format) -> Result<Self, Failure> {
-        let channel = grpc::channel(&args.url, None).map_err(|error| Failure::usage(error.to_string()))?;
+        let ca = authority()?;
+        let channel = grpc::client_channel(&args.url, ca.as_deref());
+        let channel = channel.map_err(|error| Failure::usage(error.to_string()))?;
         let bearer = Bearer::new(&key(args)?);
         Ok(Self {
             hooks: HookServiceClient::with_interceptor(channel.clone(), bearer.clone()),
@@ -86,6 +88,16 @@ impl Client {
             Failure::from_service(&from_status(&status, Reason::HooksUnavailable), &self.url)
         })
     }
+}
+
+/// Reads the authority that the service's certificate comes from, where one is named.
+fn authority() -> Result<Option<Vec<u8>>, Failure> {
+    let env = Sources::from_process().env;
+    let Some(file) = env.get("GRAPNEL_TLS_CA") else {
+        return Ok(None);
+    };
+    let read = std::fs::read(file).map(Some);
+    read.map_err(|error| Failure::failed(format!("GRAPNEL_TLS_CA: {file} cannot be read: {error}")))
 }
 
 /// Finds the key: the environment, a file, or what a local `grapnel up` has left.

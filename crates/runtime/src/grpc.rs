@@ -39,6 +39,15 @@ impl std::fmt::Debug for Tls {
     }
 }
 
+/// Who may connect to a listener that has TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// Grapnel's own processes, which show a certificate of the same authority.
+    Processes,
+    /// Anybody, with a certificate of that authority or with none: their keys say who they are.
+    Anybody,
+}
+
 /// Why one end of a connection could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum EndError {
@@ -76,7 +85,7 @@ pub async fn listen(address: &str) -> Result<(TcpListener, SocketAddr), EndError
 /// The TLS settings are unusable, or the listener broke.
 pub async fn serve(
     listener: TcpListener,
-    tls: Option<&Tls>,
+    tls: Option<(&Tls, Peers)>,
     routes: Routes,
     shutdown: CancellationToken,
 ) -> Result<(), EndError> {
@@ -84,10 +93,11 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .tcp_nodelay(true);
-    if let Some(tls) = tls {
+    if let Some((tls, peers)) = tls {
         let config = ServerTlsConfig::new()
             .identity(Identity::from_pem(&tls.cert, &tls.key))
-            .client_ca_root(Certificate::from_pem(&tls.ca));
+            .client_ca_root(Certificate::from_pem(&tls.ca))
+            .client_auth_optional(peers == Peers::Anybody);
         server = server.tls_config(config).map_err(|error| EndError::Tls(error.to_string()))?;
     }
     let drained = shutdown.clone();
@@ -135,6 +145,28 @@ pub async fn with_health_and_reflection(
 /// # Errors
 /// The address is none, or the certificates are unusable.
 pub fn channel(url: &str, tls: Option<&Tls>) -> Result<Channel, EndError> {
+    let config = tls.map(|tls| {
+        ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&tls.ca))
+            .identity(Identity::from_pem(&tls.cert, &tls.key))
+    });
+    connect_lazily(url, config)
+}
+
+/// Makes the channel of a client that shows no certificate. An `https` address is trusted by the authority given
+/// (PEM), or by the system's own.
+///
+/// # Errors
+/// The address is none, or the authority is unusable.
+pub fn client_channel(url: &str, ca: Option<&[u8]>) -> Result<Channel, EndError> {
+    let config = url.starts_with("https://").then(|| match ca {
+        Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)),
+        None => ClientTlsConfig::new().with_native_roots(),
+    });
+    connect_lazily(url, config)
+}
+
+fn connect_lazily(url: &str, tls: Option<ClientTlsConfig>) -> Result<Channel, EndError> {
     let mut endpoint = Endpoint::from_shared(url.to_owned())
         .map_err(|_| EndError::Address(url.to_owned()))?
         .connect_timeout(Duration::from_secs(5))
@@ -145,10 +177,7 @@ pub fn channel(url: &str, tls: Option<&Tls>) -> Result<Channel, EndError> {
         return Err(EndError::Address(url.to_owned()));
     }
     if let Some(tls) = tls {
-        let config = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(&tls.ca))
-            .identity(Identity::from_pem(&tls.cert, &tls.key));
-        endpoint = endpoint.tls_config(config).map_err(|error| EndError::Tls(error.to_string()))?;
+        endpoint = endpoint.tls_config(tls).map_err(|error| EndError::Tls(error.to_string()))?;
     }
     Ok(endpoint.connect_lazy())
 }

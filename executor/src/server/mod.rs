@@ -21,7 +21,7 @@ use grapnel_proto::{
 };
 use grapnel_runtime::{
     Clock,
-    grpc::{self, EndError},
+    grpc::{self, EndError, Peers},
 };
 use service::Service;
 use tokio::{net::TcpListener, time::timeout};
@@ -134,7 +134,9 @@ impl Executor {
             .await
             .map_err(|error| EndError::Address(error.to_string()))?;
         tracing::info!(%address, executor = config.name, slots = config.slots, "the executor listens");
-        let served = grpc::serve(listener, config.tls.as_ref(), routes, shutdown).await;
+        let served =
+            grpc::serve(listener, config.tls.as_ref().map(|tls| (tls, Peers::Processes)), routes, shutdown)
+                .await;
         let drained = async {
             attempts.drained().await;
             pipeline.cleanups.close();

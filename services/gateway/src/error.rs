@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 /// How many seconds to wait before trying again when something is away.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+pub const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// An error as an HTTP answer.
 #[derive(Debug)]

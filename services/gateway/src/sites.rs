@@ -17,7 +17,7 @@ use moka::future::Cache;
 use tower::ServiceExt as _;
 use tower_http::services::ServeFile;
 
-use crate::hooks_client::HooksClient;
+use crate::{error::RETRY_AFTER, hooks_client::HooksClient};
 
 /// How many artifacts' manifests are kept.
 const ARTIFACTS: u64 = 200;
@@ -194,7 +194,11 @@ fn page(error: &Error) -> Response {
             (StatusCode::INTERNAL_SERVER_ERROR, "The site cannot be served now.\n")
         }
     };
-    (status, text).into_response()
+    let mut response = (status, text).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+    }
+    response
 }
 
 fn no_site() -> Error {

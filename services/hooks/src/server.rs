@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use grapnel_proto::DESCRIPTORS;
 use grapnel_runtime::{
     CancellationToken, Clock,
-    grpc::{self, EndError},
+    grpc::{self, EndError, Peers},
 };
 use rand::RngExt as _;
 use tokio::net::TcpListener;
@@ -93,7 +93,13 @@ impl Hooks {
             .await
             .map_err(|error| EndError::Address(error.to_string()))?;
         tracing::info!(%address, "the hooks service listens");
-        let served = grpc::serve(listener, config.tls.as_ref(), routes, shutdown.clone()).await;
+        let served = grpc::serve(
+            listener,
+            config.tls.as_ref().map(|tls| (tls, Peers::Anybody)),
+            routes,
+            shutdown.clone(),
+        )
+        .await;
         shutdown.cancel();
         if let Err(error) = dispatching.await {
             tracing::error!(%error, "the dispatcher broke");

@@ -4,9 +4,11 @@
 
 mod bad_input;
 mod cancel;
+mod events;
 mod grpcurl;
 mod hook_url;
 mod latency;
 mod layers;
+mod processes;
 mod sites;
 mod start;

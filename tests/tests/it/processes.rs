@@ -1,0 +1,239 @@
+//! Hooks, gateway and executor as processes of their own: over PostgreSQL, and with certificates between them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use grapnel_e2e::{
+    Repository,
+    grapnel::{binary, free_port},
+    told,
+};
+use grapnel_proto::executor::v1::{GetExecutorRequest, executor_service_client::ExecutorServiceClient};
+use grapnel_runtime::grpc::client_channel;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use reqwest::Client;
+use tempfile::TempDir;
+
+/// The three processes, each in charge of its own. They are stopped when it is dropped.
+struct Processes {
+    directory: TempDir,
+    running: Vec<Child>,
+    name: String,
+    scheme: &'static str,
+    gateway: u16,
+    hooks: u16,
+    executor: u16,
+    sites: u16,
+}
+
+impl Processes {
+    async fn start(with_tls: bool) -> Self {
+        let directory = tempfile::Builder::new().prefix("grapnel-").tempdir().unwrap();
+        let [gateway, hooks, executor, sites] = [(); 4].map(|()| free_port());
+        let scheme = if with_tls { "https" } else { "http" };
+        let name = format!("processes-{hooks}");
+        let mut this = Self { directory, running: Vec::new(), name, scheme, gateway, hooks, executor, sites };
+        for key in ["gateway.key", "executor.key"] {
+            let made = Command::new(binary()).args(["key", "generate"]).output().unwrap();
+            fs::write(this.path(key), made.stdout).unwrap();
+        }
+        if with_tls {
+            this.make_certificates();
+        }
+        let listen = |port: u16| format!("127.0.0.1:{port}");
+        let url = |port: u16| format!("{scheme}://127.0.0.1:{port}");
+        let (gateway_key, executor_key) = (this.text("gateway.key"), this.text("executor.key"));
+        this.spawn(
+            "executor",
+            &[
+                ("EXECUTOR_LISTEN", listen(executor)),
+                ("EXECUTOR_NAME", this.name.clone()),
+                ("EXECUTOR_KEY_FILE", executor_key.clone()),
+                ("GIT_ALLOWED_DIRS", this.text("git")),
+            ],
+        );
+        this.spawn(
+            "hooks",
+            &[
+                ("HOOKS_LISTEN", listen(hooks)),
+                ("DATABASE_URL", new_database(&this.name)),
+                ("EXECUTORS", url(executor)),
+                ("GATEWAY_KEY_FILE", gateway_key.clone()),
+                ("EXECUTOR_KEY_FILE", executor_key),
+                ("PUBLIC_URL", format!("http://127.0.0.1:{gateway}")),
+                ("SITES_URL", format!("http://localhost:{sites}")),
+            ],
+        );
+        this.spawn(
+            "gateway",
+            &[
+                ("GATEWAY_LISTEN", listen(gateway)),
+                ("SITES_LISTEN", listen(sites)),
+                ("HOOKS_URL", url(hooks)),
+                ("GATEWAY_KEY_FILE", gateway_key),
+            ],
+        );
+        this.answers().await;
+        this
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
+    }
+
+    fn spawn(&mut self, service: &str, settings: &[(&str, String)]) {
+        let log = fs::File::create(self.path(&format!("{service}.log"))).unwrap();
+        let mut command = self.command(&[service]);
+        command.env("GRAPNEL_DATA_DIR", self.path("data")).stdout(Stdio::null()).stderr(log);
+        if self.scheme == "https" {
+            command
+                .env("GRAPNEL_TLS_CERT", self.path("cert.pem"))
+                .env("GRAPNEL_TLS_KEY", self.path("key.pem"));
+        }
+        for (name, value) in settings {
+            command.env(format!("GRAPNEL_{name}"), value);
+        }
+        self.running.push(command.spawn().unwrap());
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments).env_remove("GRAPNEL_TEST_CA_BUNDLE").env_remove("GRAPNEL_TEST_GRPCURL");
+        if self.scheme == "https" {
+            command.env("GRAPNEL_TLS_CA", self.path("ca.pem"));
+        }
+        command
+    }
+
+    /// Runs a client command with the admin key.
+    fn cli(&self, arguments: &[&str]) -> Output {
+        self.client(arguments).env("GRAPNEL_KEY_FILE", self.path("data/admin.key")).output().unwrap()
+    }
+
+    fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command.env("GRAPNEL_URL", format!("{}://127.0.0.1:{}", self.scheme, self.hooks));
+        command
+    }
+
+    fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let output = self.cli(&[arguments, &["--output", "json"]].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}\n{}", self.logs());
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    async fn answers(&self) {
+        let health = format!("http://127.0.0.1:{}/healthz", self.gateway);
+        let ready = async {
+            while !reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(30), ready).await.is_ok(), "{}", self.logs());
+    }
+
+    fn logs(&self) -> String {
+        let log = |name: &&str| fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
+        ["executor", "hooks", "gateway"].iter().map(log).collect()
+    }
+
+    /// Makes an authority, and one certificate for all three: they are all on 127.0.0.1.
+    fn make_certificates(&self) {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &authority).unwrap();
+        fs::write(self.path("ca.pem"), authority.pem()).unwrap();
+        fs::write(self.path("cert.pem"), certificate.pem()).unwrap();
+        fs::write(self.path("key.pem"), key.serialize_pem()).unwrap();
+    }
+
+    /// Creates a project and a hook, requests its URL, and waits until the site is there.
+    async fn deploys(&self) {
+        let site = Repository::with(&self.path("git/site"), &[("index.html", "from afar")]);
+        self.json(&["project", "create", "site", "--repo", &site.path()]);
+        let url = self.json(&["hook", "create", "site", "cms"])["url"].as_str().unwrap().to_owned();
+        let answer = Client::new().post(&url).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{}", self.logs());
+        let job: serde_json::Value = answer.json().await.unwrap();
+        let id = job["job"]["id"].as_str().unwrap();
+        let followed = self.cli(&["deployment", "logs", "--follow", id]);
+        let log = String::from_utf8_lossy(&followed.stdout).into_owned();
+        assert!(followed.status.success(), "{log}\n{}", self.logs());
+        let page = format!("http://127.0.0.1:{}/", self.sites);
+        let host = format!("site.localhost:{}", self.sites);
+        let page = Client::new().get(page).header("host", host).send().await.unwrap();
+        assert_eq!(page.text().await.unwrap(), "from afar");
+        assert!(!self.logs().contains("grh_"), "a token is in a log");
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for process in &mut self.running {
+            let _ = Command::new("kill").arg(process.id().to_string()).status();
+            let _ = process.wait();
+        }
+        let label = format!("label=grapnel.executor={}", self.name);
+        let listed = Command::new("docker").args(["volume", "ls", "--quiet", "--filter", &label]).output();
+        for volume in String::from_utf8_lossy(&listed.unwrap().stdout).lines() {
+            let _ = Command::new("docker").args(["volume", "rm", volume]).output();
+        }
+    }
+}
+
+fn new_database(name: &str) -> String {
+    let admin = told("GRAPNEL_TEST_POSTGRES_URL");
+    let name = name.replace('-', "_");
+    let psql = Path::new("/usr/lib/postgresql/15/bin/psql");
+    let psql = if psql.is_file() { psql } else { Path::new("psql") };
+    let made = Command::new(psql).arg(&admin).args(["-qc", &format!("CREATE DATABASE {name}")]).output();
+    let made = made.unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    format!("{}/{name}", admin.rsplit_once('/').unwrap().0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_processes_over_postgresql_deploy_a_site() {
+    let processes = Processes::start(false).await;
+    processes.deploys().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_certificates_every_process_proves_who_it_is() {
+    let processes = Processes::start(true).await;
+    processes.deploys().await;
+
+    // Whoever speaks no TLS, or trusts another authority, gets nowhere.
+    let plain = processes
+        .client(&["project", "list"])
+        .env("GRAPNEL_URL", format!("http://127.0.0.1:{}", processes.hooks))
+        .env("GRAPNEL_KEY_FILE", processes.path("data/admin.key"))
+        .output()
+        .unwrap();
+    assert_eq!(plain.status.code(), Some(3), "{}", String::from_utf8_lossy(&plain.stderr));
+    let distrustful = processes
+        .client(&["project", "list"])
+        .env("GRAPNEL_TLS_CA", told("GRAPNEL_TEST_CA_BUNDLE"))
+        .env("GRAPNEL_KEY_FILE", processes.path("data/admin.key"))
+        .output()
+        .unwrap();
+    assert_eq!(distrustful.status.code(), Some(3), "{}", String::from_utf8_lossy(&distrustful.stderr));
+
+    // An executor does not speak at all with who has no certificate, whatever key it shows.
+    let ca = fs::read(processes.path("ca.pem")).unwrap();
+    let channel = client_channel(&format!("https://127.0.0.1:{}", processes.executor), Some(&ca)).unwrap();
+    let refused = ExecutorServiceClient::new(channel).get_executor(GetExecutorRequest {}).await.unwrap_err();
+    assert_ne!(refused.code(), tonic::Code::Unauthenticated, "it got as far as the keys: {refused:?}");
+}
