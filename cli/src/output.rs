@@ -141,7 +141,7 @@ impl Printer {
             fields.push(("failure", format!("{} ({fault}): {}", failure.code, failure.message)));
         }
         if let Some(artifact) = &it.artifact {
-            fields.push(("artifact", format!("{} files, {} bytes", artifact.files, artifact.bytes)));
+            fields.push(("artifact", format!("{}, {} bytes", count(artifact.files, "file"), artifact.bytes)));
             fields.push(("site", it.site_url.clone()));
         }
         fields_of(&fields)
@@ -235,6 +235,11 @@ fn pretty(json: &serde_json::Value) -> String {
 /// Prints a line; a reader that has gone away, as in `| head`, is no failure.
 fn line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 #[cfg(test)]

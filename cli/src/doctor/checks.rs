@@ -4,7 +4,10 @@ use std::{fs, io, path::Path, time::Duration};
 
 use grapnel_executor::engine::{Engine as _, docker::DockerEngine};
 use grapnel_hooks::store::Store;
-use grapnel_runtime::{Settings, settings::shared};
+use grapnel_runtime::{
+    Settings,
+    settings::{SettingsError, shared},
+};
 use tokio::{net::TcpListener, process::Command, time::timeout};
 
 use super::Finding;
@@ -16,8 +19,8 @@ const LEAST_FREE: u64 = 2 << 30;
 /// How long one check may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Looks at everything.
-pub async fn all(mut settings: Settings) -> Vec<Finding> {
+/// Looks at everything. `read` says whether the services can read the settings.
+pub async fn all(mut settings: Settings, read: Result<(), SettingsError>) -> Vec<Finding> {
     let data_dir = shared::data_dir(&mut settings);
     let socket: String = settings.require("executor.docker", String::new());
     let image: String = settings.require("builder_image", String::new());
@@ -25,7 +28,7 @@ pub async fn all(mut settings: Settings) -> Vec<Finding> {
     let ca_bundle = settings.path("ca_bundle");
     let listeners = ["gateway.listen", "hooks.listen", "executor.listen", "sites.listen"]
         .map(|key| (key, settings.require(key, String::new())));
-    let mut findings = vec![match settings.finish() {
+    let mut findings = vec![match read {
         Ok(()) => Finding::ok("settings", "every setting can be read"),
         Err(error) => {
             Finding::failure("settings", error.to_string(), "correct them; `grapnel settings` lists all")

@@ -57,7 +57,8 @@ impl Finding {
 pub fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     let matches = crate::args::command().get_matches();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let findings = runtime.block_on(checks::all(crate::serve::load(cli, &matches)));
+    let read = crate::serve::validate(crate::serve::load(cli, &matches));
+    let findings = runtime.block_on(checks::all(crate::serve::load(cli, &matches), read));
     match cli.output {
         Format::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
         Format::Table => findings.iter().for_each(print),

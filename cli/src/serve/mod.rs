@@ -9,7 +9,7 @@ use grapnel_gateway::{Gateway, GatewayConfig};
 use grapnel_hooks::{Hooks, HooksConfig, ServiceKeys};
 use grapnel_runtime::{
     CancellationToken, Clock, Setting, Settings, settings,
-    settings::{Sources, shared},
+    settings::{SettingsError, Sources, shared},
     shutdown,
     telemetry::{self, Metrics},
 };
@@ -40,6 +40,13 @@ pub fn load(cli: &Cli, matches: &clap::ArgMatches) -> Settings {
     let sources =
         Sources { flags: args::flags(matches), file: cli.config.clone(), ..Sources::from_process() };
     Settings::load(&TABLES, &sources)
+}
+
+/// Reads the settings as `grapnel up` does, and says all that is wrong with them.
+pub fn validate(mut settings: Settings) -> Result<(), SettingsError> {
+    shared::logs(&mut settings);
+    up::Configs::read(&mut settings);
+    settings.finish()
 }
 
 /// Runs a service until it is told to stop.

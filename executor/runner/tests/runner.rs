@@ -81,7 +81,7 @@ struct Ran {
 
 impl Ran {
     /// Takes frames to the end of the step, each exactly once and in order.
-    fn to_its_end(mut self, stream: &mut UnixStream) -> Self {
+    fn until_it_ends(mut self, stream: &mut UnixStream) -> Self {
         while self.exit.is_none() {
             let frame = Frame::read(stream, MAX_OUTPUT).unwrap();
             self.take(&frame);
@@ -108,7 +108,7 @@ impl Ran {
 
 fn run(line: &Line, stream: &mut UnixStream, number: u64, after: u64, command: &str) -> Ran {
     line.step(number, command).write(stream).unwrap();
-    Ran { last: after, ..Ran::default() }.to_its_end(stream)
+    Ran { last: after, ..Ran::default() }.until_it_ends(stream)
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_line_that_breaks_goes_on_with_no_gap_no_repeat_and_no_step_run_twice() {
     if ran.exit.is_none() {
         let mut stream = line.accept(ran.last);
         line.step(1, command).write(&mut stream).unwrap();
-        ran = ran.to_its_end(&mut stream);
+        ran = ran.until_it_ends(&mut stream);
     }
     let expected: String = (0..300).map(|i| format!("{i}\n")).collect();
     assert_eq!(String::from_utf8(ran.stdout.clone()).unwrap(), expected);
@@ -192,7 +192,7 @@ fn what_comes_after_an_executor_went_away_waits_for_it_and_memory_stays_bounded(
     assert!(!line.path("printed").exists(), "the build waits");
     drop(stream);
     let mut stream = line.accept(0);
-    let ran = Ran::default().to_its_end(&mut stream);
+    let ran = Ran::default().until_it_ends(&mut stream);
     assert_eq!((ran.stdout.len(), ran.code()), (30_002_000, 0));
     assert!(line.path("printed").exists());
 }

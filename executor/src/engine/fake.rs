@@ -81,7 +81,7 @@ impl FakeEngine {
 
     /// Makes an engine whose sandboxes are processes of this machine, without any isolation.
     pub fn of_processes(images: &[&str]) -> Self {
-        Self::new(images, Arc::new(process))
+        Self::new(images, Arc::new(|sandbox, end| process(&sandbox, end)))
     }
 
     /// Lets the next call of a kind fail.
@@ -239,7 +239,7 @@ fn on_this_machine(sandbox: &Sandbox, volumes: &BTreeMap<String, Volume>) -> San
     }
 }
 
-fn process(sandbox: Sandbox, end: CancellationToken) -> Result<BoxFuture<'static, Exit>, EngineError> {
+fn process(sandbox: &Sandbox, end: CancellationToken) -> Result<BoxFuture<'static, Exit>, EngineError> {
     let (program, arguments) = sandbox
         .command
         .split_first()

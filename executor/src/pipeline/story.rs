@@ -327,9 +327,9 @@ impl<'a> Story<'a> {
             .map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?
             .map_err(|error| publish_failure(&error))?;
         let (files, bytes) = (manifest.files.len() as u64, manifest.bytes());
-        self.recorder
-            .say(Step::Output, format!("published {files} files, {bytes} bytes from {output}"))
-            .await;
+        let plural = if files == 1 { "" } else { "s" };
+        let said = format!("published {files} file{plural}, {bytes} bytes from {output}");
+        self.recorder.say(Step::Output, said).await;
         Ok(Outcome::Ready { files, bytes })
     }
 

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cancel;
+mod cli;
 mod events;
 mod grpcurl;
 mod hook_url;

@@ -15,22 +15,29 @@ mod sites;
 mod transitions;
 mod wakeups;
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use dispatching::{Claim, Claimed};
 pub use error::StoreError;
 use grapnel_migrations::LockError;
 pub use hooks::Triggered;
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
-    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+    sqlx::{
+        self, Connection as _, PgConnection,
+        sqlite::{SqliteJournalMode, SqliteSynchronous},
+    },
 };
+use tokio::time::Instant;
 pub use transitions::CancelResult;
 pub use wakeups::Wakeups;
 
 /// How long a statement waits for a connection, and for SQLite's one writer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a database is looked for that is not there yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Connections to PostgreSQL, and readers of SQLite.
 const CONNECTIONS: u32 = 8;
@@ -52,8 +59,13 @@ pub enum OpenError {
     #[error("`{0}` is no database of a known kind; use sqlite:///path/to/file or postgres://user@host/name")]
     Url(String),
     /// The database cannot be reached.
-    #[error("the database cannot be opened: {0}")]
-    Connect(#[from] DbErr),
+    #[error("the database {address} cannot be opened: {cause}")]
+    Connect {
+        /// Where it was looked for, without a password.
+        address: String,
+        /// What the driver says.
+        cause: DbErr,
+    },
     /// The directory of the database cannot be made.
     #[error("the directory {path} of the database cannot be made: {cause}")]
     Directory {
@@ -73,21 +85,20 @@ impl Store {
     /// # Errors
     /// The URL is none, the database cannot be reached, or its schema cannot be brought up to date.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
+        let refused = |cause| OpenError::Connect { address: without_password(url), cause };
         let (writer, reader, lock_file) = match url.split_once("://") {
             Some(("sqlite", path)) => {
                 let path = PathBuf::from(path);
                 let directory = path.parent().unwrap_or(&path).to_owned();
                 std::fs::create_dir_all(&directory)
                     .map_err(|cause| OpenError::Directory { path: directory, cause })?;
-                let writer = Database::connect(sqlite(url, 1)).await?;
-                (
-                    writer,
-                    Database::connect(sqlite(url, CONNECTIONS)).await?,
-                    Some(path.with_extension("lock")),
-                )
+                let writer = Database::connect(sqlite(url, 1)).await.map_err(refused)?;
+                let reader = Database::connect(sqlite(url, CONNECTIONS)).await.map_err(refused)?;
+                (writer, reader, Some(path.with_extension("lock")))
             }
             Some(("postgres" | "postgresql", _)) => {
-                let database = Database::connect(options(url, CONNECTIONS)).await?;
+                wait_for_postgres(url).await.map_err(refused)?;
+                let database = Database::connect(options(url, CONNECTIONS)).await.map_err(refused)?;
                 (database.clone(), database, None)
             }
             _ => return Err(OpenError::Url(without_password(url))),
@@ -114,6 +125,22 @@ impl Store {
             ..TransactionOptions::default()
         };
         Ok(self.writer.begin_with_options(options).await?)
+    }
+}
+
+/// Waits for a PostgreSQL that is only starting. A pool would wait as long, and say afterwards that it waited; this
+/// says why.
+async fn wait_for_postgres(url: &str) -> Result<(), DbErr> {
+    let begun = Instant::now();
+    loop {
+        match PgConnection::connect(url).await {
+            Ok(connection) => {
+                let _ = connection.close().await;
+                return Ok(());
+            }
+            Err(sqlx::Error::Io(_)) if begun.elapsed() < PATIENCE => tokio::time::sleep(LOOK_AGAIN).await,
+            Err(error) => return Err(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use grapnel_proto::{DESCRIPTORS, error::from_status, hooks::v1::*};
 use prost::Message;
 use prost_reflect::DescriptorPool;
 use prost_types::FieldMask;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::support::Service;
 
@@ -281,7 +281,7 @@ async fn what_another_team_has_is_not_there() {
             method.request = taken.encode_to_vec();
         }
         let answer = service.call(&full(method.path), Some(&key), &method.request).await;
-        let code = answer.as_ref().map_or_else(|status| status.code(), |_| Code::Ok);
+        let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
         assert_eq!(code, method.stranger, "{}", method.path);
         let told = answer
             .map_or_else(|status| format!("{status:?}"), |bytes| String::from_utf8_lossy(&bytes).into());
