@@ -2,13 +2,14 @@
 # Makes the builder image grapnel/builder:latest; does nothing when it is there and nothing has changed.
 #
 # The base is debian:bookworm-slim where a registry answers, and one made with debootstrap where none does (as root).
-# A bundle of authorities named by SSL_CERT_FILE is used while the image is made, and is not in it afterwards.
+# A bundle of authorities named by SSL_CERT_FILE is used while the image is made, and is in no layer of it.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 image=${1:-grapnel/builder:latest}
 own_base=grapnel/base:bookworm
-hash=$(cat Dockerfile install-tools grapnel-node build.sh | sha256sum | cut -c1-16)
+files=(Dockerfile install-tools grapnel-node yarn)
+hash=$(cat "${files[@]}" build.sh | sha256sum | cut -c1-16)
 
 if [ "$(docker image inspect --format '{{ index .Config.Labels "dev.grapnel.builder" }}' "$image" 2>/dev/null || true)" = "$hash" ]; then
     echo "the builder image $image is up to date"
@@ -19,8 +20,8 @@ fi
 
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
-cp Dockerfile install-tools grapnel-node "$context/"
-chmod 755 "$context/install-tools" "$context/grapnel-node"
+cp "${files[@]}" "$context/"
+chmod 755 "$context"/install-tools "$context"/grapnel-node "$context"/yarn
 : > "$context/extra-ca.pem"
 bundle=${SSL_CERT_FILE:-${NODE_EXTRA_CA_CERTS:-}}
 if [ -n "$bundle" ] && [ -r "$bundle" ]; then
@@ -28,3 +29,5 @@ if [ -n "$bundle" ] && [ -r "$bundle" ]; then
 fi
 echo "making the builder image $image"
 DOCKER_BUILDKIT=0 docker build --quiet --tag "$image" --label "dev.grapnel.builder=$hash" --build-arg "BASE=$own_base" "$context"
+# The legacy builder keeps the first stage as an image without a name.
+docker image prune --force --filter label=dev.grapnel.stage=tools >/dev/null

@@ -12,11 +12,13 @@ pub const CA_BUNDLE: &str = "/run/grapnel/ca-bundle.pem";
 pub const HOME: &str = "/home/builder";
 
 /// Where tools keep their own caches, below [`CACHE`].
-const TOOL_CACHES: [(&str, &str); 8] = [
+const TOOL_CACHES: [(&str, &str); 9] = [
     ("npm_config_cache", "npm"),
     // Where pnpm keeps its store, among others.
     ("XDG_DATA_HOME", "data"),
     ("YARN_CACHE_FOLDER", "yarn"),
+    // Where the Yarn of today keeps everything; the one above is Yarn 1's.
+    ("YARN_GLOBAL_FOLDER", "yarn-modern"),
     ("BUN_INSTALL_CACHE_DIR", "bun"),
     ("PIP_CACHE_DIR", "pip"),
     ("UV_CACHE_DIR", "uv"),

@@ -13,3 +13,4 @@ mod layers;
 mod processes;
 mod sites;
 mod start;
+mod tools;
