@@ -233,6 +233,9 @@ impl Grapnel {
         let caches = lines(&["volume", "ls", "--quiet", "--filter", &own, "--filter", "label=grapnel.cache"]);
         let volumes = lines(&["volume", "ls", "--quiet", "--filter", &own]);
         left.extend(volumes.into_iter().filter(|volume| !caches.contains(volume)));
+        // The one bridge of all builds stays for as long as there are executors.
+        let networks = lines(&["network", "ls", "--format", "{{.Name}}", "--filter", "name=grapnel"]);
+        left.extend(networks.into_iter().filter(|network| network != "grapnel-egress"));
         let workspaces = fs::read_dir(self.directory.path().join("data/workspaces")).expect("it is there");
         left.extend(workspaces.flatten().map(|entry| entry.path().display().to_string()));
         left
