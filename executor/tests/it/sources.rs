@@ -14,7 +14,10 @@ use grapnel_e2e::{GitServer, Repository};
 use grapnel_executor::source::{self, Mirrors, ResolvedVersion, SourceConfig, SourceError};
 use grapnel_runtime::CancellationToken;
 use tempfile::TempDir;
-use tokio::{io::AsyncReadExt as _, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 /// A directory of repositories with the mirrors of one executor.
 struct Sources {
@@ -266,6 +269,32 @@ async fn a_server_that_never_answers_is_given_up_and_a_cancel_is_heard_at_once()
     assert_eq!(ended.unwrap_err(), SourceError::Canceled);
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     serving.abort();
+}
+
+#[tokio::test]
+async fn what_a_server_answers_is_told_apart() {
+    let sources = Sources::limited(|config| config.timeout = Duration::from_secs(20));
+    for (answer, expected) in [
+        ("401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"", FailureCode::RepositoryAccessDenied),
+        ("403 Forbidden", FailureCode::RepositoryAccessDenied),
+        ("404 Not Found", FailureCode::RepositoryNotFound),
+        ("500 Oops", FailureCode::RepositoryUnreachable),
+        ("301 Moved\r\nLocation: file:///etc", FailureCode::Internal),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/site.git", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        let refused = sources.resolve(&url).await.unwrap_err();
+        assert_eq!(refused.failure().code, expected, "{answer}: {refused}");
+        serving.abort();
+    }
 }
 
 #[tokio::test]
