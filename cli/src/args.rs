@@ -1,8 +1,10 @@
 //! The command line.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use chrono::{DateTime, Utc};
 use clap::{Arg, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use grapnel_domain::trigger::Decision;
 
 use crate::{exit::Failure, serve};
 
@@ -69,8 +71,28 @@ pub enum Command {
     Trigger {
         /// The hook's id, its URL, or `-` to read the URL from standard input.
         hook: String,
+        /// What the build is called.
+        #[arg(long)]
+        title: Option<String>,
         #[command(flatten)]
         build: BuildArgs,
+    },
+    /// The ledger of a project's triggers: every request to one of its hook URLs, with what it came to and why.
+    Triggers {
+        /// The project's name or id.
+        project: String,
+        /// Only those of this hook.
+        #[arg(long, value_name = "ID")]
+        hook: Option<String>,
+        /// Only those that came to this, such as MERGED or RATE_LIMITED.
+        #[arg(long, value_parser = parse_decision)]
+        decision: Option<Decision>,
+        /// Only those of the last time, such as 2h.
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        since: Option<Duration>,
+        /// How many.
+        #[arg(long, default_value = "20")]
+        limit: i32,
     },
     /// Deploy a branch of a project without a hook.
     Deploy {
@@ -192,6 +214,19 @@ pub struct SettingsArgs {
     pub disk: Option<u64>,
 }
 
+#[derive(Args, Clone, Debug, Default)]
+pub struct WaitingArgs {
+    /// How long a trigger waits for a further one, such as 30s. By default it does not wait.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub quiet_period: Option<Duration>,
+    /// How long it waits at most, and how long newer triggers may keep the hook from finishing, such as 5m. By default 15m.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub max_wait: Option<Duration>,
+    /// The request methods that trigger it: GET, POST, or both, which is the default.
+    #[arg(long, value_delimiter = ',', value_name = "METHOD")]
+    pub methods: Vec<String>,
+}
+
 #[derive(Subcommand, Debug)]
 pub enum HookCommand {
     /// Create a hook. Its URL is shown once.
@@ -206,6 +241,11 @@ pub enum HookCommand {
         /// Build without a build cache by default.
         #[arg(long)]
         no_cache: bool,
+        #[command(flatten)]
+        waiting: WaitingArgs,
+        /// When the hook was made, such as 2021-03-01T00:00:00Z, where it is imported from elsewhere.
+        #[arg(long, value_name = "TIME")]
+        created_at: Option<DateTime<Utc>>,
     },
     /// List a project's hooks.
     List {
@@ -230,6 +270,8 @@ pub enum HookCommand {
         /// Whether builds get a build cache by default.
         #[arg(long)]
         cache: Option<bool>,
+        #[command(flatten)]
+        waiting: WaitingArgs,
     },
     /// Let a hook refuse triggers until it is resumed.
     Pause {
@@ -305,6 +347,13 @@ pub enum KeyCommand {
     },
     /// Make a key for Grapnel's services to show each other. Asks no service.
     Generate,
+}
+
+fn parse_decision(text: &str) -> Result<Decision, String> {
+    text.to_ascii_uppercase().parse().map_err(|_: String| {
+        let all: Vec<_> = Decision::ALL.iter().map(|decision| decision.as_str()).collect();
+        format!("must be one of {}", all.join(", "))
+    })
 }
 
 /// The names of the commands that run services and take their settings as flags.

@@ -1,12 +1,15 @@
 //! How answers are printed: tables for people, the JSON mapping of the messages for programs.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use comfy_table::{ContentArrangement, Table, presets};
 use grapnel_proto::{
     convert::time::datetime,
-    hooks::v1::{Deployment, DeploymentState, Fault, Hook, Key, Project},
+    hooks::v1::{Deployment, DeploymentState, Fault, Hook, Key, Project, Trigger},
     json::to_json,
 };
 use grapnel_runtime::Clock;
@@ -100,6 +103,70 @@ impl Printer {
         )
     }
 
+    /// Shows one hook, with who uses which of its tokens.
+    pub fn hook(&self, it: &Hook) -> String {
+        let waits = |ms: u32| humantime::format_duration(Duration::from_millis(ms.into())).to_string();
+        let state = if it.paused { "paused" } else { "active" };
+        let cache = if it.build_cache { "with" } else { "without" };
+        let mut fields = vec![
+            ("hook", it.id.clone()),
+            ("name", it.name.clone()),
+            ("branch", it.branch.clone()),
+            ("state", state.to_owned()),
+            ("builds", format!("{cache} a build cache")),
+            ("takes", it.methods.join(", ")),
+            (
+                "waits",
+                format!(
+                    "{} for a further trigger, {} at most",
+                    waits(it.quiet_period_ms),
+                    waits(it.max_wait_ms)
+                ),
+            ),
+            ("requested", self.uses(it.trigger_count, it.last_triggered_at.as_ref())),
+        ];
+        for token in &it.tokens {
+            let until = match &token.expires_at {
+                Some(at) => {
+                    format!("; works until {}", datetime(Some(at)).unwrap_or_default().format("%F %T UTC"))
+                }
+                None => String::new(),
+            };
+            let uses = self.uses(token.use_count, token.last_used_at.as_ref());
+            fields.push(("token", format!("…{}, used {uses}{until}", token.last_four)));
+        }
+        fields.push(("created", self.ago(it.created_at.as_ref())));
+        fields_of(&fields)
+    }
+
+    fn uses(&self, times: u64, last: Option<&prost_types::Timestamp>) -> String {
+        match times {
+            0 => "never".to_owned(),
+            times => format!("{}, last {}", count(times, "time"), self.ago(last)),
+        }
+    }
+
+    /// Shows rows of the ledger.
+    pub fn triggers(&self, triggers: &[Trigger]) -> String {
+        let rows = triggers.iter().map(|it| {
+            let decision = it.decision().as_str_name().trim_start_matches("TRIGGER_DECISION_").to_owned();
+            vec![
+                self.ago(it.at.as_ref()),
+                decision,
+                it.method.clone(),
+                it.client_address.clone(),
+                printable(&it.user_agent.chars().take(40).collect::<String>()),
+                it.deployment_id.clone(),
+                it.reason.clone(),
+            ]
+        });
+        table(
+            &["WHEN", "DECISION", "METHOD", "FROM", "AGENT", "DEPLOYMENT", "WHY"],
+            rows,
+            "nobody has requested a hook of this project yet",
+        )
+    }
+
     /// Shows keys.
     pub fn keys(&self, keys: &[Key]) -> String {
         let rows = keys.iter().map(|it| {
@@ -136,6 +203,15 @@ impl Printer {
         if !it.hook_name.is_empty() {
             fields.push(("hook", it.hook_name.clone()));
         }
+        if !it.title.is_empty() {
+            fields.push(("title", it.title.clone()));
+        }
+        if it.trigger_count > 1 {
+            fields.push(("answers", count(it.trigger_count.into(), "trigger")));
+        }
+        if let Some(by) = it.cancellation.as_ref().map(|it| &it.superseded_by).filter(|by| !by.is_empty()) {
+            fields.push(("superseded by", by.clone()));
+        }
         if let Some(failure) = &it.failure {
             let fault = if failure.fault() == Fault::User { "USER" } else { "INFRASTRUCTURE" };
             fields.push(("failure", format!("{} ({fault}): {}", failure.code, failure.message)));
@@ -171,7 +247,7 @@ fn reason(name: &str) -> &str {
 
 /// Prints names with their values.
 pub fn fields_of(fields: &[(&str, String)]) -> String {
-    fields.iter().map(|(name, value)| format!("{name:<12} {}\n", printable(value))).collect()
+    fields.iter().map(|(name, value)| format!("{name:<13} {}\n", printable(value))).collect()
 }
 
 /// Returns text without what would steer a terminal.

@@ -6,6 +6,7 @@
 
 mod lock;
 mod m20261124_000001_first;
+mod m20261124_000002_triggers;
 
 pub use lock::{LockError, migrate};
 use sea_orm_migration::prelude::*;
@@ -17,6 +18,6 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261124_000001_first::Migration)]
+        vec![Box::new(m20261124_000001_first::Migration), Box::new(m20261124_000002_triggers::Migration)]
     }
 }

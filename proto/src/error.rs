@@ -63,6 +63,10 @@ pub fn from_status(status: &Status, away: Reason) -> Error {
 
 /// A status that is not ours says by its code whether the other side is away or something is broken.
 fn without_reason(status: &Status, away: Reason) -> Error {
+    // What broke below gRPC was said by nobody: the connection failed, in one of many ways.
+    if std::error::Error::source(status).is_some() {
+        return Error::new(away, unreachable_message(away)).because(status.to_string());
+    }
     match status.code() {
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Aborted => {
             Error::new(away, unreachable_message(away)).because(status.to_string())

@@ -34,9 +34,18 @@ enum Follow {
 }
 
 impl Client {
-    pub(super) async fn trigger(&mut self, hook: &str, build: &BuildArgs) -> Result<ExitCode, Failure> {
-        let request =
-            TriggerHookRequest { target: Some(target(hook)?), build_cache: build.no_cache.then_some(false) };
+    pub(super) async fn trigger(
+        &mut self,
+        hook: &str,
+        title: String,
+        build: &BuildArgs,
+    ) -> Result<ExitCode, Failure> {
+        let request = TriggerHookRequest {
+            target: Some(target(hook)?),
+            build_cache: build.no_cache.then_some(false),
+            title,
+            ..TriggerHookRequest::default()
+        };
         let answer = self.answer(self.hooks.clone().trigger_hook(request)).await?;
         self.triggered(answer.deployment.unwrap_or_default(), build).await
     }

@@ -1,10 +1,13 @@
 //! `grapnel hook`.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use grapnel_proto::hooks::v1::{
-    CreateHookRequest, GetHookRequest, Hook, HookChanges, ListHooksRequest, RevokeHookRequest,
-    RotateHookTokenRequest, UpdateHookRequest,
+use grapnel_proto::{
+    convert::time::timestamp,
+    hooks::v1::{
+        CreateHookRequest, GetHookRequest, Hook, HookChanges, ListHooksRequest, RevokeHookRequest,
+        RotateHookTokenRequest, UpdateHookRequest,
+    },
 };
 
 use super::Client;
@@ -17,10 +20,17 @@ const SHOWN_ONCE: &str =
 impl Client {
     pub(super) async fn hook(&mut self, command: HookCommand) -> Result<ExitCode, Failure> {
         match command {
-            HookCommand::Create { project, name, branch, no_cache } => {
-                let build_cache = no_cache.then_some(false);
-                let branch = branch.unwrap_or_default();
-                let request = CreateHookRequest { project, name, branch, build_cache };
+            HookCommand::Create { project, name, branch, no_cache, waiting, created_at } => {
+                let request = CreateHookRequest {
+                    project,
+                    name,
+                    branch: branch.unwrap_or_default(),
+                    build_cache: no_cache.then_some(false),
+                    quiet_period_ms: waiting.quiet_period.map(milliseconds).unwrap_or_default(),
+                    max_wait_ms: waiting.max_wait.map(milliseconds),
+                    methods: waiting.methods,
+                    created_at: created_at.map(timestamp),
+                };
                 let answer = self.answer(self.hooks.clone().create_hook(request)).await?;
                 self.printer.message("grapnel.hooks.v1.CreateHookResponse", &answer, |_| {
                     let id = answer.hook.as_ref().map(|hook| hook.id.clone()).unwrap_or_default();
@@ -40,11 +50,14 @@ impl Client {
                     self.answer(self.hooks.clone().get_hook(GetHookRequest { hook_id: hook })).await?;
                 self.show_hook(&answer.hook.unwrap_or_default());
             }
-            HookCommand::Update { hook, name, branch, cache } => {
+            HookCommand::Update { hook, name, branch, cache, waiting } => {
                 let given = [
                     ("name", name.is_some()),
                     ("branch", branch.is_some()),
                     ("build_cache", cache.is_some()),
+                    ("quiet_period_ms", waiting.quiet_period.is_some()),
+                    ("max_wait_ms", waiting.max_wait.is_some()),
+                    ("methods", !waiting.methods.is_empty()),
                 ];
                 let paths: Vec<_> = given.iter().filter(|(_, given)| *given).map(|(path, _)| *path).collect();
                 if paths.is_empty() {
@@ -57,6 +70,9 @@ impl Client {
                     branch: branch.unwrap_or_default(),
                     paused: false,
                     build_cache: cache.unwrap_or_default(),
+                    quiet_period_ms: waiting.quiet_period.map(milliseconds).unwrap_or_default(),
+                    max_wait_ms: waiting.max_wait.map(milliseconds).unwrap_or_default(),
+                    methods: waiting.methods,
                 };
                 self.update_hook(hook, changes, &paths).await?;
             }
@@ -98,7 +114,11 @@ impl Client {
     }
 
     fn show_hook(&self, hook: &Hook) {
-        self.printer
-            .message("grapnel.hooks.v1.Hook", hook, |printer| printer.hooks(std::slice::from_ref(hook)));
+        self.printer.message("grapnel.hooks.v1.Hook", hook, |printer| printer.hook(hook));
     }
+}
+
+/// What is too long for the service is told by the service.
+fn milliseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }

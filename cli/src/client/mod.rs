@@ -4,6 +4,7 @@ mod deployments;
 mod hooks;
 mod keys;
 mod projects;
+mod triggers;
 
 use std::process::ExitCode;
 
@@ -42,7 +43,12 @@ pub fn run(args: &ClientArgs, format: Format, command: Command) -> Result<ExitCo
         match command {
             Command::Project { command } => client.project(command).await,
             Command::Hook { command } => client.hook(command).await,
-            Command::Trigger { hook, build } => client.trigger(&hook, &build).await,
+            Command::Trigger { hook, title, build } => {
+                client.trigger(&hook, title.unwrap_or_default(), &build).await
+            }
+            Command::Triggers { project, hook, decision, since, limit } => {
+                client.triggers(project, hook, decision, since, limit).await
+            }
             Command::Deploy { project, branch, build } => client.deploy(project, branch, &build).await,
             Command::Deployment { command } => client.deployment(command).await,
             Command::Limits { project } => client.limits(project).await,

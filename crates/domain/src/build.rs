@@ -49,6 +49,10 @@ pub struct BuildSpec {
     pub hook: Option<HookOrigin>,
     /// How many triggers this build answers.
     pub trigger_count: u32,
+    /// What the trigger calls this build; empty where it does not say.
+    pub title: String,
+    /// The body of the trigger, as much of it as is kept; empty where there was none.
+    pub body: Vec<u8>,
     /// Whether the build gets the cache of its branch, or an empty one.
     pub use_cache: bool,
     /// How to build.

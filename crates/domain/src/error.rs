@@ -63,6 +63,10 @@ reasons! {
     InvalidRequest = "INVALID_REQUEST", InvalidArgument;
     /// The page token was not made by this list.
     InvalidPageToken = "INVALID_PAGE_TOKEN", InvalidArgument;
+    /// The trigger asks for what its hook does not do.
+    TriggerRefused = "TRIGGER_REFUSED", InvalidArgument;
+    /// The hook does not take the request's method.
+    MethodRefused = "METHOD_REFUSED", InvalidArgument;
     /// No key was sent.
     KeyMissing = "KEY_MISSING", Unauthenticated;
     /// The key is unknown, malformed or revoked.
@@ -97,6 +101,8 @@ reasons! {
     DeploymentFinal = "DEPLOYMENT_FINAL", FailedPrecondition;
     /// It is the team's last key that can make keys.
     LastAdminKey = "LAST_ADMIN_KEY", FailedPrecondition;
+    /// There were too many triggers, and nothing waits that could answer this one too.
+    RateLimited = "RATE_LIMITED", ResourceExhausted;
     /// All slots of the executor are taken.
     ExecutorFull = "EXECUTOR_FULL", ResourceExhausted;
     /// The executor does not answer.

@@ -14,42 +14,63 @@ pub fn caches_by_default(created_at: DateTime<Utc>) -> bool {
     created_at.timestamp() >= CACHE_BY_DEFAULT_SINCE
 }
 
-/// Tells whether a token still works.
-pub fn token_is_live(expires_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
-    expires_at.is_none_or(|expiry| now < expiry)
-}
-
-/// What a trigger comes to.
+/// The request methods that trigger a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// A deployment is stored.
-    Accepted,
-    /// The hook is paused.
-    Paused,
-    /// The token was revoked or replaced, or its hook was revoked.
-    Revoked,
+pub struct Methods {
+    /// `GET`, for senders that know nothing else.
+    pub get: bool,
+    /// `POST`.
+    pub post: bool,
 }
 
-/// Decides on a trigger whose token is known.
-pub fn decide(hook: HookStanding, now: DateTime<Utc>) -> Decision {
-    if hook.revoked || !token_is_live(hook.token_expires_at, now) {
-        Decision::Revoked
-    } else if hook.paused {
-        Decision::Paused
-    } else {
-        Decision::Accepted
+impl Default for Methods {
+    fn default() -> Self {
+        Self { get: true, post: true }
     }
 }
 
-/// What a decision depends on.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HookStanding {
-    /// Whether the hook was revoked.
-    pub revoked: bool,
-    /// Whether the hook is paused.
-    pub paused: bool,
-    /// When the token used stops working; none is never.
-    pub token_expires_at: Option<DateTime<Utc>>,
+impl Methods {
+    /// Reads the names of methods.
+    ///
+    /// # Errors
+    /// There is none, or one that no hook takes.
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let mut methods = Self { get: false, post: false };
+        for name in names {
+            match name {
+                "GET" => methods.get = true,
+                "POST" => methods.post = true,
+                other => return Err(format!("`{other}` is not a method of hooks; they are GET and POST")),
+            }
+        }
+        if methods == (Self { get: false, post: false }) {
+            return Err("must name at least one of GET and POST".to_owned());
+        }
+        Ok(methods)
+    }
+
+    /// Returns the names, in one order.
+    pub fn names(self) -> Vec<&'static str> {
+        [(self.get, "GET"), (self.post, "POST")]
+            .into_iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, name)| name)
+            .collect()
+    }
+
+    /// Tells whether a request with this method triggers. What did not come over HTTP always does.
+    pub fn take(self, method: &str) -> bool {
+        match method {
+            "GET" => self.get,
+            "POST" => self.post,
+            _ => true,
+        }
+    }
+}
+
+/// Tells whether a token still works.
+pub fn token_is_live(expires_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
+    expires_at.is_none_or(|expiry| now < expiry)
 }
 
 #[cfg(test)]
@@ -67,20 +88,18 @@ mod tests {
     }
 
     #[test]
+    fn methods_are_read_and_written_by_name() {
+        assert_eq!(Methods::parse(["POST"]).unwrap().names(), ["POST"]);
+        assert_eq!(Methods::parse(["POST", "GET"]), Ok(Methods::default()));
+        assert!(Methods::parse(["PUT"]).is_err() && Methods::parse([]).is_err());
+        assert!(!Methods::parse(["POST"]).unwrap().take("GET"));
+    }
+
+    #[test]
     fn a_token_works_until_its_expiry_and_not_at_it() {
         let now = at("2026-01-01T00:00:00Z");
         assert!(token_is_live(None, now));
         assert!(token_is_live(Some(at("2026-01-01T00:00:01Z")), now));
         assert!(!token_is_live(Some(now), now));
-    }
-
-    #[test]
-    fn revoked_comes_before_paused_so_that_senders_stop() {
-        let now = at("2026-01-01T00:00:00Z");
-        let standing = HookStanding::default();
-        assert_eq!(decide(standing, now), Decision::Accepted);
-        assert_eq!(decide(HookStanding { paused: true, ..standing }, now), Decision::Paused);
-        assert_eq!(decide(HookStanding { paused: true, revoked: true, ..standing }, now), Decision::Revoked);
-        assert_eq!(decide(HookStanding { token_expires_at: Some(now), ..standing }, now), Decision::Revoked);
     }
 }

@@ -18,6 +18,7 @@ pub mod project;
 pub mod repository_url;
 pub mod scope;
 pub mod secret_token;
+pub mod trigger;
 
 pub use branch::BranchName;
 pub use error::{Error, ErrorCode, FieldViolation, Reason};

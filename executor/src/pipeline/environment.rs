@@ -6,6 +6,12 @@ use grapnel_domain::{build::BuildSpec, event::CacheOutcome};
 pub const WORKSPACE: &str = "/workspace";
 /// Where the cache is mounted.
 pub const CACHE: &str = "/cache";
+/// Where the body of the trigger is mounted.
+pub const BODY: &str = "/run/grapnel/body";
+
+/// The most bytes of a body that are given as a variable too.
+const BODY_AS_VARIABLE: usize = 32 * 1024;
+
 /// Where the operator's bundle of authorities is mounted.
 pub const CA_BUNDLE: &str = "/run/grapnel/ca-bundle.pem";
 /// The home of the builder's user: memory, gone with the sandbox.
@@ -51,6 +57,20 @@ pub fn variables(spec: &BuildSpec, cache: CacheOutcome, ca_bundle: bool) -> Vec<
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
     variables.push(("DEPLOY_TRIGGER_COUNT".to_owned(), spec.trigger_count.to_string()));
+    if !spec.title.is_empty() {
+        variables.push(("DEPLOY_HOOK_TITLE".to_owned(), spec.title.clone()));
+        variables.push(("INCOMING_HOOK_TITLE".to_owned(), spec.title.clone()));
+    }
+    if !spec.body.is_empty() {
+        variables.push(("DEPLOY_HOOK_BODY_FILE".to_owned(), BODY.to_owned()));
+        // A variable holds neither what is no text nor a NUL.
+        if let Ok(text) = std::str::from_utf8(&spec.body)
+            && text.len() <= BODY_AS_VARIABLE
+            && !text.contains('\0')
+        {
+            variables.push(("INCOMING_HOOK_BODY".to_owned(), text.to_owned()));
+        }
+    }
     if let Some(hook) = &spec.hook {
         variables.push(("DEPLOY_HOOK_ID".to_owned(), hook.id.to_string()));
         variables.push(("DEPLOY_HOOK_NAME".to_owned(), hook.name.to_string()));

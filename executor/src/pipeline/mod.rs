@@ -63,7 +63,7 @@ impl Pipeline {
     pub async fn run(&self, spec: &BuildSpec, recorder: &Recorder, cancel: &CancellationToken) -> Outcome {
         let limits = self.ceilings.under_ceilings(spec.settings.limits);
         let root = self.workspaces.join(spec.id.to_string());
-        let workspace = match Workspace::create(root, self.sandbox.user) {
+        let workspace = match Workspace::create(root, self.sandbox.user, &spec.body) {
             Ok(workspace) => workspace,
             Err(error) => {
                 let message = format!("the workspace cannot be made: {error}");

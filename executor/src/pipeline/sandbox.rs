@@ -12,7 +12,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     cache::PreparedCache,
-    environment::{CA_BUNDLE, CACHE, HOME, WORKSPACE},
+    environment::{BODY, CA_BUNDLE, CACHE, HOME, WORKSPACE},
     recorder::Recorder,
     workspace::Workspace,
 };
@@ -199,6 +199,9 @@ fn sandbox(
         memory(limits.memory_bytes / 2, "/tmp"),
         memory(limits.memory_bytes / 4, HOME),
     ];
+    if !spec.body.is_empty() {
+        mounts.push(host(workspace.body(), BODY, true));
+    }
     mounts.extend(config.ca_bundle.clone().map(|bundle| host(bundle, CA_BUNDLE, true)));
     Sandbox {
         name: format!("grapnel-{}", spec.id),

@@ -23,13 +23,17 @@ impl Workspace {
     ///
     /// # Errors
     /// The disk is full, or the data directory cannot be written.
-    pub fn create(root: PathBuf, owner: (u32, u32)) -> io::Result<Self> {
+    pub fn create(root: PathBuf, owner: (u32, u32), body: &[u8]) -> io::Result<Self> {
         let workspace = Self { root };
         fs::create_dir_all(workspace.tree())?;
         fs::create_dir_all(workspace.link())?;
         // The sandbox's user has to reach the socket, and nobody has to list the directory.
         fs::set_permissions(workspace.link(), fs::Permissions::from_mode(0o711))?;
         std::os::unix::fs::chown(workspace.tree(), Some(owner.0), Some(owner.1))?;
+        if !body.is_empty() {
+            fs::write(workspace.body(), body)?;
+            fs::set_permissions(workspace.body(), fs::Permissions::from_mode(0o444))?;
+        }
         Ok(workspace)
     }
 
@@ -41,6 +45,11 @@ impl Workspace {
     /// Where the runner's socket is.
     pub fn link(&self) -> PathBuf {
         self.root.join("link")
+    }
+
+    /// Where the body of the trigger is, where it has one.
+    pub fn body(&self) -> PathBuf {
+        self.root.join("body")
     }
 
     /// Where a cache is that only this attempt has.

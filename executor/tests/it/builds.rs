@@ -99,6 +99,8 @@ impl Site {
             production: true,
             hook: None,
             trigger_count: 1,
+            title: String::new(),
+            body: Vec::new(),
             use_cache: true,
             settings: BuildSettings {
                 install_command: Some("echo installed".into()),

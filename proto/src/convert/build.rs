@@ -34,6 +34,8 @@ pub fn trigger_deploy_to_wire(spec: &BuildSpec, after_sequence: u64) -> wire::Tr
             trigger_count: spec.trigger_count,
             build_cache: spec.use_cache,
             settings: Some(settings_to_wire(&spec.settings)),
+            title: spec.title.clone(),
+            body: spec.body.clone(),
         }),
     }
 }
@@ -66,6 +68,8 @@ pub fn trigger_deploy_from_wire(request: wire::TriggerDeployRequest) -> Result<(
         production: spec.production,
         hook,
         trigger_count: spec.trigger_count,
+        title: spec.title,
+        body: spec.body,
         use_cache: spec.build_cache,
         settings,
     };
@@ -115,6 +119,8 @@ mod tests {
                 name: "Contentful".parse().unwrap(),
             }),
             trigger_count: 3,
+            title: "Second edition".into(),
+            body: b"{}".to_vec(),
             use_cache: true,
             settings: grapnel_domain::project::BuildSettings::default(),
         }

@@ -10,6 +10,7 @@ pub mod deployment;
 pub mod event;
 pub mod project;
 pub mod time;
+pub mod trigger;
 
 /// Collects the wrong fields of one request, so that all are told at once.
 #[derive(Debug, Default)]

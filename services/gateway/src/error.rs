@@ -17,12 +17,26 @@ pub struct HttpError {
     status: StatusCode,
     code: &'static str,
     message: String,
+    /// What says when to come back, where there were too many requests.
+    limited: Option<Limited>,
+}
+
+/// A limit that was reached. The headers are those of the IETF's draft on RateLimit fields.
+#[derive(Debug)]
+struct Limited {
+    limit: String,
+    seconds: String,
 }
 
 impl HttpError {
     /// An address where nothing is.
     pub fn not_found() -> Self {
-        Self { status: StatusCode::NOT_FOUND, code: "not_found", message: "there is nothing here".to_owned() }
+        Self {
+            status: StatusCode::NOT_FOUND,
+            code: "not_found",
+            message: "there is nothing here".to_owned(),
+            limited: None,
+        }
     }
 
     /// A method that the address does not have.
@@ -31,6 +45,7 @@ impl HttpError {
             status: StatusCode::METHOD_NOT_ALLOWED,
             code: "method_not_allowed",
             message: "this address does not have this method".to_owned(),
+            limited: None,
         }
     }
 }
@@ -42,14 +57,19 @@ impl From<Error> for HttpError {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             tracing::error!(reason = %error.reason, cause, "a request failed");
         }
-        Self { status, code, message: error.message }
+        let fact = |name: &str| error.facts.get(name).cloned();
+        let limited = fact("retry_after_seconds")
+            .map(|seconds| Limited { limit: fact("limit_per_minute").unwrap_or_default(), seconds });
+        Self { status, code, message: error.message, limited }
     }
 }
 
 /// Says what a reason is over HTTP. The second part is what programs look at.
 fn status_and_code(reason: Reason) -> (StatusCode, &'static str) {
-    if reason == Reason::HookPaused {
-        return (StatusCode::FORBIDDEN, "hook_paused");
+    match reason {
+        Reason::HookPaused => return (StatusCode::FORBIDDEN, "hook_paused"),
+        Reason::MethodRefused => return (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+        _ => {}
     }
     match reason.code() {
         ErrorCode::InvalidArgument => (StatusCode::BAD_REQUEST, "invalid_request"),
@@ -72,6 +92,18 @@ impl IntoResponse for HttpError {
         let mut response = (self.status, Json(body)).into_response();
         if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if let Some(Limited { limit, seconds }) = self.limited {
+            for (name, value) in [
+                ("retry-after", seconds.as_str()),
+                ("ratelimit-limit", limit.as_str()),
+                ("ratelimit-remaining", "0"),
+                ("ratelimit-reset", seconds.as_str()),
+            ] {
+                if let Ok(value) = HeaderValue::try_from(value) {
+                    response.headers_mut().insert(name, value);
+                }
+            }
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -6,19 +6,25 @@
 use std::time::Duration;
 
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
-    extract::{Path, RawQuery, State},
+    extract::{Path, RawQuery, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt as _;
-use grapnel_domain::{Error, Reason, secret_token::HookToken};
-use grapnel_proto::{convert::time::datetime, hooks::v1::Deployment};
-use http::{HeaderValue, Method, StatusCode, header};
+use grapnel_domain::{Error, Reason, secret_token::HookToken, trigger::BODY_KEPT};
+use grapnel_proto::{
+    convert::{deployment::state_from_wire, time::datetime},
+    hooks::v1::{Deployment, HookAddress, HttpOrigin, TriggerHookRequest, trigger_hook_request::Target},
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
+use serde_json::json;
 use tokio::time::timeout;
 
-use crate::{error::HttpError, hooks_client::HooksClient};
+use crate::{
+    client_address::Peer, error::HttpError, lookahead, query::Query, server::Interface, status::status_url,
+};
 
 /// How much of a body is read, so that callers which send before they listen get their answer.
 const BODY: usize = 1 << 20;
@@ -26,43 +32,62 @@ const BODY: usize = 1 << 20;
 /// How long a body may take to come. It is never waited for longer, and never a reason to refuse.
 const BODY_TIME: Duration = Duration::from_millis(500);
 
-/// How much of a wrong value is shown.
-const SHOWN: usize = 50;
+/// The headers by which senders say that a request is the same as an earlier one, those that say it best first. The
+/// second is of Standard Webhooks, the third Contentful's.
+const IDEMPOTENCY_KEYS: [&str; 3] = ["idempotency-key", "webhook-id", "x-contentful-idempotency-key"];
 
 /// The answer to an accepted trigger, in the shape that callers of hosted deploy hooks know.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Accepted {
     job: Job,
+    /// Where the job's state can be read without a key.
+    status_url: String,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Job {
     id: String,
-    state: &'static str,
+    state: String,
     /// In milliseconds of Unix time.
     created_at: Option<i64>,
 }
 
-impl From<Deployment> for Job {
-    fn from(deployment: Deployment) -> Self {
-        let created_at = datetime(deployment.created_at.as_ref()).map(|at| at.timestamp_millis());
-        Self { id: deployment.id, state: "PENDING", created_at }
+impl From<&Deployment> for Job {
+    fn from(deployment: &Deployment) -> Self {
+        let state = state_from_wire(deployment.state).ok().flatten();
+        Self {
+            id: deployment.id.clone(),
+            state: state.map_or("PENDING", |state| state.as_str()).to_owned(),
+            created_at: datetime(deployment.created_at.as_ref()).map(|at| at.timestamp_millis()),
+        }
     }
 }
 
 /// Answers a request to a hook's URL.
 pub async fn trigger(
-    State(hooks): State<HooksClient>,
+    State(interface): State<Interface>,
+    Extension(peer): Extension<Peer>,
     method: Method,
-    path: Result<Path<(String, String)>, axum::extract::rejection::PathRejection>,
+    path: Result<Path<(String, String)>, PathRejection>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
     body: Body,
 ) -> Response {
     let mut response = match method {
         Method::GET | Method::POST => {
-            read_away(body).await;
-            accept(&hooks, path.ok(), query.as_deref().unwrap_or_default()).await
+            let query = Query::parse(query.as_deref().unwrap_or_default(), &method);
+            let body = read(body).await;
+            let origin = HttpOrigin {
+                method: method.to_string(),
+                client_address: interface.trusted_proxies.client(peer, &headers).to_string(),
+                user_agent: text(&headers, header::USER_AGENT.as_str()),
+                body_bytes: body.length,
+                prefetch: lookahead::is_ahead(&method, &headers),
+                refusal: query.refusal(),
+            };
+            accept(&interface, path.ok(), query, &headers, origin, body.kept).await
         }
         Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
         _ => HttpError::method_not_allowed().into_response(),
@@ -74,83 +99,79 @@ pub async fn trigger(
     response
 }
 
-async fn accept(hooks: &HooksClient, path: Option<Path<(String, String)>>, query: &str) -> Response {
-    let accepted = async {
-        let build_cache = build_cache(query)?;
+async fn accept(
+    interface: &Interface,
+    path: Option<Path<(String, String)>>,
+    query: Query,
+    headers: &HeaderMap,
+    origin: HttpOrigin,
+    body: Vec<u8>,
+) -> Response {
+    let key = IDEMPOTENCY_KEYS.iter().map(|name| text(headers, name)).find(|key| !key.is_empty());
+    let triggered = async {
         let unknown = || Error::new(Reason::HookNotFound, "there is no such hook");
-        let Path((project, token)) = path.ok_or_else(unknown)?;
+        let Path((project_id, token)) = path.ok_or_else(unknown)?;
         // A token that cannot be one is not asked for.
         let token = HookToken::parse(&token).map_err(|_| unknown())?;
-        hooks.trigger(project, token.expose().to_owned(), build_cache).await
+        let address = HookAddress { project_id, token: token.expose().to_owned() };
+        let request = TriggerHookRequest {
+            target: Some(Target::Address(address)),
+            build_cache: query.build_cache(),
+            title: query.title.clone(),
+            body,
+            idempotency_key: key.unwrap_or_default(),
+            origin: Some(origin),
+        };
+        interface.hooks.trigger(request).await
     };
-    match accepted.await {
-        Ok(deployment) => {
-            metrics::counter!("grapnel_triggers_total", "result" => "accepted").increment(1);
-            Json(Accepted { job: Job::from(deployment) }).into_response()
-        }
+    let answered = match triggered.await {
+        Ok(answered) => answered,
         Err(error) => {
             metrics::counter!("grapnel_triggers_total", "result" => "refused").increment(1);
-            HttpError::from(error).into_response()
+            return HttpError::from(error).into_response();
         }
+    };
+    let Some(mut deployment) = answered.deployment else {
+        metrics::counter!("grapnel_triggers_total", "result" => "ignored").increment(1);
+        let message = "looked at ahead of a person, so nothing is deployed; request it with POST to deploy";
+        return Json(json!({ "ignored": { "code": "prefetch", "message": message } })).into_response();
+    };
+    metrics::counter!("grapnel_triggers_total", "result" => "accepted").increment(1);
+    if let Some(wait) = query.wait() {
+        // Who cannot be told how it ended is told that it was accepted.
+        let status = interface.hooks.status(&deployment.id, &answered.status_token, wait).await;
+        deployment = status.unwrap_or(deployment);
     }
+    let status_url = status_url(interface, headers, &deployment.id, &answered.status_token);
+    Json(Accepted { job: Job::from(&deployment), status_url }).into_response()
 }
 
-/// Reads `buildCache`. Given twice, both have to say the same.
-fn build_cache(query: &str) -> Result<Option<bool>, Error> {
-    let mut found = None;
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        if name != "buildCache" {
-            continue;
-        }
-        let read = match &*value {
-            "true" => true,
-            "false" => false,
-            other => {
-                let shown: String = other.chars().filter(|c| !c.is_control()).take(SHOWN).collect();
-                return Err(Error::invalid_field(
-                    "buildCache",
-                    format!("must be `true` or `false`, not `{shown}`"),
-                ));
-            }
-        };
-        if found.is_some_and(|before| before != read) {
-            return Err(Error::invalid_field("buildCache", "is given twice, once `true` and once `false`"));
-        }
-        found = Some(read);
-    }
-    Ok(found)
+fn text(headers: &HeaderMap, name: &str) -> String {
+    let value = headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    value.unwrap_or_default()
 }
 
-/// Reads a body away, up to a size and a time. What is left is dropped with the connection.
-async fn read_away(body: Body) {
+/// A body, as far as it came.
+#[derive(Default)]
+struct Read {
+    kept: Vec<u8>,
+    length: u64,
+}
+
+/// Reads a body, up to a size and a time, and keeps the first part. What is left is dropped with the connection.
+async fn read(body: Body) -> Read {
     let mut data = body.into_data_stream();
+    let mut read = Read::default();
     let reading = async {
-        let mut length = 0;
         while let Some(Ok(chunk)) = data.next().await {
-            length += chunk.len();
-            if length > BODY {
+            read.length += chunk.len() as u64;
+            let room = BODY_KEPT - read.kept.len();
+            read.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if read.length > BODY as u64 {
                 return;
             }
         }
     };
     let _ = timeout(BODY_TIME, reading).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn build_cache_is_true_false_or_not_there() {
-        assert_eq!(build_cache("").unwrap(), None);
-        assert_eq!(build_cache("buildCache=true").unwrap(), Some(true));
-        assert_eq!(build_cache("x=1&buildCache=false&buildCache=false").unwrap(), Some(false));
-        for wrong in
-            ["buildCache=", "buildCache=maybe", "buildCache=TRUE", "buildCache=true&buildCache=false"]
-        {
-            assert!(build_cache(wrong).unwrap_err().to_string().contains("buildCache"), "{wrong}");
-        }
-        let long = build_cache(&format!("buildCache={}", "x".repeat(10_000))).unwrap_err();
-        assert!(long.to_string().len() < 200);
-    }
+    read
 }

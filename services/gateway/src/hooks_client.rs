@@ -6,10 +6,9 @@ use grapnel_domain::{Error, Reason, secret_token::ApiKey};
 use grapnel_proto::{
     error::from_status,
     hooks::v1::{
-        Deployment, GetDeploymentRequest, HookAddress, ResolveSiteRequest, ResolveSiteResponse,
-        TriggerHookRequest, WatchDeploymentRequest, WatchDeploymentResponse,
+        Deployment, GetDeploymentRequest, ReadStatusRequest, ResolveSiteRequest, ResolveSiteResponse,
+        TriggerHookRequest, TriggerHookResponse, WatchDeploymentRequest, WatchDeploymentResponse,
         hook_service_client::HookServiceClient, site_service_client::SiteServiceClient,
-        trigger_hook_request::Target,
     },
 };
 use grapnel_runtime::grpc::{self, Bearer, EndError, Tls};
@@ -48,15 +47,24 @@ impl HooksClient {
     ///
     /// # Errors
     /// What the service answers, or `HOOKS_UNAVAILABLE`.
-    pub async fn trigger(
-        &self,
-        project_id: String,
-        token: String,
-        build_cache: Option<bool>,
-    ) -> Result<Deployment, Error> {
-        let target = Some(Target::Address(HookAddress { project_id, token }));
+    pub async fn trigger(&self, request: TriggerHookRequest) -> Result<TriggerHookResponse, Error> {
         let mut client = self.hooks.clone();
-        let answer = answered(client.trigger_hook(TriggerHookRequest { target, build_cache })).await?;
+        answered(client.trigger_hook(request)).await
+    }
+
+    /// Reads a deployment's state by its token, at once or, if it ends within `wait` seconds, at its end.
+    ///
+    /// # Errors
+    /// `DEPLOYMENT_NOT_FOUND`, `HOOKS_UNAVAILABLE`.
+    pub async fn status(&self, id: &str, status_token: &str, wait: u32) -> Result<Deployment, Error> {
+        let request = ReadStatusRequest {
+            deployment_id: id.to_owned(),
+            status_token: status_token.to_owned(),
+            wait_seconds: wait,
+        };
+        let mut client = self.sites.clone();
+        let within = ANSWER + Duration::from_secs(wait.into());
+        let answer = answered_within(within, client.read_status(request)).await?;
         answer.deployment.ok_or_else(|| Error::internal("the hooks service answered no deployment"))
     }
 
@@ -107,8 +115,15 @@ impl HooksClient {
 async fn answered<T>(
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T, Error> {
+    answered_within(ANSWER, call).await
+}
+
+async fn answered_within<T>(
+    within: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, Error> {
     let away = || Error::new(Reason::HooksUnavailable, "the hooks service does not answer in time");
-    let answer = timeout(ANSWER, call).await.map_err(|_| away())?;
+    let answer = timeout(within, call).await.map_err(|_| away())?;
     answer.map(tonic::Response::into_inner).map_err(|status| from_status(&status, Reason::HooksUnavailable))
 }
 

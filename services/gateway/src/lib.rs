@@ -3,14 +3,19 @@
 //! It speaks gRPC to the hooks service and knows no database. Sites have a listener of their own, so that nothing a site
 //! does happens on the origin of the interface.
 
+mod client_address;
 mod config;
 mod deployments;
 mod error;
 mod hook_url;
 mod hooks_client;
 mod http_server;
+mod lookahead;
+mod query;
 mod server;
 mod sites;
+mod status;
 
+pub use client_address::TrustedProxies;
 pub use config::{GatewayConfig, SETTINGS};
 pub use server::{Gateway, StartError};

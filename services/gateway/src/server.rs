@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{FromRef, State},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
+    client_address::TrustedProxies,
     config::GatewayConfig,
     deployments,
     error::HttpError,
@@ -27,6 +28,7 @@ use crate::{
     hooks_client::HooksClient,
     http_server,
     sites::{self, Sites},
+    status,
 };
 
 /// Why a gateway does not start.
@@ -77,23 +79,47 @@ impl Gateway {
     pub async fn run(self, metrics: Option<Metrics>, shutdown: CancellationToken) -> Result<(), StartError> {
         let Self { interface, sites, config } = self;
         let hooks = HooksClient::new(&config.hooks_url, &config.gateway_key, config.tls.as_ref())?;
+        let interface_state = Interface {
+            hooks: hooks.clone(),
+            trusted_proxies: config.trusted_proxies,
+            public_url: config.public_url,
+        };
         let served = Sites::new(hooks.clone(), ArtifactStore::new(config.artifacts));
         tracing::info!(address = %interface.1, sites = %sites.1, "the gateway listens");
         tokio::join!(
-            http_server::serve(interface.0, interface_router(hooks, metrics), shutdown.clone()),
+            http_server::serve(interface.0, interface_router(interface_state, metrics), shutdown.clone()),
             http_server::serve(sites.0, sites_router(served), shutdown),
         );
         Ok(())
     }
 }
 
-fn interface_router(hooks: HooksClient, metrics: Option<Metrics>) -> Router {
+/// What the handlers of the interface share.
+#[derive(Clone)]
+pub struct Interface {
+    /// The hooks service.
+    pub hooks: HooksClient,
+    /// The proxies that are believed.
+    pub trusted_proxies: TrustedProxies,
+    /// How addresses of our own begin; none is as the caller called us.
+    pub public_url: Option<String>,
+}
+
+impl FromRef<Interface> for HooksClient {
+    fn from_ref(interface: &Interface) -> Self {
+        interface.hooks.clone()
+    }
+}
+
+fn interface_router(interface: Interface, metrics: Option<Metrics>) -> Router {
     Router::new()
         .route("/v1/integrations/deploy/{project}/{token}", any(hook_url::trigger))
         .route("/v1/deployments/{id}", get(deployments::get))
         .route("/v1/deployments/{id}/events", get(deployments::events))
+        .route("/v1/status/{id}/{token}", get(status::read))
+        .route("/v1/status/{id}/{token}/badge.svg", get(status::badge))
         .route("/healthz", get(health))
-        .with_state(hooks)
+        .with_state(interface)
         .route("/metrics", get(move || show(metrics.clone())))
         .fallback(|| async { HttpError::not_found() })
         .method_not_allowed_fallback(|| async { HttpError::method_not_allowed() })

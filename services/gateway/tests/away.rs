@@ -30,6 +30,8 @@ impl Served {
             gateway_key: ApiKey::generate(&mut rand::rng()),
             artifacts: directory.path().join("artifacts"),
             tls: None,
+            trusted_proxies: Default::default(),
+            public_url: None,
         };
         let gateway = Gateway::bind(config).await.unwrap();
         let (interface, sites) = (gateway.address(), gateway.sites_address());

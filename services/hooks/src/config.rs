@@ -1,6 +1,6 @@
 //! The settings of the hooks service.
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use grapnel_domain::{
     plan::{HookLimits, Plan},
@@ -8,7 +8,10 @@ use grapnel_domain::{
 };
 use grapnel_runtime::{Setting, Settings, grpc::Tls, settings::shared};
 
-use crate::app::Addresses;
+use crate::app::{Addresses, TriggerRates};
+
+/// The shortest time for which the ledger can be kept.
+const SHORTEST_RETENTION: Duration = Duration::from_secs(60 * 60);
 
 /// The table of these settings.
 pub const SETTINGS: &[Setting] = &[
@@ -30,6 +33,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     Setting::new("limits.hobby", "5", "Hooks of a project on the hobby plan."),
     Setting::new("limits.pro", "5", "Hooks of a project on the pro plan."),
+    Setting::new(
+        "rate_limit.hook",
+        "60",
+        "Triggers of one hook a minute. Over it a trigger is answered by the deployment that waits, if one does, and refused else.",
+    ),
+    Setting::new("rate_limit.address", "600", "Triggers from one address a minute."),
+    Setting::new("triggers.retention", "90d", "How long the ledger of triggers is kept; at least an hour."),
     Setting::new("limits.enterprise", "10", "Hooks of a project on the enterprise plan."),
 ];
 
@@ -48,6 +58,10 @@ pub struct HooksConfig {
     pub plan: Plan,
     /// Hooks per project by plan.
     pub limits: HookLimits,
+    /// Triggers by hook and by address.
+    pub rates: TriggerRates,
+    /// How long the ledger is kept.
+    pub retention: Duration,
     /// How addresses look.
     pub addresses: Addresses,
     /// What gateways have to show.
@@ -95,6 +109,11 @@ impl HooksConfig {
                 pro: settings.require("limits.pro", 0),
                 enterprise: settings.require("limits.enterprise", 0),
             },
+            rates: TriggerRates::new(
+                settings.require("rate_limit.hook", NonZeroU32::MIN),
+                settings.require("rate_limit.address", NonZeroU32::MIN),
+            ),
+            retention: retention(settings),
             addresses: addresses(settings),
             gateway_key: gateway_key?,
             executor_key: executor_key?,
@@ -102,6 +121,15 @@ impl HooksConfig {
             tls: shared::tls(settings),
         })
     }
+}
+
+/// Reads how long the ledger is kept: at least for as long as repeated triggers are looked for in it.
+fn retention(settings: &mut Settings) -> Duration {
+    let retention = settings.duration("triggers.retention");
+    if retention < SHORTEST_RETENTION {
+        settings.complain("triggers.retention", "must be at least 1h");
+    }
+    retention
 }
 
 /// Reads how addresses look; by default as somebody on this machine sees them.

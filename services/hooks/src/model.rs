@@ -6,11 +6,13 @@ use grapnel_domain::{
     deployment::{CancelReason, State},
     event::DeploymentEvent,
     failure::Failure,
-    id::{DeploymentId, HookId, KeyId, ProjectId, TeamId, TokenId},
+    hook::Methods,
+    id::{DeploymentId, HookId, KeyId, ProjectId, TeamId, TokenId, TriggerId},
     name::{HookName, ProjectName},
     plan::Plan,
     project::BuildSettings,
     scope::Scopes,
+    trigger::{Decision, Unfinished, Waiting},
 };
 
 /// A team.
@@ -77,6 +79,14 @@ pub struct Hook {
     pub paused: bool,
     /// Whether its builds get a cache by default.
     pub build_cache: bool,
+    /// How its triggers wait.
+    pub waiting: Waiting,
+    /// The methods that trigger it.
+    pub methods: Methods,
+    /// When it was requested last, whatever came of it.
+    pub last_triggered_at: Option<DateTime<Utc>>,
+    /// How often it was requested.
+    pub trigger_count: u64,
     /// Its tokens, the newest first; those that have expired among them.
     pub tokens: Vec<Token>,
     /// When it was made.
@@ -98,6 +108,10 @@ pub struct Token {
     pub created_at: DateTime<Utc>,
     /// When it stops working.
     pub expires_at: Option<DateTime<Utc>>,
+    /// When it was used last, working or not.
+    pub last_used_at: Option<DateTime<Utc>>,
+    /// How often it was used.
+    pub use_count: u64,
 }
 
 /// A deployment.
@@ -127,6 +141,10 @@ pub struct Deployment {
     pub use_cache: bool,
     /// How many triggers it answers.
     pub trigger_count: u32,
+    /// What its trigger calls it; empty where it does not say.
+    pub title: String,
+    /// When the first trigger came that it answers, its own or one of those that it superseded.
+    pub waiting_since: DateTime<Utc>,
     /// Why a build that runs was asked to end.
     pub cancel_requested: Option<CancelReason>,
     /// Why it was canceled.
@@ -145,6 +163,58 @@ pub struct Deployment {
     pub building_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+}
+
+impl Deployment {
+    /// Returns what the rules of superseding look at.
+    pub fn unfinished(&self) -> Unfinished {
+        Unfinished {
+            id: self.id,
+            state: self.state,
+            commit: self.commit.clone(),
+            waiting_since: self.waiting_since,
+        }
+    }
+}
+
+/// One request to a hook, as the ledger keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// Its id.
+    pub id: TriggerId,
+    /// When it came.
+    pub at: DateTime<Utc>,
+    /// The project that it named.
+    pub project_id: ProjectId,
+    /// The hook, where its token was known.
+    pub hook: Option<HookId>,
+    /// The token, where it was known and used.
+    pub token: Option<TokenId>,
+    /// What it looked like.
+    pub request: TriggerRequest,
+    /// What it came to.
+    pub decision: Decision,
+    /// Why, in words; empty where the decision says it all.
+    pub reason: String,
+    /// The deployment that answers it.
+    pub deployment: Option<DeploymentId>,
+}
+
+/// What a request to a hook looked like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TriggerRequest {
+    /// `GET`, `POST`, or `gRPC`.
+    pub method: String,
+    /// Where it came from.
+    pub client_address: String,
+    /// What sent it, as it says.
+    pub user_agent: String,
+    /// How many bytes its body had, as far as it was read.
+    pub body_bytes: u64,
+    /// The SHA-256 of these bytes, in hexadecimal; empty for none.
+    pub body_digest: String,
+    /// What it calls the build.
+    pub title: String,
 }
 
 /// One thing that happened to a deployment.

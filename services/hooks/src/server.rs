@@ -1,6 +1,6 @@
 //! The hooks service as a process.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use grapnel_proto::DESCRIPTORS;
 use grapnel_runtime::{
@@ -17,6 +17,9 @@ use crate::{
     grpc::{PUBLIC, routes},
     store::{OpenError, Store},
 };
+
+/// How often old triggers are removed.
+const PRUNE_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +51,13 @@ impl Hooks {
     pub async fn bind(config: HooksConfig, clock: Clock) -> Result<Self, StartError> {
         let (listener, address) = grpc::listen(&config.listen).await?;
         let store = Store::open(&config.database_url).await?;
-        let app = App { store, clock, limits: config.limits, addresses: config.addresses.clone() };
+        let app = App {
+            store,
+            clock,
+            limits: config.limits,
+            rates: config.rates.clone(),
+            addresses: config.addresses.clone(),
+        };
         app.ensure_first_key(config.plan, &config.admin_key_file).await?;
         Ok(Self { listener, address, config, app })
     }
@@ -88,6 +97,7 @@ impl Hooks {
             shutdown.child_token(),
         );
         let dispatching = tokio::spawn(dispatcher.run());
+        let pruning = tokio::spawn(prune(app.clone(), config.retention, shutdown.child_token()));
         let routes = routes(&app, config.gateway_key.clone(), shutdown.child_token());
         let routes = grpc::with_health_and_reflection(routes, DESCRIPTORS, &PUBLIC)
             .await
@@ -104,10 +114,24 @@ impl Hooks {
         if let Err(error) = dispatching.await {
             tracing::error!(%error, "the dispatcher broke");
         }
+        if let Err(error) = pruning.await {
+            tracing::error!(%error, "the pruning of the ledger broke");
+        }
         if let Err(error) = app.store.close().await {
             tracing::warn!(%error, "the database cannot be closed");
         }
         served
+    }
+}
+
+/// Removes what the ledger need not keep any more, now and then.
+async fn prune(app: App, retention: Duration, stopping: CancellationToken) {
+    while stopping.run_until_cancelled(tokio::time::sleep(PRUNE_EVERY)).await.is_some() {
+        match app.store.prune_triggers(app.clock.now() - retention).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "old triggers were taken out of the ledger"),
+            Err(error) => tracing::warn!(%error, "the ledger cannot be pruned now"),
+        }
     }
 }
 

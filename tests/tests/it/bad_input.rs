@@ -199,7 +199,7 @@ async fn every_bad_request_names_its_fields_in_grpc_and_on_the_command_line() {
             project: "site".into(),
             name: "x".into(),
             branch: branch.into(),
-            build_cache: None,
+            ..Default::default()
         };
         assert_eq!(
             grapnel.client().create_hook(request).await.unwrap_err().code(),

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use grapnel_domain::{
     BranchName, Error, Reason,
-    hook::token_is_live,
+    hook::{Methods, caches_by_default, token_is_live},
     id::{HookId, TeamId},
     name::HookName,
     plan::Plan,
     secret_token::HookToken,
+    trigger::Waiting,
 };
 
 use super::App;
@@ -27,8 +29,28 @@ pub struct NewHook {
     pub name: HookName,
     /// The branch that it deploys; none is the project's production branch.
     pub branch: Option<BranchName>,
-    /// Whether its builds get a cache.
-    pub build_cache: bool,
+    /// Whether its builds get a cache; none is what hooks of its age do.
+    pub build_cache: Option<bool>,
+    /// How its triggers wait.
+    pub waiting: Waiting,
+    /// The methods that trigger it.
+    pub methods: Methods,
+    /// When it was made, where it is imported from elsewhere.
+    pub created_at: Option<DateTime<Utc>>,
+}
+
+impl NewHook {
+    /// A hook with everything as it is by default.
+    pub fn named(name: HookName) -> Self {
+        Self {
+            name,
+            branch: None,
+            build_cache: None,
+            waiting: Waiting::default(),
+            methods: Methods::default(),
+            created_at: None,
+        }
+    }
 }
 
 /// What is to be changed of a hook.
@@ -42,6 +64,12 @@ pub struct HookChanges {
     pub paused: Option<bool>,
     /// Whether its builds get a cache.
     pub build_cache: Option<bool>,
+    /// How long a trigger waits for a further one.
+    pub quiet_period: Option<Duration>,
+    /// How long it waits at most.
+    pub max_wait: Option<Duration>,
+    /// The methods that trigger it.
+    pub methods: Option<Methods>,
 }
 
 /// A hook with its URL, which nobody is shown again.
@@ -68,6 +96,7 @@ impl App {
         let plan = self.plan(team).await?;
         let (token, secret) = self.new_token();
         let now = token.created_at;
+        let created_at = new.created_at.unwrap_or(now).min(now);
         let hook = Hook {
             id: self.clock.new_id(),
             team_id: team,
@@ -75,9 +104,13 @@ impl App {
             name: new.name,
             branch: new.branch.unwrap_or(project.production_branch),
             paused: false,
-            build_cache: new.build_cache,
+            build_cache: new.build_cache.unwrap_or_else(|| caches_by_default(created_at)),
+            waiting: new.waiting,
+            methods: new.methods,
+            last_triggered_at: None,
+            trigger_count: 0,
             tokens: vec![token],
-            created_at: now,
+            created_at,
             updated_at: now,
             revoked_at: None,
         };
@@ -128,6 +161,9 @@ impl App {
         hook.branch = changes.branch.unwrap_or(hook.branch);
         hook.paused = changes.paused.unwrap_or(hook.paused);
         hook.build_cache = changes.build_cache.unwrap_or(hook.build_cache);
+        hook.waiting.quiet_period = changes.quiet_period.unwrap_or(hook.waiting.quiet_period);
+        hook.waiting.max_wait = changes.max_wait.unwrap_or(hook.waiting.max_wait);
+        hook.methods = changes.methods.unwrap_or(hook.methods);
         hook.updated_at = self.clock.now();
         self.store.update_hook(&hook).await.map_err(|error| refused(error, &hook.name))?;
         Ok(hook)
@@ -191,6 +227,8 @@ impl App {
             last_four: secret.last_four().to_owned(),
             created_at: self.clock.now(),
             expires_at: None,
+            last_used_at: None,
+            use_count: 0,
         };
         (token, secret)
     }

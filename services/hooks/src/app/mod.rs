@@ -6,7 +6,9 @@ mod deployments;
 mod hooks;
 mod keys;
 mod projects;
+mod rates;
 mod sites;
+mod status;
 mod triggers;
 
 use grapnel_domain::{id::ProjectId, plan::HookLimits, secret_token::HookToken};
@@ -14,7 +16,8 @@ use grapnel_runtime::Clock;
 pub use hooks::{HookChanges, NewHook, WithUrl};
 pub use keys::FirstKey;
 pub use projects::{NewProject, ProjectChanges};
-pub use triggers::{TriggerTarget, unknown_hook};
+pub use rates::TriggerRates;
+pub use triggers::{Answered, Brought, TriggerTarget, unknown_hook};
 
 use crate::store::Store;
 
@@ -27,6 +30,8 @@ pub struct App {
     pub clock: Clock,
     /// Hooks per project by plan.
     pub limits: HookLimits,
+    /// Triggers by hook and by address.
+    pub rates: TriggerRates,
     /// How addresses look.
     pub addresses: Addresses,
 }

@@ -1,17 +1,26 @@
-//! Triggers: requests for a deployment.
+//! Triggers: requests for a deployment, and the ledger of them.
+
+use std::time::Duration;
 
 use grapnel_domain::{
     BranchName, Error, Reason,
-    hook::Decision,
-    id::{HookId, ProjectId, TeamId},
+    id::{HookId, ProjectId, TeamId, TriggerId},
     secret_token::HookToken,
+    trigger::{BODY_KEPT, Decision},
 };
+use sha2::{Digest as _, Sha256};
 
 use super::App;
 use crate::{
-    model::Deployment,
-    store::{Triggered, projects::ProjectRef},
+    model::{Deployment, Page, Trigger, TriggerRequest},
+    store::{
+        projects::ProjectRef,
+        triggers::{Named, NewTrigger, TriggerFilter, Triggered},
+    },
 };
+
+/// The most characters of what a sender says of itself that are kept.
+const TEXT_KEPT: usize = 256;
 
 /// How a trigger names its hook.
 #[derive(Debug)]
@@ -34,40 +43,145 @@ pub enum TriggerTarget {
     },
 }
 
+/// What a trigger brings along.
+#[derive(Clone, Debug, Default)]
+pub struct Brought {
+    /// Whether the build gets a cache, where the trigger says so.
+    pub build_cache: Option<bool>,
+    /// `GET`, `POST`, or `gRPC`.
+    pub method: String,
+    /// Where it came from.
+    pub client_address: String,
+    /// What sent it, as it says.
+    pub user_agent: String,
+    /// What it calls the build.
+    pub title: String,
+    /// Its body, as far as it was read.
+    pub body: Vec<u8>,
+    /// How many bytes its body had, as far as it was read.
+    pub body_bytes: u64,
+    /// Its idempotency key.
+    pub idempotency_key: String,
+    /// Whether it was sent ahead of a person.
+    pub prefetch: bool,
+    /// What is wrong with what it asks for, in words.
+    pub refusal: Option<String>,
+}
+
+/// The answer to a trigger that was not refused.
+#[derive(Clone, Debug)]
+pub enum Answered {
+    /// A deployment answers it: its own, a waiting one, or that of the same trigger before.
+    Job(Box<Deployment>, Decision),
+    /// It was sent ahead of a person, and nothing is deployed.
+    Ignored,
+}
+
 impl App {
-    /// Stores the deployment that a trigger asks for.
+    /// Decides on a trigger, stores what follows, and leaves its row in the ledger.
     ///
     /// # Errors
-    /// `HOOK_NOT_FOUND`, `HOOK_REVOKED`, `HOOK_PAUSED`, `STORE_UNAVAILABLE`.
-    pub async fn trigger_hook(
-        &self,
-        target: TriggerTarget,
-        build_cache: Option<bool>,
-    ) -> Result<Deployment, Error> {
-        let (id, now) = (self.clock.new_id(), self.clock.now());
-        let triggered = match target {
-            TriggerTarget::Hook { team, hook } => {
-                self.store.trigger_by_id(team, hook, id, build_cache, now).await
-            }
+    /// `HOOK_NOT_FOUND`, `HOOK_REVOKED`, `HOOK_PAUSED`, `TRIGGER_REFUSED`, `RATE_LIMITED`, `STORE_UNAVAILABLE`.
+    pub async fn trigger_hook(&self, target: TriggerTarget, brought: Brought) -> Result<Answered, Error> {
+        let named = match target {
+            TriggerTarget::Hook { team, hook } => Named::Hook { team, hook },
             TriggerTarget::Address { team, project, token } => {
-                self.store.trigger_by_token(team, project, &token.hash(), id, build_cache, now).await
+                Named::Address { team, project, token: token.hash() }
             }
         };
-        match triggered.map_err(|error| error.into_error(Reason::HookNotFound))? {
-            Triggered::Accepted(deployment) => {
-                tracing::info!(deployment.id = %deployment.id, project.id = %deployment.project_id, "a trigger was accepted");
-                Ok(*deployment)
+        let address = brought.client_address.clone();
+        let new = self.new_trigger(brought);
+        let limiter = |hook: Option<HookId>| self.rates.too_many(hook, &address);
+        let triggered = self.store.trigger(&named, new, &limiter).await;
+        let triggered = triggered.map_err(|error| error.into_error(Reason::HookNotFound))?;
+        let Some(triggered) = triggered else {
+            return Err(unknown_hook());
+        };
+        tracing::info!(
+            decision = %triggered.decision,
+            reason = triggered.reason,
+            deployment.id = triggered.deployment.as_ref().map(|it| it.id.to_string()),
+            "a trigger was answered"
+        );
+        self.answer(triggered)
+    }
+
+    fn new_trigger(&self, brought: Brought) -> NewTrigger {
+        let mut body = brought.body;
+        let body_digest = if body.is_empty() { String::new() } else { hex::encode(Sha256::digest(&body)) };
+        body.truncate(BODY_KEPT);
+        let key = brought.idempotency_key;
+        NewTrigger {
+            id: self.clock.new_id(),
+            deployment: self.clock.new_id(),
+            at: self.clock.now(),
+            build_cache: brought.build_cache,
+            request: TriggerRequest {
+                method: kept(&brought.method, 16),
+                client_address: kept(&brought.client_address, 64),
+                user_agent: kept(&brought.user_agent, TEXT_KEPT),
+                body_bytes: brought.body_bytes,
+                body_digest,
+                title: kept(&brought.title, TEXT_KEPT),
+            },
+            body,
+            idempotency_key: (!key.is_empty()).then(|| hex::encode(Sha256::digest(key))),
+            prefetch: brought.prefetch,
+            refusal: brought.refusal,
+        }
+    }
+
+    fn answer(&self, triggered: Triggered) -> Result<Answered, Error> {
+        match (triggered.decision, triggered.deployment) {
+            (decision @ (Decision::Accepted | Decision::Merged | Decision::Replayed), Some(deployment)) => {
+                Ok(Answered::Job(Box::new(deployment), decision))
             }
-            Triggered::Refused(Decision::Paused) => Err(Error::new(
+            (Decision::Accepted | Decision::Merged | Decision::Replayed, None) => {
+                Err(Error::internal("a trigger was accepted without a deployment"))
+            }
+            (Decision::PrefetchIgnored, _) => Ok(Answered::Ignored),
+            (Decision::RateLimited, _) => Err(self.too_many(triggered.retry_after.unwrap_or_default())),
+            (Decision::Paused, _) => Err(Error::new(
                 Reason::HookPaused,
                 "the hook is paused; nothing is deployed until it is resumed",
             )),
-            Triggered::Refused(Decision::Revoked | Decision::Accepted) => Err(Error::new(
+            (Decision::Revoked, _) => Err(Error::new(
                 Reason::HookRevoked,
                 "the hook or its token was revoked; it will not work again",
             )),
-            Triggered::Unknown => Err(unknown_hook()),
+            (Decision::UnknownToken, _) => Err(unknown_hook()),
+            (Decision::Refused, _) if triggered.method_refused => {
+                Err(Error::new(Reason::MethodRefused, triggered.reason))
+            }
+            (Decision::Refused, _) => Err(Error::new(Reason::TriggerRefused, triggered.reason)),
         }
+    }
+
+    fn too_many(&self, retry_after: Duration) -> Error {
+        let limit = self.rates.hook_per_minute;
+        // Whole seconds, and never sooner than there is room again.
+        let seconds = retry_after.as_secs() + 1;
+        let message = format!("there were too many triggers; the next one may come in {seconds} s");
+        Error::new(Reason::RateLimited, message)
+            .with_fact("limit_per_minute", limit)
+            .with_fact("retry_after_seconds", seconds)
+    }
+
+    /// Lists a project's ledger, newest first.
+    ///
+    /// # Errors
+    /// `PROJECT_NOT_FOUND`.
+    pub async fn list_triggers(
+        &self,
+        team: TeamId,
+        project: &ProjectRef,
+        filter: TriggerFilter,
+        after: Option<TriggerId>,
+        limit: u64,
+    ) -> Result<Page<Trigger>, Error> {
+        let project = self.project(team, project).await?;
+        let listed = self.store.list_triggers(team, project.id, filter, after, limit).await;
+        listed.map_err(|error| error.into_error(Reason::ProjectNotFound))
     }
 
     /// Stores a deployment of a branch that no hook asked for.
@@ -89,6 +203,11 @@ impl App {
             .await
             .map_err(|error| error.into_error(Reason::ProjectNotFound))
     }
+}
+
+/// Cuts a text to what is kept, without what would forge lines where it is shown.
+fn kept(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
 /// The answer to a project or token that is not known: the same for both, so that nobody learns which projects exist.

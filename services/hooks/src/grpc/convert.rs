@@ -1,5 +1,7 @@
 //! From records to messages, and from what requests name to what the use cases know.
 
+use std::time::Duration;
+
 use grapnel_domain::{
     Error, Reason,
     id::{DeploymentId, HookId},
@@ -9,6 +11,7 @@ use grapnel_proto::{
         deployment::{cancellation_to_wire, failure_to_wire, state_to_wire},
         project::settings_to_wire,
         time::timestamp,
+        trigger::decision_to_wire,
     },
     error::to_status,
     hooks::v1 as wire,
@@ -17,7 +20,7 @@ use tonic::Status;
 
 use crate::{
     app::Addresses,
-    model::{Deployment, Hook, Key, Project},
+    model::{Deployment, Hook, Key, Project, Trigger},
     store::projects::ProjectRef,
 };
 
@@ -79,6 +82,8 @@ pub fn hook(hook: &Hook) -> wire::Hook {
         last_four: token.last_four.clone(),
         created_at: Some(timestamp(token.created_at)),
         expires_at: token.expires_at.map(timestamp),
+        last_used_at: token.last_used_at.map(timestamp),
+        use_count: token.use_count,
     });
     wire::Hook {
         id: hook.id.to_string(),
@@ -90,6 +95,53 @@ pub fn hook(hook: &Hook) -> wire::Hook {
         tokens: tokens.collect(),
         created_at: Some(timestamp(hook.created_at)),
         updated_at: Some(timestamp(hook.updated_at)),
+        quiet_period_ms: milliseconds(hook.waiting.quiet_period),
+        max_wait_ms: milliseconds(hook.waiting.max_wait),
+        methods: hook.methods.names().into_iter().map(str::to_owned).collect(),
+        last_triggered_at: hook.last_triggered_at.map(timestamp),
+        trigger_count: hook.trigger_count,
+    }
+}
+
+fn milliseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
+pub fn trigger(trigger: &Trigger) -> wire::Trigger {
+    let request = trigger.request.clone();
+    let text = |id: Option<String>| id.unwrap_or_default();
+    wire::Trigger {
+        id: trigger.id.to_string(),
+        at: Some(timestamp(trigger.at)),
+        project_id: trigger.project_id.to_string(),
+        hook_id: text(trigger.hook.map(|id| id.to_string())),
+        token_id: text(trigger.token.map(|id| id.to_string())),
+        method: request.method,
+        client_address: request.client_address,
+        user_agent: request.user_agent,
+        body_bytes: request.body_bytes,
+        body_digest: request.body_digest,
+        title: request.title,
+        decision: decision_to_wire(trigger.decision).into(),
+        reason: trigger.reason.clone(),
+        deployment_id: text(trigger.deployment.map(|id| id.to_string())),
+    }
+}
+
+/// Shows what whoever may read a state may know.
+pub fn status(deployment: &Deployment, addresses: &Addresses) -> wire::Deployment {
+    let whole = self::deployment(deployment, addresses);
+    wire::Deployment {
+        id: whole.id,
+        state: whole.state,
+        failure: whole.failure,
+        cancellation: whole.cancellation,
+        created_at: whole.created_at,
+        queued_at: whole.queued_at,
+        building_at: whole.building_at,
+        finished_at: whole.finished_at,
+        site_url: whole.site_url,
+        ..wire::Deployment::default()
     }
 }
 
@@ -129,5 +181,6 @@ pub fn deployment(deployment: &Deployment, addresses: &Addresses) -> wire::Deplo
         site_url: artifact.map(|_| addresses.site_url(deployment.id)).unwrap_or_default(),
         artifact,
         promoted: deployment.promoted,
+        title: deployment.title.clone(),
     }
 }

@@ -3,11 +3,21 @@
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _, future};
-use grapnel_domain::{BranchName, Error, RepositoryUrl, scope::Scope, secret_token::HookToken};
+use grapnel_domain::{
+    BranchName, Error, RepositoryUrl,
+    hook::Methods,
+    scope::Scope,
+    secret_token::HookToken,
+    trigger::{DEFAULT_MAX_WAIT, Waiting},
+};
 use grapnel_proto::{
     convert::{
-        Violations, checked, deployment::state_from_wire, event::deployment_event_to_wire,
+        Violations, checked,
+        deployment::state_from_wire,
+        event::deployment_event_to_wire,
         project::settings_from_wire,
+        time::datetime,
+        trigger::{decision_from_wire, decision_to_wire},
     },
     hooks::v1::{hook_service_server::HookService, *},
 };
@@ -20,8 +30,8 @@ use super::{
     page, update,
 };
 use crate::{
-    app::{App, NewHook, NewProject, TriggerTarget},
-    store::deployments::DeploymentFilter,
+    app::{Answered, App, Brought, NewHook, NewProject, TriggerTarget},
+    store::{deployments::DeploymentFilter, triggers::TriggerFilter},
 };
 
 /// The handlers.
@@ -176,10 +186,35 @@ impl HookService for HookHandlers {
         answer!({
             let triggering = self.auth.triggering(&request).await?;
             let request = request.into_inner();
-            let target = trigger_target(triggering, request.target)?;
-            let deployment = self.app.trigger_hook(target, request.build_cache).await?;
-            Ok(TriggerHookResponse {
-                deployment: Some(convert::deployment(&deployment, &self.app.addresses)),
+            let target = trigger_target(triggering, request.target.clone())?;
+            let answered = self.app.trigger_hook(target, brought(triggering, request)).await?;
+            Ok(match answered {
+                Answered::Job(deployment, decision) => TriggerHookResponse {
+                    deployment: Some(convert::deployment(&deployment, &self.app.addresses)),
+                    decision: decision_to_wire(decision).into(),
+                    status_token: self.app.status_token(deployment.id).await?,
+                },
+                Answered::Ignored => TriggerHookResponse {
+                    decision: TriggerDecision::PrefetchIgnored.into(),
+                    ..TriggerHookResponse::default()
+                },
+            })
+        })
+    }
+
+    async fn list_triggers(&self, request: Request<ListTriggersRequest>) -> Answer<ListTriggersResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let request = request.into_inner();
+            let project = project_ref(&request.project)?;
+            let filter = trigger_filter(&request)?;
+            let list = format!("triggers {} {} {}", request.project, request.hook_id, request.decision);
+            let after = page::after(&list, &request.page_token)?;
+            let size = page::size(request.page_size)?;
+            let page = self.app.list_triggers(team, &project, filter, after, size).await?;
+            Ok(ListTriggersResponse {
+                next_page_token: page::next(&list, page.items.last().map(|it| it.id), page.more),
+                triggers: page.items.iter().map(convert::trigger).collect(),
             })
         })
     }
@@ -301,8 +336,67 @@ fn new_hook(request: &CreateHookRequest) -> Result<NewHook, Error> {
         "" => None,
         text => violations.check("branch", BranchName::parse(text)),
     };
+    let quiet_period = violations.check("quiet_period_ms", update::wait(request.quiet_period_ms));
+    let max_wait = request.max_wait_ms.map(|wait| violations.check("max_wait_ms", update::wait(wait)));
+    let methods = match request.methods.as_slice() {
+        [] => Some(Methods::default()),
+        names => violations.check("methods", update::methods(names)),
+    };
+    let created_at = datetime(request.created_at.as_ref());
+    if request.created_at.is_some() && created_at.is_none() {
+        violations.add("created_at", "is no time that the calendar has");
+    }
     violations.finish()?;
-    Ok(NewHook { name: checked(name)?, branch, build_cache: request.build_cache.unwrap_or(true) })
+    let waiting = Waiting {
+        quiet_period: checked(quiet_period)?,
+        max_wait: max_wait.map(checked).transpose()?.unwrap_or(DEFAULT_MAX_WAIT),
+    };
+    Ok(NewHook {
+        name: checked(name)?,
+        branch,
+        build_cache: request.build_cache,
+        waiting,
+        methods: checked(methods)?,
+        created_at,
+    })
+}
+
+/// Reads what a trigger brings along. How a request came over HTTP is believed of gateways alone.
+fn brought(triggering: Triggering, request: TriggerHookRequest) -> Brought {
+    let origin = match triggering {
+        Triggering::Gateway => request.origin.unwrap_or_default(),
+        Triggering::Team(_) => HttpOrigin {
+            method: "gRPC".to_owned(),
+            body_bytes: request.body.len() as u64,
+            ..HttpOrigin::default()
+        },
+    };
+    Brought {
+        build_cache: request.build_cache,
+        method: origin.method,
+        client_address: origin.client_address,
+        user_agent: origin.user_agent,
+        title: request.title,
+        body: request.body,
+        body_bytes: origin.body_bytes,
+        idempotency_key: request.idempotency_key,
+        prefetch: origin.prefetch,
+        refusal: Some(origin.refusal).filter(|refusal| !refusal.is_empty()),
+    }
+}
+
+fn trigger_filter(request: &ListTriggersRequest) -> Result<TriggerFilter, Error> {
+    let decision = decision_from_wire(request.decision);
+    let hook = match request.hook_id.as_str() {
+        "" => None,
+        text => Some(hook_id(text)?),
+    };
+    Ok(TriggerFilter {
+        hook,
+        decision: decision.map_err(|error| Error::invalid_field("decision", error))?,
+        since: datetime(request.since.as_ref()),
+        until: datetime(request.until.as_ref()),
+    })
 }
 
 fn trigger_target(

@@ -1,11 +1,22 @@
 //! The calls of `grapnel.hooks.v1.SiteService`.
 
+use std::time::Duration;
+
 use grapnel_domain::Error;
-use grapnel_proto::hooks::v1::{ResolveSiteRequest, ResolveSiteResponse, site_service_server::SiteService};
+use grapnel_proto::hooks::v1::{
+    ReadStatusRequest, ReadStatusResponse, ResolveSiteRequest, ResolveSiteResponse,
+    site_service_server::SiteService,
+};
 use tonic::{Request, Response, Status};
 
-use super::{auth::Auth, convert::refuse};
+use super::{
+    auth::Auth,
+    convert::{self, refuse},
+};
 use crate::app::App;
+
+/// The longest that anybody is let wait for a deployment's end, in seconds.
+const LONGEST_WAIT: u32 = 300;
 
 /// The handlers.
 pub struct SiteHandlers {
@@ -25,6 +36,23 @@ impl SiteService for SiteHandlers {
             self.auth.gateway(&request).await?;
             let (deployment, immutable) = self.app.resolve_site(&request.into_inner().label).await?;
             Ok(ResolveSiteResponse { deployment_id: deployment.to_string(), immutable })
+        }
+        .await;
+        answered.map(Response::new).map_err(refuse)
+    }
+
+    async fn read_status(
+        &self,
+        request: Request<ReadStatusRequest>,
+    ) -> Result<Response<ReadStatusResponse>, Status> {
+        let answered: Result<_, Error> = async move {
+            self.auth.gateway(&request).await?;
+            let request = request.into_inner();
+            let id = convert::deployment_id(&request.deployment_id)?;
+            let wait = Duration::from_secs(request.wait_seconds.min(LONGEST_WAIT).into());
+            let deployment = self.app.read_status(id, &request.status_token, wait).await?;
+            let status = convert::status(&deployment, &self.app.addresses);
+            Ok(ReadStatusResponse { deployment: Some(status) })
         }
         .await;
         answered.map(Response::new).map_err(refuse)

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use grapnel_domain::{BranchName, Error, RepositoryUrl, project::BuildSettings};
+use grapnel_domain::{
+    BranchName, Error, RepositoryUrl, hook::Methods, project::BuildSettings, trigger::LONGEST_WAIT,
+};
 use grapnel_proto::{
     convert::{Violations, project::settings_from_wire},
     hooks::v1 as wire,
@@ -97,11 +99,32 @@ pub fn hook(
             "branch" => changed.branch = violations.check("changes.branch", BranchName::parse(&new.branch)),
             "paused" => changed.paused = Some(new.paused),
             "build_cache" => changed.build_cache = Some(new.build_cache),
+            "quiet_period_ms" => {
+                changed.quiet_period = violations.check("changes.quiet_period_ms", wait(new.quiet_period_ms));
+            }
+            "max_wait_ms" => {
+                changed.max_wait = violations.check("changes.max_wait_ms", wait(new.max_wait_ms))
+            }
+            "methods" => changed.methods = violations.check("changes.methods", methods(&new.methods)),
             other => unknown_path(other, &mut violations),
         }
     }
     violations.finish()?;
     Ok(changed)
+}
+
+/// Reads how long a hook waits.
+pub fn wait(milliseconds: u32) -> Result<Duration, String> {
+    let wait = Duration::from_millis(milliseconds.into());
+    if wait > LONGEST_WAIT {
+        return Err(format!("must be at most {}, which is a day", LONGEST_WAIT.as_millis()));
+    }
+    Ok(wait)
+}
+
+/// Reads the methods of a hook.
+pub fn methods(names: &[String]) -> Result<Methods, String> {
+    Methods::parse(names.iter().map(String::as_str))
 }
 
 /// Reads for how long a replaced token works on.

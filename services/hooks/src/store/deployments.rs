@@ -36,7 +36,12 @@ pub(super) struct NewDeployment {
     pub hook: Option<(String, String)>,
     pub branch: String,
     pub use_cache: bool,
+    pub trigger_count: u32,
+    pub title: String,
+    pub body: Vec<u8>,
     pub created_at: DateTime<Utc>,
+    pub waiting_since: DateTime<Utc>,
+    pub not_before: DateTime<Utc>,
 }
 
 impl NewDeployment {
@@ -57,9 +62,9 @@ impl NewDeployment {
             resolve_attempts: 0,
             lease_owner: None,
             lease_expires_at: None,
-            not_before: self.created_at,
+            not_before: self.not_before,
             use_cache: self.use_cache,
-            trigger_count: 1,
+            trigger_count: i32::try_from(self.trigger_count).unwrap_or(i32::MAX),
             cancel_requested: None,
             canceled: None,
             failure: None,
@@ -70,6 +75,9 @@ impl NewDeployment {
             queued_at: None,
             building_at: None,
             finished_at: None,
+            waiting_since: Some(self.waiting_since),
+            title: Some(self.title).filter(|title| !title.is_empty()),
+            body: Some(self.body).filter(|body| !body.is_empty()),
         };
         transitions::insert(transaction, row.clone()).await?;
         rows::deployment(row, false)
@@ -97,7 +105,12 @@ impl Store {
             hook: None,
             branch: branch.to_string(),
             use_cache,
+            trigger_count: 1,
+            title: String::new(),
+            body: Vec::new(),
             created_at: now,
+            waiting_since: now,
+            not_before: now,
         };
         let deployment = new.store(&transaction).await?;
         transaction.commit().await?;
@@ -116,6 +129,15 @@ impl Store {
             .await?;
         let found = with_promotion(&self.reader, row.into_iter().collect()).await?;
         found.into_iter().next().ok_or(StoreError::NotFound)
+    }
+
+    /// Reads a deployment of whichever team. The caller has made sure that it may be seen.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn any_deployment(&self, id: DeploymentId) -> Result<Deployment, StoreError> {
+        let row = deployment::Entity::find_by_id(id.to_string()).one(&self.reader).await?;
+        rows::deployment(row.ok_or(StoreError::NotFound)?, false)
     }
 
     /// Tells whether a deployment has ended.

@@ -22,7 +22,7 @@ use sea_orm::{
 use super::{
     Store, StoreError,
     entity::{branch_address, deployment, project},
-    rows,
+    rows, superseding,
     transitions::{apply, locked},
 };
 use crate::model::Deployment;
@@ -67,8 +67,10 @@ impl Store {
         let free = Condition::any()
             .add(deployment::Column::LeaseExpiresAt.is_null())
             .add(deployment::Column::LeaseExpiresAt.lt(now));
+        let allowed = if which == Claim::Queued { superseding::may_start() } else { Condition::all() };
         let found = deployment::Entity::find()
             .filter(deployment::Column::State.eq(which.state().as_str()))
+            .filter(allowed)
             .filter(deployment::Column::FinishedAt.is_null())
             .filter(deployment::Column::NotBefore.lte(now))
             .filter(free)
@@ -149,7 +151,7 @@ impl Store {
         found.into_iter().map(|row| Ok(rows::deployment(row, false)?.id)).collect()
     }
 
-    /// Stores the version of a deployment, which is QUEUED then.
+    /// Stores the version of a deployment, which is QUEUED then. What it takes the place of ends in the same transaction.
     ///
     /// # Errors
     /// `owner` does not hold the lease any more.
@@ -167,7 +169,13 @@ impl Store {
             ..released()
         };
         let change = StateChange { state: State::Queued, failure: None, canceled: None };
-        self.change_held(id, owner, Transition::Resolve, change, more, now).await?;
+        let transaction = self.begin().await?;
+        let row = held(&transaction, id, owner).await?;
+        let resolved = apply(&transaction, row, Transition::Resolve, change, more, now).await?;
+        let mut changed = superseding::supersede_same_version(&transaction, &resolved, commit, now).await?;
+        transaction.commit().await?;
+        changed.push(id);
+        self.tell(changed);
         Ok(())
     }
 
@@ -236,9 +244,15 @@ impl Store {
             return Err(StoreError::Fenced);
         }
         let asked = rows::deployment(row.clone(), false)?.cancel_requested;
-        let (transition, change, mut more) = follow(id.attempt, outcome, asked);
+        let (mut transition, mut change, mut more) = follow(id.attempt, outcome, asked);
         if transition == Transition::Retry {
             more.not_before = Set(now + RETRY * id.attempt);
+            // Whoever was let finish first and lost its attempt is not begun anew beside the one that follows it.
+            if let Some(by) = superseding::successor(&transaction, &row).await? {
+                let canceled = Some(CancelReason::Superseded { by });
+                transition = Transition::Cancel;
+                change = StateChange { state: State::Canceled, failure: None, canceled };
+            }
         }
         let mut deployment = apply(&transaction, row, transition, change, more, now).await?;
         if deployment.state == State::Ready {
@@ -259,10 +273,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Deployment, StoreError> {
         let transaction = self.begin().await?;
-        let row = locked(&transaction, id).await?;
-        if row.lease_owner.as_deref() != Some(owner) {
-            return Err(StoreError::Fenced);
-        }
+        let row = held(&transaction, id, owner).await?;
         let changed = apply(&transaction, row, transition, change, more, now).await?;
         transaction.commit().await?;
         self.tell(vec![id]);
@@ -349,6 +360,16 @@ async fn promote(
     Ok(moved > 0)
 }
 
+/// Reads a deployment, locked, that `owner` holds.
+async fn held(
+    transaction: &sea_orm::DatabaseTransaction,
+    id: DeploymentId,
+    owner: &str,
+) -> Result<deployment::Model, StoreError> {
+    let row = locked(transaction, id).await?;
+    if row.lease_owner.as_deref() == Some(owner) { Ok(row) } else { Err(StoreError::Fenced) }
+}
+
 fn held_by(id: DeploymentId, owner: &str) -> Condition {
     Condition::all()
         .add(deployment::Column::Id.eq(id.to_string()))
@@ -361,6 +382,7 @@ fn released() -> deployment::ActiveModel {
 }
 
 fn claimed_from(row: deployment::Model, project: &project::Model) -> Result<Claimed, StoreError> {
+    let body = row.body.clone().unwrap_or_default();
     let deployment = rows::deployment(row, false)?;
     let project = rows::project(project)?;
     // A deployment that builds goes on with its attempt, one that waits begins the next.
@@ -377,6 +399,8 @@ fn claimed_from(row: deployment::Model, project: &project::Model) -> Result<Clai
         commit_message: deployment.commit_message.clone(),
         hook: deployment.hook.clone().map(|(id, name)| HookOrigin { id, name }),
         trigger_count: deployment.trigger_count,
+        title: deployment.title.clone(),
+        body,
         use_cache: deployment.use_cache,
         settings: project.settings,
     };

@@ -63,6 +63,11 @@ entity!(hook, "hook" {
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
     pub revoked_at: Option<DateTimeUtc>,
+    pub quiet_period_ms: i64,
+    pub max_wait_ms: i64,
+    pub methods: String,
+    pub last_triggered_at: Option<DateTimeUtc>,
+    pub trigger_count: i64,
 });
 
 entity!(hook_token, "hook_token" {
@@ -73,6 +78,8 @@ entity!(hook_token, "hook_token" {
     pub last_four: String,
     pub created_at: DateTimeUtc,
     pub expires_at: Option<DateTimeUtc>,
+    pub last_used_at: Option<DateTimeUtc>,
+    pub use_count: i64,
 });
 
 entity!(deployment, "deployment" {
@@ -104,6 +111,35 @@ entity!(deployment, "deployment" {
     pub queued_at: Option<DateTimeUtc>,
     pub building_at: Option<DateTimeUtc>,
     pub finished_at: Option<DateTimeUtc>,
+    pub waiting_since: Option<DateTimeUtc>,
+    pub title: Option<String>,
+    pub body: Option<Vec<u8>>,
+});
+
+entity!(trigger, "trigger" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub team_id: String,
+    pub project_id: String,
+    pub hook_id: Option<String>,
+    pub token_id: Option<String>,
+    pub method: String,
+    pub client_address: String,
+    pub user_agent: String,
+    pub body_bytes: i64,
+    pub body_digest: String,
+    pub title: String,
+    pub idempotency_key: Option<String>,
+    pub decision: String,
+    pub reason: String,
+    pub deployment_id: Option<String>,
+    pub at: DateTimeUtc,
+});
+
+entity!(installation, "installation" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub name: String,
+    pub value: String,
 });
 
 entity!(deployment_event, "deployment_event" {

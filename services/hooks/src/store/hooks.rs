@@ -1,13 +1,13 @@
 //! Hooks, their tokens, and what a trigger stores.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use grapnel_domain::{
     deployment::{CancelReason, State},
-    hook::{Decision, HookStanding, MAX_LIVE_TOKENS, decide, token_is_live},
-    id::{DeploymentId, HookId, ProjectId, TeamId},
-    secret_token::{HookToken, SecretHash},
+    hook::{MAX_LIVE_TOKENS, token_is_live},
+    id::{HookId, ProjectId, TeamId},
+    secret_token::HookToken,
 };
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter,
@@ -19,18 +19,7 @@ use super::{
     entity::{deployment, hook, hook_token, project},
     rows, transitions,
 };
-use crate::model::{Deployment, Hook, Page, Token};
-
-/// What a trigger came to.
-#[derive(Clone, Debug)]
-pub enum Triggered {
-    /// A deployment is stored.
-    Accepted(Box<Deployment>),
-    /// Nothing is; this is why.
-    Refused(Decision),
-    /// The project has no hook with that token, or there is no such project.
-    Unknown,
-}
+use crate::model::{Hook, Page, Token};
 
 impl Store {
     /// Stores a new hook with its first token, unless its project has as many hooks as it may have.
@@ -56,6 +45,8 @@ impl Store {
             project_id: Set(hook.project_id.to_string()),
             created_at: Set(hook.created_at),
             revoked_at: Set(None),
+            last_triggered_at: Set(None),
+            trigger_count: Set(0),
             ..changed(hook)
         };
         hook::Entity::insert(row)
@@ -199,91 +190,6 @@ impl Store {
         self.tell(ended);
         Ok(())
     }
-
-    /// Answers a request to a hook's URL. `team` narrows it down to one team's hooks where the caller is one.
-    ///
-    /// # Errors
-    /// The database fails; nothing is stored then.
-    pub async fn trigger_by_token(
-        &self,
-        team: Option<TeamId>,
-        project: ProjectId,
-        token: &SecretHash,
-        deployment: DeploymentId,
-        build_cache: Option<bool>,
-        now: DateTime<Utc>,
-    ) -> Result<Triggered, StoreError> {
-        let transaction = self.begin().await?;
-        let token = hook_token::Entity::find()
-            .filter(hook_token::Column::Hash.eq(token.as_str()))
-            .one(&transaction)
-            .await?;
-        let Some(token) = token else {
-            return Ok(Triggered::Unknown);
-        };
-        let mut query =
-            hook::Entity::find_by_id(&token.hook_id).filter(hook::Column::ProjectId.eq(project.to_string()));
-        if let Some(team) = team {
-            query = query.filter(hook::Column::TeamId.eq(team.to_string()));
-        }
-        let Some(row) = query.one(&transaction).await? else {
-            return Ok(Triggered::Unknown);
-        };
-        self.store_trigger(transaction, row, token.expires_at, deployment, build_cache, now).await
-    }
-
-    /// Does the same for a hook that a team's key names.
-    ///
-    /// # Errors
-    /// The database fails; nothing is stored then.
-    pub async fn trigger_by_id(
-        &self,
-        team: TeamId,
-        hook: HookId,
-        deployment: DeploymentId,
-        build_cache: Option<bool>,
-        now: DateTime<Utc>,
-    ) -> Result<Triggered, StoreError> {
-        let transaction = self.begin().await?;
-        let row = hook::Entity::find_by_id(hook.to_string())
-            .filter(hook::Column::TeamId.eq(team.to_string()))
-            .one(&transaction)
-            .await?;
-        let Some(row) = row else {
-            return Ok(Triggered::Unknown);
-        };
-        self.store_trigger(transaction, row, None, deployment, build_cache, now).await
-    }
-
-    async fn store_trigger(
-        &self,
-        transaction: sea_orm::DatabaseTransaction,
-        row: hook::Model,
-        token_expires_at: Option<DateTime<Utc>>,
-        id: DeploymentId,
-        build_cache: Option<bool>,
-        now: DateTime<Utc>,
-    ) -> Result<Triggered, StoreError> {
-        let standing =
-            HookStanding { revoked: row.revoked_at.is_some(), paused: row.paused, token_expires_at };
-        let decision = decide(standing, now);
-        if decision != Decision::Accepted {
-            return Ok(Triggered::Refused(decision));
-        }
-        let new = super::deployments::NewDeployment {
-            id,
-            team_id: row.team_id,
-            project_id: row.project_id,
-            hook: Some((row.id, row.name)),
-            branch: row.branch,
-            use_cache: build_cache.unwrap_or(row.build_cache),
-            created_at: now,
-        };
-        let deployment = new.store(&transaction).await?;
-        transaction.commit().await?;
-        self.tell(vec![id]);
-        Ok(Triggered::Accepted(Box::new(deployment)))
-    }
 }
 
 async fn count_hooks(database: &impl ConnectionTrait, project: ProjectId) -> Result<u32, StoreError> {
@@ -325,6 +231,8 @@ async fn insert_token(
         last_four: token.last_four.clone(),
         created_at: token.created_at,
         expires_at: token.expires_at,
+        last_used_at: None,
+        use_count: 0,
     };
     hook_token::Entity::insert(hook_token::ActiveModel::from(row)).exec_without_returning(database).await?;
     Ok(())
@@ -337,7 +245,14 @@ fn changed(hook: &Hook) -> hook::ActiveModel {
         branch: Set(hook.branch.to_string()),
         paused: Set(hook.paused),
         build_cache: Set(hook.build_cache),
+        quiet_period_ms: Set(milliseconds(hook.waiting.quiet_period)),
+        max_wait_ms: Set(milliseconds(hook.waiting.max_wait)),
+        methods: Set(hook.methods.names().join(",")),
         updated_at: Set(hook.updated_at),
         ..Default::default()
     }
+}
+
+fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }

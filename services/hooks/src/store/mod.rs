@@ -8,19 +8,26 @@ mod entity;
 mod error;
 mod events;
 mod hooks;
+mod installation;
 mod keys;
 pub mod projects;
 mod rows;
 mod sites;
+mod superseding;
 mod transitions;
+pub mod triggers;
 mod wakeups;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 pub use dispatching::{Claim, Claimed};
 pub use error::StoreError;
 use grapnel_migrations::LockError;
-pub use hooks::Triggered;
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
@@ -48,8 +55,25 @@ pub struct Store {
     /// SQLite has one writer; giving it one connection keeps waiting fair and short.
     writer: DatabaseConnection,
     reader: DatabaseConnection,
+    /// What was read of the installation, which never changes.
+    installation: Known,
     /// Told after every change.
     pub wakeups: Wakeups,
+}
+
+/// Values that are read once.
+#[derive(Clone, Debug, Default)]
+struct Known(Arc<Mutex<HashMap<&'static str, String>>>);
+
+impl Known {
+    fn get(&self, name: &'static str) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn keep(&self, name: &'static str, value: String) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name, value.clone());
+        value
+    }
 }
 
 /// Why the store does not open.
@@ -104,7 +128,7 @@ impl Store {
             _ => return Err(OpenError::Url(without_password(url))),
         };
         grapnel_migrations::migrate(&writer, lock_file.as_deref()).await?;
-        Ok(Self { writer, reader, wakeups: Wakeups::default() })
+        Ok(Self { writer, reader, installation: Known::default(), wakeups: Wakeups::default() })
     }
 
     /// Closes all connections, so that an SQLite database is one file again.

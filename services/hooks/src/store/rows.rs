@@ -1,12 +1,12 @@
 //! From rows to records. A row that does not read is a fault, told with its table and never skipped.
 
-use std::{fmt::Display, str::FromStr};
+use std::{fmt::Display, str::FromStr, time::Duration};
 
-use grapnel_domain::{BranchName, RepositoryUrl, scope::Scopes};
+use grapnel_domain::{BranchName, RepositoryUrl, hook::Methods, scope::Scopes, trigger::Waiting};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{StoreError, entity::*};
-use crate::model::{Deployment, Hook, Key, Project, StoredEvent, Team, Token};
+use crate::model::{Deployment, Hook, Key, Project, StoredEvent, Team, Token, Trigger, TriggerRequest};
 
 fn parse<T>(table: &'static str, text: &str) -> Result<T, StoreError>
 where
@@ -71,6 +71,14 @@ pub fn hook(row: &hook::Model, tokens: Vec<Token>) -> Result<Hook, StoreError> {
         branch: branch("hook", &row.branch)?,
         paused: row.paused,
         build_cache: row.build_cache,
+        waiting: Waiting {
+            quiet_period: Duration::from_millis(number("hook", row.quiet_period_ms)?),
+            max_wait: Duration::from_millis(number("hook", row.max_wait_ms)?),
+        },
+        methods: Methods::parse(row.methods.split(','))
+            .map_err(|what| StoreError::Row { table: "hook", what })?,
+        last_triggered_at: row.last_triggered_at,
+        trigger_count: number("hook", row.trigger_count)?,
         tokens,
         created_at: row.created_at,
         updated_at: row.updated_at,
@@ -84,6 +92,30 @@ pub fn token(row: hook_token::Model) -> Result<Token, StoreError> {
         last_four: row.last_four,
         created_at: row.created_at,
         expires_at: row.expires_at,
+        last_used_at: row.last_used_at,
+        use_count: number("hook_token", row.use_count)?,
+    })
+}
+
+pub fn trigger(row: trigger::Model) -> Result<Trigger, StoreError> {
+    const TABLE: &str = "trigger";
+    Ok(Trigger {
+        id: parse(TABLE, &row.id)?,
+        at: row.at,
+        project_id: parse(TABLE, &row.project_id)?,
+        hook: row.hook_id.map(|id| parse(TABLE, &id)).transpose()?,
+        token: row.token_id.map(|id| parse(TABLE, &id)).transpose()?,
+        request: TriggerRequest {
+            method: row.method,
+            client_address: row.client_address,
+            user_agent: row.user_agent,
+            body_bytes: number(TABLE, row.body_bytes)?,
+            body_digest: row.body_digest,
+            title: row.title,
+        },
+        decision: parse(TABLE, &row.decision)?,
+        reason: row.reason,
+        deployment: row.deployment_id.map(|id| parse(TABLE, &id)).transpose()?,
     })
 }
 
@@ -110,6 +142,8 @@ pub fn deployment(row: deployment::Model, promoted: bool) -> Result<Deployment, 
         resolve_attempts: number(TABLE, row.resolve_attempts.into())?,
         use_cache: row.use_cache,
         trigger_count: number(TABLE, row.trigger_count.into())?,
+        title: row.title.unwrap_or_default(),
+        waiting_since: row.waiting_since.unwrap_or(row.created_at),
         cancel_requested: row.cancel_requested.as_deref().map(|text| from_json(TABLE, text)).transpose()?,
         canceled: row.canceled.as_deref().map(|text| from_json(TABLE, text)).transpose()?,
         failure: row.failure.as_deref().map(|text| from_json(TABLE, text)).transpose()?,

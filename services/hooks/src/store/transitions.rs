@@ -70,7 +70,8 @@ pub(super) async fn locked(
     row.ok_or(StoreError::NotFound)
 }
 
-/// Ends or marks every deployment that the condition names, and returns their ids.
+/// Ends or marks every deployment that the condition names, and returns their ids. The newest is locked first, as
+/// everywhere, so that two who do this wait for each other and not in a circle.
 pub(super) async fn cancel_all(
     transaction: &DatabaseTransaction,
     which: Condition,
@@ -79,7 +80,7 @@ pub(super) async fn cancel_all(
 ) -> Result<Vec<DeploymentId>, StoreError> {
     let found = deployment::Entity::find()
         .filter(which)
-        .order_by_asc(deployment::Column::Id)
+        .order_by_desc(deployment::Column::Id)
         .lock_exclusive()
         .all(transaction)
         .await?;
@@ -92,7 +93,7 @@ pub(super) async fn cancel_all(
 }
 
 /// Ends a waiting deployment, or marks one that runs. Asking twice keeps the first reason.
-async fn cancel(
+pub(super) async fn cancel(
     transaction: &DatabaseTransaction,
     row: deployment::Model,
     reason: CancelReason,

@@ -49,7 +49,7 @@ struct Things {
 impl Things {
     async fn of(service: &Service) -> Self {
         let Service { app, team, project, .. } = service;
-        let new = NewHook { name: "cms".parse().unwrap(), branch: None, build_cache: true };
+        let new = NewHook::named("cms".parse().unwrap());
         let hook = app.create_hook(team.id, project, new).await.unwrap().hook;
         let deployment = app.trigger_deployment(team.id, project, None, true).await.unwrap();
         let (key, _) =
@@ -86,13 +86,15 @@ impl Things {
         let new_hook = CreateHookRequest { project: project(), name: "second".into(), ..Default::default() };
         let trigger = TriggerHookRequest {
             target: Some(trigger_hook_request::Target::HookId(hook())),
-            build_cache: None,
+            ..Default::default()
         };
         let deploy = TriggerDeploymentRequest { project: project(), ..Default::default() };
         let new_key = CreateKeyRequest { name: "new".into(), scopes: vec!["read".into()] };
         let revoke_key = RevokeKeyRequest { key_id: self.key.to_string() };
         let list_deployments = ListDeploymentsRequest { project: project(), ..Default::default() };
         let list_hooks = ListHooksRequest { project: project(), ..Default::default() };
+        let list_triggers = ListTriggersRequest { project: project(), ..Default::default() };
+        let status = ReadStatusRequest { deployment_id: deployment(), ..Default::default() };
         let watch = WatchDeploymentRequest { deployment_id: deployment(), after_position: 0 };
         let site = ResolveSiteRequest { label: "site".into() };
         let none = Code::NotFound;
@@ -128,6 +130,7 @@ impl Things {
                 none,
             ),
             method("HookService/TriggerHook", Trigger, trigger.encode_to_vec(), none),
+            method("HookService/ListTriggers", READ, list_triggers.encode_to_vec(), none),
             method("HookService/TriggerDeployment", DEPLOY, deploy.encode_to_vec(), none),
             method(
                 "HookService/GetDeployment",
@@ -146,6 +149,7 @@ impl Things {
             method("KeyService/CreateKey", ADMIN, new_key.encode_to_vec(), Code::Ok),
             method("KeyService/ListKeys", ADMIN, ListKeysRequest::default().encode_to_vec(), Code::Ok),
             method("KeyService/RevokeKey", ADMIN, revoke_key.encode_to_vec(), none),
+            method("SiteService/ReadStatus", Gateway, status.encode_to_vec(), Code::PermissionDenied),
             method("SiteService/ResolveSite", Gateway, site.encode_to_vec(), Code::PermissionDenied),
             method(
                 "HookService/RevokeHook",

@@ -20,7 +20,7 @@ async fn a_hundred_creates_at_once_make_exactly_five_hooks() {
         let (app, team, project) = app(&url).await;
         let create = |n: u32| {
             let (app, project, team) = (app.clone(), project.clone(), team.id);
-            let new = NewHook { name: format!("hook {n}").parse().unwrap(), branch: None, build_cache: true };
+            let new = NewHook::named(format!("hook {n}").parse().unwrap());
             tokio::spawn(async move { app.create_hook(team, &project, new).await.map(drop) })
         };
         let mut made = 0;

@@ -18,7 +18,7 @@ use grapnel_domain::{
     secret_token::ApiKey,
 };
 use grapnel_hooks::{
-    app::{App, NewHook, TriggerTarget},
+    app::{Answered, App, Brought, NewHook, TriggerTarget},
     dispatch::{Dispatcher, Executor, Patience},
     model::{Deployment, Team},
     store::projects::ProjectRef,
@@ -426,11 +426,14 @@ async fn a_deployment_can_be_ended_in_every_state() {
 #[tokio::test]
 async fn revoking_a_hook_ends_what_waits_and_deleting_a_project_ends_what_runs_too() {
     let house = House::with(vec![Play::Hold(vec![line(1)])]).await;
-    let new = NewHook { name: "cms".parse().unwrap(), branch: None, build_cache: true };
+    let new = NewHook::named("cms".parse().unwrap());
     let hook = house.app.create_hook(house.team.id, &house.project, new).await.unwrap().hook;
     let trigger = async || {
         let target = TriggerTarget::Hook { team: house.team.id, hook: hook.id };
-        house.app.trigger_hook(target, None).await.unwrap().id
+        match house.app.trigger_hook(target, Brought::default()).await.unwrap() {
+            Answered::Job(deployment, _) => deployment.id,
+            Answered::Ignored => panic!("it was ignored"),
+        }
     };
     let runs = trigger().await;
     house.until(runs, |it| it.state == State::Building).await;

@@ -1,6 +1,6 @@
 //! What the tests stand on: databases, a team with a project, calls over gRPC.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, num::NonZeroU32, sync::Arc};
 
 use grapnel_domain::{
     BranchName, RepositoryUrl,
@@ -10,7 +10,7 @@ use grapnel_domain::{
     secret_token::ApiKey,
 };
 use grapnel_hooks::{
-    app::{Addresses, App, NewProject},
+    app::{Addresses, App, NewProject, TriggerRates},
     model::Team,
     store::{Store, projects::ProjectRef},
 };
@@ -57,7 +57,9 @@ pub async fn app_at(url: &str, clock: Clock) -> (App, Team, ProjectRef) {
         sites_scheme: "http".into(),
         sites_domain: "localhost".into(),
     };
-    let app = App { store, clock, limits: HookLimits::default(), addresses };
+    let plenty = NonZeroU32::new(1_000_000).unwrap();
+    let rates = TriggerRates::new(plenty, plenty);
+    let app = App { store, clock, limits: HookLimits::default(), rates, addresses };
     let new = NewProject {
         name: "site".parse().unwrap(),
         repository: RepositoryUrl::parse("https://example.org/site.git").unwrap(),

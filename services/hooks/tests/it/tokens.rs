@@ -10,7 +10,7 @@ use grapnel_domain::{
     secret_token::HookToken,
 };
 use grapnel_hooks::{
-    app::{App, HookChanges, NewHook, TriggerTarget, WithUrl},
+    app::{App, Brought, HookChanges, NewHook, TriggerTarget, WithUrl},
     model::Team,
     store::projects::ProjectRef,
 };
@@ -33,7 +33,7 @@ impl Bench {
     async fn new(url: &str) -> (Self, String) {
         let (clock, hand) = Clock::set_to("2026-01-01T00:00:00Z".parse().unwrap());
         let (app, team, project) = app_at(url, clock).await;
-        let new = NewHook { name: "cms".parse().unwrap(), branch: None, build_cache: true };
+        let new = NewHook::named("cms".parse().unwrap());
         let WithUrl { hook, url } = app.create_hook(team.id, &project, new).await.unwrap();
         (Self { app, team, project, hook: hook.id, project_id: hook.project_id, hand }, url)
     }
@@ -41,7 +41,7 @@ impl Bench {
     async fn request(&self, url: &str) -> Result<(), Reason> {
         let token = HookToken::parse(url.rsplit_once('/').unwrap().1).unwrap();
         let target = TriggerTarget::Address { team: None, project: self.project_id, token };
-        self.app.trigger_hook(target, None).await.map(drop).map_err(|error| error.reason)
+        self.app.trigger_hook(target, Brought::default()).await.map(drop).map_err(|error| error.reason)
     }
 
     async fn rotate(&self, grace: Option<Duration>) -> String {
@@ -132,7 +132,7 @@ async fn a_paused_hook_refuses_a_revoked_one_is_gone_and_its_name_and_place_are_
         let gone = bench.app.revoke_hook(bench.team.id, bench.hook).await.unwrap_err();
         assert_eq!(gone.reason, Reason::HookNotFound, "the second time there is nothing left to revoke");
         assert_eq!(bench.app.limits(bench.team.id, &bench.project).await.unwrap().2, 0);
-        let again = NewHook { name: "cms".parse().unwrap(), branch: None, build_cache: true };
+        let again = NewHook::named("cms".parse().unwrap());
         bench.app.create_hook(bench.team.id, &bench.project, again).await.unwrap();
     })
     .await;
@@ -151,10 +151,10 @@ async fn a_token_of_another_project_and_prefixes_of_a_good_one_open_nothing() {
             project: bench.app.clock.new_id(),
             token: HookToken::parse(token).unwrap(),
         };
-        let refused = bench.app.trigger_hook(elsewhere, None).await.unwrap_err();
+        let refused = bench.app.trigger_hook(elsewhere, Brought::default()).await.unwrap_err();
         let unknown = HookToken::generate(&mut rand::rng());
         let wrong = TriggerTarget::Address { team: None, project: bench.project_id, token: unknown };
-        let unknown = bench.app.trigger_hook(wrong, None).await.unwrap_err();
+        let unknown = bench.app.trigger_hook(wrong, Brought::default()).await.unwrap_err();
         assert_eq!(refused.to_string(), unknown.to_string(), "nobody learns which of the two was wrong");
         assert_eq!(refused.reason, Reason::HookNotFound);
     })
@@ -165,7 +165,7 @@ async fn a_token_of_another_project_and_prefixes_of_a_good_one_open_nothing() {
 async fn a_name_is_taken_once_in_a_project_however_it_comes_about() {
     on_both(async |url| {
         let (bench, _) = Bench::new(&url).await;
-        let named = |name: &str| NewHook { name: name.parse().unwrap(), branch: None, build_cache: true };
+        let named = |name: &str| NewHook::named(name.parse().unwrap());
         let taken = bench.app.create_hook(bench.team.id, &bench.project, named("cms")).await.unwrap_err();
         assert_eq!(taken.reason, Reason::HookNameTaken);
         bench.app.create_hook(bench.team.id, &bench.project, named("cron")).await.unwrap();

@@ -1,0 +1,484 @@
+//! What a trigger stores: its row of the ledger, and the deployment that answers it, in one transaction.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use grapnel_domain::{
+    deployment::{CancelReason, State},
+    id::{DeploymentId, HookId, ProjectId, TeamId, TriggerId},
+    secret_token::SecretHash,
+    trigger::{Decision, Fate, REPLAY_WINDOW, Standing, decide, when_stored},
+};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{Expr, ExprTrait as _},
+};
+
+use super::{
+    Store, StoreError,
+    deployments::NewDeployment,
+    entity::{deployment, hook, hook_token, project, trigger},
+    rows, transitions,
+};
+use crate::model::{Deployment, Hook, Page, Trigger, TriggerRequest};
+
+/// How many rows of the ledger are removed at once, so that nobody waits for it.
+const PRUNED_AT_ONCE: u64 = 1_000;
+
+/// How a trigger names its hook.
+#[derive(Clone, Debug)]
+pub enum Named {
+    /// By id, with a team's key.
+    Hook {
+        /// The team of the key.
+        team: TeamId,
+        /// The hook.
+        hook: HookId,
+    },
+    /// By what stands in its URL; `team` narrows it down to one team's hooks.
+    Address {
+        /// The team, where the caller is one.
+        team: Option<TeamId>,
+        /// The project.
+        project: ProjectId,
+        /// The token's hash.
+        token: SecretHash,
+    },
+}
+
+/// A trigger that came.
+#[derive(Clone, Debug)]
+pub struct NewTrigger {
+    /// The id of its row.
+    pub id: TriggerId,
+    /// The id of the deployment that it may come to.
+    pub deployment: DeploymentId,
+    /// When it came.
+    pub at: DateTime<Utc>,
+    /// Whether the build gets a cache, where the trigger says so.
+    pub build_cache: Option<bool>,
+    /// What it looked like.
+    pub request: TriggerRequest,
+    /// The body, as much as is kept of it.
+    pub body: Vec<u8>,
+    /// The hash of its idempotency key.
+    pub idempotency_key: Option<String>,
+    /// Whether it was sent ahead of a person.
+    pub prefetch: bool,
+    /// What is wrong with what it asks for, in words.
+    pub refusal: Option<String>,
+}
+
+/// What a trigger came to.
+#[derive(Clone, Debug)]
+pub struct Triggered {
+    /// The decision.
+    pub decision: Decision,
+    /// Why, in words; empty where the decision says it all.
+    pub reason: String,
+    /// The deployment that answers it.
+    pub deployment: Option<Deployment>,
+    /// When to come back, where there were too many.
+    pub retry_after: Option<Duration>,
+    /// Whether it is the method that was refused.
+    pub method_refused: bool,
+}
+
+/// Says whether there were too many triggers of a hook, or of nobody's, and when to come back.
+pub type Limiter<'a> = &'a (dyn Fn(Option<HookId>) -> Option<Duration> + Sync);
+
+/// Which rows of the ledger to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TriggerFilter {
+    /// Only those of this hook.
+    pub hook: Option<HookId>,
+    /// Only those that came to this.
+    pub decision: Option<Decision>,
+    /// Only those that came at this time or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Only those that came before this time.
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl Store {
+    /// Decides on a trigger and stores what follows from it. `None` where there is no such project, or no such hook of
+    /// the team's: nothing is stored then.
+    ///
+    /// # Errors
+    /// The database fails; nothing is stored then.
+    pub async fn trigger(
+        &self,
+        named: &Named,
+        new: NewTrigger,
+        limiter: Limiter<'_>,
+    ) -> Result<Option<Triggered>, StoreError> {
+        let transaction = self.begin().await?;
+        let Some((hook, token)) = find(&transaction, named).await? else {
+            return self.unknown(transaction, named, new, limiter).await;
+        };
+        let record = rows::hook(&hook, Vec::new())?;
+        let pending = pending(&transaction, record.id).await?;
+        let replayed = replayed(&transaction, &hook.id, &new).await?;
+        let limited = if replayed.is_some() { None } else { limiter(Some(record.id)) };
+        let method_refused = !record.methods.take(&new.request.method);
+        let standing = Standing {
+            revoked: hook.revoked_at.is_some(),
+            paused: hook.paused,
+            token_expires_at: token.as_ref().and_then(|token| token.expires_at),
+            refused: method_refused || new.refusal.is_some(),
+            prefetch: new.prefetch,
+            replayed: replayed.is_some(),
+            limited: limited.is_some(),
+            has_pending: !pending.is_empty(),
+        };
+        let mut decision = decide(standing, new.at);
+        let mut changed = Vec::new();
+        let (deployment, reason) = match decision {
+            Decision::Accepted => match accept(&transaction, &record, &pending, &new, &mut changed).await? {
+                Stored::New(deployment) => (Some(*deployment), superseded(pending.len())),
+                Stored::Answered(deployment) => {
+                    decision = Decision::Merged;
+                    (
+                        Some(*deployment),
+                        "the waiting one has been put off for as long as the hook waits".to_owned(),
+                    )
+                }
+            },
+            Decision::Merged => {
+                let merged = merge(&transaction, &record, &pending, &new, &mut changed).await?;
+                (Some(merged), "over the rate limit; the waiting deployment answers it too".to_owned())
+            }
+            Decision::Replayed => (replayed, "its idempotency key was seen before".to_owned()),
+            Decision::Refused if method_refused => {
+                (None, format!("the hook does not take {}", new.request.method))
+            }
+            Decision::Refused => (None, new.refusal.clone().unwrap_or_default()),
+            _ => (None, String::new()),
+        };
+        let token_id = token.as_ref().map(|token| token.id.clone());
+        count_use(&transaction, &hook.id, token_id.as_deref(), new.at).await?;
+        let id = deployment.as_ref().map(|deployment| deployment.id.to_string());
+        let row = ledger_row(&hook.team_id, &hook.project_id, &new, decision, &reason);
+        let row = trigger::Model { hook_id: Some(hook.id), token_id, deployment_id: id, ..row };
+        insert(&transaction, row).await?;
+        transaction.commit().await?;
+        if !changed.is_empty() {
+            self.tell(changed);
+        }
+        let retry_after = limited.filter(|_| decision == Decision::RateLimited);
+        Ok(Some(Triggered { decision, reason, deployment, retry_after, method_refused }))
+    }
+
+    /// A token that no hook of the project has. The ledger of an existing project knows of it.
+    async fn unknown(
+        &self,
+        transaction: DatabaseTransaction,
+        named: &Named,
+        new: NewTrigger,
+        limiter: Limiter<'_>,
+    ) -> Result<Option<Triggered>, StoreError> {
+        let Named::Address { team, project, .. } = named else {
+            return Ok(None);
+        };
+        let found = project::Entity::find_by_id(project.to_string())
+            .filter(project::Column::DeletedAt.is_null())
+            .one(&transaction)
+            .await?;
+        let Some(found) = found.filter(|it| team.is_none_or(|team| it.team_id == team.to_string())) else {
+            return Ok(None);
+        };
+        let retry_after = limiter(None);
+        let decision = if retry_after.is_some() { Decision::RateLimited } else { Decision::UnknownToken };
+        insert(&transaction, ledger_row(&found.team_id, &found.id, &new, decision, "")).await?;
+        transaction.commit().await?;
+        Ok(Some(Triggered {
+            decision,
+            reason: String::new(),
+            deployment: None,
+            retry_after,
+            method_refused: false,
+        }))
+    }
+
+    /// Lists a project's ledger, newest first.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn list_triggers(
+        &self,
+        team: TeamId,
+        project: ProjectId,
+        filter: TriggerFilter,
+        after: Option<TriggerId>,
+        limit: u64,
+    ) -> Result<Page<Trigger>, StoreError> {
+        let mut query = trigger::Entity::find()
+            .filter(trigger::Column::TeamId.eq(team.to_string()))
+            .filter(trigger::Column::ProjectId.eq(project.to_string()))
+            .order_by_desc(trigger::Column::Id)
+            .limit(limit + 1);
+        if let Some(hook) = filter.hook {
+            query = query.filter(trigger::Column::HookId.eq(hook.to_string()));
+        }
+        if let Some(decision) = filter.decision {
+            query = query.filter(trigger::Column::Decision.eq(decision.as_str()));
+        }
+        if let Some(since) = filter.since {
+            query = query.filter(trigger::Column::At.gte(since));
+        }
+        if let Some(until) = filter.until {
+            query = query.filter(trigger::Column::At.lt(until));
+        }
+        if let Some(after) = after {
+            query = query.filter(trigger::Column::Id.lt(after.to_string()));
+        }
+        let mut found = query.all(&self.reader).await?;
+        let more = found.len() as u64 > limit;
+        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(Page { items: found.into_iter().map(rows::trigger).collect::<Result<_, _>>()?, more })
+    }
+
+    /// Removes the oldest rows of the ledger that came before `before`; returns how many, which is less than a batch when
+    /// none is left.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn prune_triggers(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        loop {
+            let oldest: Vec<String> = trigger::Entity::find()
+                .select_only()
+                .column(trigger::Column::Id)
+                .filter(trigger::Column::At.lt(before))
+                .order_by_asc(trigger::Column::At)
+                .limit(PRUNED_AT_ONCE)
+                .into_tuple()
+                .all(&self.reader)
+                .await?;
+            if oldest.is_empty() {
+                return Ok(removed);
+            }
+            let done = trigger::Entity::delete_many()
+                .filter(trigger::Column::Id.is_in(oldest))
+                .exec(&self.writer)
+                .await?;
+            removed += done.rows_affected;
+        }
+    }
+}
+
+/// Finds the hook, with the token that was used. The hook's row is the lock that puts its triggers in order.
+async fn find(
+    transaction: &DatabaseTransaction,
+    named: &Named,
+) -> Result<Option<(hook::Model, Option<hook_token::Model>)>, StoreError> {
+    let (query, token) = match named {
+        Named::Hook { team, hook } => {
+            let query =
+                hook::Entity::find_by_id(hook.to_string()).filter(hook::Column::TeamId.eq(team.to_string()));
+            (query, None)
+        }
+        Named::Address { team, project, token } => {
+            let token = hook_token::Entity::find()
+                .filter(hook_token::Column::Hash.eq(token.as_str()))
+                .one(transaction)
+                .await?;
+            let Some(token) = token else {
+                return Ok(None);
+            };
+            let mut query = hook::Entity::find_by_id(&token.hook_id)
+                .filter(hook::Column::ProjectId.eq(project.to_string()));
+            if let Some(team) = team {
+                query = query.filter(hook::Column::TeamId.eq(team.to_string()));
+            }
+            (query, Some(token))
+        }
+    };
+    let hook = query.lock_exclusive().one(transaction).await?;
+    Ok(hook.map(|hook| (hook, token)))
+}
+
+/// The hook's deployments that wait for their version, the newest first. There is one at most, by the rules below.
+async fn pending(
+    transaction: &DatabaseTransaction,
+    hook: HookId,
+) -> Result<Vec<deployment::Model>, StoreError> {
+    let found = deployment::Entity::find()
+        .filter(deployment::Column::HookId.eq(hook.to_string()))
+        .filter(deployment::Column::State.eq(State::Pending.as_str()))
+        .filter(deployment::Column::FinishedAt.is_null())
+        .order_by_desc(deployment::Column::Id)
+        .lock_exclusive()
+        .all(transaction)
+        .await?;
+    Ok(found)
+}
+
+async fn replayed(
+    transaction: &DatabaseTransaction,
+    hook: &str,
+    new: &NewTrigger,
+) -> Result<Option<Deployment>, StoreError> {
+    let Some(key) = &new.idempotency_key else {
+        return Ok(None);
+    };
+    let seen = trigger::Entity::find()
+        .filter(trigger::Column::HookId.eq(hook))
+        .filter(trigger::Column::IdempotencyKey.eq(key))
+        .filter(trigger::Column::DeploymentId.is_not_null())
+        .filter(trigger::Column::Decision.ne(Decision::Replayed.as_str()))
+        .filter(trigger::Column::At.gt(new.at - REPLAY_WINDOW))
+        .order_by_desc(trigger::Column::Id)
+        .one(transaction)
+        .await?;
+    let Some(id) = seen.and_then(|seen| seen.deployment_id) else {
+        return Ok(None);
+    };
+    let row = deployment::Entity::find_by_id(id).one(transaction).await?;
+    row.map(|row| rows::deployment(row, false)).transpose()
+}
+
+/// What an accepted trigger came to.
+enum Stored {
+    New(Box<Deployment>),
+    Answered(Box<Deployment>),
+}
+
+/// Stores a deployment, and ends those that it takes the place of.
+async fn accept(
+    transaction: &DatabaseTransaction,
+    hook: &Hook,
+    pending: &[deployment::Model],
+    new: &NewTrigger,
+    changed: &mut Vec<DeploymentId>,
+) -> Result<Stored, StoreError> {
+    let (mut since, mut count) = (new.at, 1);
+    for row in pending {
+        let older = rows::deployment(row.clone(), false)?;
+        match when_stored(&older.unfinished(), hook.waiting, new.at) {
+            Fate::GoesOn => {}
+            Fate::AnswersToo => {
+                let merged = merge(transaction, hook, pending, new, changed).await?;
+                return Ok(Stored::Answered(Box::new(merged)));
+            }
+            Fate::Superseded => {
+                let reason = CancelReason::Superseded { by: new.deployment };
+                transitions::cancel(transaction, row.clone(), reason, new.at).await?;
+                changed.push(older.id);
+                since = std::cmp::min(since, older.waiting_since);
+                count += older.trigger_count;
+            }
+        }
+    }
+    let deployment = NewDeployment {
+        id: new.deployment,
+        team_id: hook.team_id.to_string(),
+        project_id: hook.project_id.to_string(),
+        hook: Some((hook.id.to_string(), hook.name.to_string())),
+        branch: hook.branch.to_string(),
+        use_cache: new.build_cache.unwrap_or(hook.build_cache),
+        trigger_count: count,
+        title: new.request.title.clone(),
+        body: new.body.clone(),
+        created_at: new.at,
+        waiting_since: since,
+        not_before: hook.waiting.not_before(since, new.at),
+    };
+    let deployment = deployment.store(transaction).await?;
+    changed.push(deployment.id);
+    Ok(Stored::New(Box::new(deployment)))
+}
+
+/// Lets the waiting deployment answer one trigger more. Whoever resolves its version just now has to do so again: a commit
+/// may have come with this trigger.
+async fn merge(
+    transaction: &DatabaseTransaction,
+    hook: &Hook,
+    pending: &[deployment::Model],
+    new: &NewTrigger,
+    changed: &mut Vec<DeploymentId>,
+) -> Result<Deployment, StoreError> {
+    let row = pending.first().ok_or(StoreError::NotFound)?;
+    let since = row.waiting_since.unwrap_or(row.created_at);
+    let title =
+        if new.request.title.is_empty() { row.title.clone() } else { Some(new.request.title.clone()) };
+    let change = deployment::ActiveModel {
+        id: Set(row.id.clone()),
+        revision: Set(row.revision + 1),
+        trigger_count: Set(row.trigger_count + 1),
+        use_cache: Set(new.build_cache.unwrap_or(row.use_cache)),
+        title: Set(title),
+        body: Set(Some(new.body.clone()).filter(|body| !body.is_empty())),
+        not_before: Set(hook.waiting.not_before(since, new.at)),
+        lease_owner: Set(None),
+        lease_expires_at: Set(None),
+        ..Default::default()
+    };
+    let row = deployment::Entity::update(change).exec(transaction).await?;
+    let merged = rows::deployment(row, false)?;
+    changed.push(merged.id);
+    Ok(merged)
+}
+
+/// Notes who still calls, whatever comes of it: after a rotation that is how one sees when the old URL can go.
+async fn count_use(
+    transaction: &DatabaseTransaction,
+    hook: &str,
+    token: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    hook::Entity::update_many()
+        .col_expr(hook::Column::LastTriggeredAt, Expr::value(now))
+        .col_expr(hook::Column::TriggerCount, Expr::col(hook::Column::TriggerCount).add(1))
+        .filter(hook::Column::Id.eq(hook))
+        .exec(transaction)
+        .await?;
+    if let Some(token) = token {
+        hook_token::Entity::update_many()
+            .col_expr(hook_token::Column::LastUsedAt, Expr::value(now))
+            .col_expr(hook_token::Column::UseCount, Expr::col(hook_token::Column::UseCount).add(1))
+            .filter(hook_token::Column::Id.eq(token))
+            .exec(transaction)
+            .await?;
+    }
+    Ok(())
+}
+
+fn superseded(count: usize) -> String {
+    if count == 0 { String::new() } else { "it takes the place of the one that waited".to_owned() }
+}
+
+fn ledger_row(
+    team: &str,
+    project: &str,
+    new: &NewTrigger,
+    decision: Decision,
+    reason: &str,
+) -> trigger::Model {
+    let TriggerRequest { method, client_address, user_agent, body_bytes, body_digest, title } =
+        new.request.clone();
+    trigger::Model {
+        id: new.id.to_string(),
+        team_id: team.to_owned(),
+        project_id: project.to_owned(),
+        hook_id: None,
+        token_id: None,
+        method,
+        client_address,
+        user_agent,
+        body_bytes: i64::try_from(body_bytes).unwrap_or(i64::MAX),
+        body_digest,
+        title,
+        idempotency_key: new.idempotency_key.clone(),
+        decision: decision.to_string(),
+        reason: reason.to_owned(),
+        deployment_id: None,
+        at: new.at,
+    }
+}
+
+async fn insert(transaction: &DatabaseTransaction, row: trigger::Model) -> Result<(), StoreError> {
+    trigger::Entity::insert(trigger::ActiveModel::from(row)).exec_without_returning(transaction).await?;
+    Ok(())
+}
