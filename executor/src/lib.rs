@@ -8,6 +8,7 @@ pub mod disk;
 pub mod engine;
 pub mod link;
 pub mod pipeline;
+mod repository_config;
 mod server;
 pub mod source;
 

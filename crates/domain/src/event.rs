@@ -119,6 +119,11 @@ pub enum Outcome {
         /// Why.
         failure: Failure,
     },
+    /// The repository itself says that there is nothing to deploy.
+    Skipped {
+        /// By its configuration, or by its ignore command.
+        reason: CancelReason,
+    },
     /// It was ended on request; its sandbox is gone.
     Canceled,
 }

@@ -2,10 +2,11 @@
 
 use grapnel_domain::{
     failure::{Failure, FailureCode},
-    project::BuildSettings,
+    project::{BuildSettings, RelativePath},
 };
 
 use super::workspace::ProjectRoot;
+use crate::repository_config::{self, GRAPNEL_TOML, RepositoryConfig, VERCEL_JSON};
 
 /// The directories that are looked for when no output directory is set, in this order.
 pub const OUTPUT_CANDIDATES: [&str; 6] = ["dist", "build", "out", "public", "_site", "site"];
@@ -20,30 +21,50 @@ pub struct Plan {
     pub install: Option<String>,
     /// The command of the build step.
     pub build: Option<String>,
+    /// The directory that is published; none is looked for.
+    pub output: Option<RelativePath>,
+    /// The command that says, by exiting with 0, that there is nothing to build.
+    pub ignore: Option<String>,
+    /// Whether the repository's configuration switches deployments off.
+    pub disabled: bool,
     /// The major version of Node.js that the repository asks for.
     pub node_major: Option<u32>,
 }
 
-/// Decides by a project's settings and what is in its root directory.
+/// Decides by what the repository says of itself, then by the project's settings, then by what is in its root directory.
 ///
 /// # Errors
-/// `package.json` is there and cannot be read.
+/// A file that says how to build is there and cannot be read.
 pub fn plan(settings: &BuildSettings, root: &ProjectRoot) -> Result<Plan, Failure> {
+    let config = configuration(root)?;
     let manifest = manifest(root)?;
     let manager = manifest.as_ref().map(|_| package_manager(root));
     let install = manager.map(|manager| manager.install.to_owned());
     let has_build_script = manifest.as_ref().is_some_and(|manifest| manifest["scripts"]["build"].is_string());
     let build = manager.filter(|_| has_build_script).map(|manager| manager.build.to_owned());
+    let or = |said: Option<String>, set: &Option<String>| said.or_else(|| set.clone());
     Ok(Plan {
-        install: chosen(settings.install_command.as_deref(), install),
-        build: chosen(settings.build_command.as_deref(), build),
+        install: chosen(or(config.install_command, &settings.install_command), install),
+        build: chosen(or(config.build_command, &settings.build_command), build),
+        output: config.output_directory.or_else(|| settings.output_directory.clone()),
+        ignore: config.ignore_command.filter(|command| !command.trim().is_empty()),
+        disabled: config.disabled,
         node_major: node_major(root, manifest.as_ref()),
     })
 }
 
 /// A setting goes before what was found; empty text means that nothing is run.
-fn chosen(setting: Option<&str>, found: Option<String>) -> Option<String> {
-    setting.map(str::to_owned).or(found).filter(|command| !command.trim().is_empty())
+fn chosen(setting: Option<String>, found: Option<String>) -> Option<String> {
+    setting.or(found).filter(|command| !command.trim().is_empty())
+}
+
+fn configuration(root: &ProjectRoot) -> Result<RepositoryConfig, Failure> {
+    let read = |name: &str| match root.read(name, repository_config::FILE_LIMIT) {
+        None if root.has_file(name) => Err(repository_config::too_large(name)),
+        text => Ok(text),
+    };
+    let (vercel, own) = (read(VERCEL_JSON)?, read(GRAPNEL_TOML)?);
+    RepositoryConfig::read(vercel.as_deref(), own.as_deref())
 }
 
 fn manifest(root: &ProjectRoot) -> Result<Option<serde_json::Value>, Failure> {
@@ -150,6 +171,23 @@ mod tests {
         };
         let plan = planned(&settings, &[SITE]).unwrap();
         assert_eq!((plan.install, plan.build.as_deref()), (None, Some("make site")));
+    }
+
+    #[test]
+    fn what_the_repository_says_of_itself_goes_before_the_settings() {
+        let settings = BuildSettings {
+            install_command: Some("ours".into()),
+            build_command: Some("ours".into()),
+            output_directory: RelativePath::parse("ours").ok(),
+            ..BuildSettings::default()
+        };
+        let config = r#"{"installCommand":"","outputDirectory":"theirs","ignoreCommand":"exit 1"}"#;
+        let plan = planned(&settings, &[SITE, ("vercel.json", config)]).unwrap();
+        assert_eq!((plan.install, plan.build.as_deref()), (None, Some("ours")));
+        assert_eq!((plan.output.unwrap().as_str(), plan.ignore.as_deref()), ("theirs", Some("exit 1")));
+        let large = format!("{}{{}}", " ".repeat(2 << 20));
+        let failure = planned(&settings, &[("vercel.json", &large)]).unwrap_err();
+        assert!(failure.message.contains("larger than"), "{failure}");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use grapnel_artifacts::{ArtifactError, Limits, Manifest};
 use grapnel_domain::{
     build::{BuildLimits, BuildSpec},
+    deployment::CancelReason,
     event::{BuildEvent, CacheOutcome, Outcome, Step},
     failure::{Failure, FailureCode},
 };
-use grapnel_run::message::StepRequest;
+use grapnel_run::message::{StepExit, StepRequest};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,15 @@ const TOOLS_LABEL: &str = "dev.grapnel.tools";
 
 /// The Node.js that such images carry.
 const OWN_NODE: u32 = 24;
+
+/// What came of a build's commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Commands {
+    /// They ran, and went well.
+    Ran,
+    /// The ignore command said that there is nothing to build.
+    Ignored,
+}
 
 /// One build under way, with what has to be cleaned up after it.
 pub struct Story<'a> {
@@ -109,9 +119,14 @@ impl<'a> Story<'a> {
         // The engine takes longer to start a sandbox than git to check a commit out: both at once.
         self.begin_to_start_sandbox(&image_name)?;
         let (root, plan) = self.check_out().await?;
+        if plan.disabled {
+            return Ok(Outcome::Skipped { reason: CancelReason::DisabledByConfig });
+        }
         self.sandbox_started().await?;
         self.report_cache().await;
-        self.run_commands(&root, &plan, &image).await?;
+        if self.run_commands(&root, &plan, &image).await? == Commands::Ignored {
+            return Ok(Outcome::Skipped { reason: CancelReason::IgnoredByCommand });
+        }
         self.publish(&root, &plan).await
     }
 
@@ -203,7 +218,12 @@ impl<'a> Story<'a> {
         self.recorder.step_finished(Step::Cache, Some(0)).await;
     }
 
-    async fn run_commands(&mut self, root: &ProjectRoot, plan: &Plan, image: &Image) -> Result<(), Failure> {
+    async fn run_commands(
+        &mut self,
+        root: &ProjectRoot,
+        plan: &Plan,
+        image: &Image,
+    ) -> Result<Commands, Failure> {
         let node = self.wanted_node(plan, image).await;
         let directories: Vec<_> =
             [Some(self.workspace.tree()), self.cache.as_ref().map(|cache| cache.directory.clone())]
@@ -213,8 +233,14 @@ impl<'a> Story<'a> {
         let disk_limit = self.limits.disk_bytes;
         let commands = async {
             self.connected().await?;
+            if let Some(ignore) = &plan.ignore
+                && self.ignores(ignore, root, node).await?
+            {
+                return Ok(Commands::Ignored);
+            }
             self.run_command(Step::Install, plan.install.as_deref(), root, node).await?;
-            self.run_command(Step::Build, plan.build.as_deref(), root, node).await
+            self.run_command(Step::Build, plan.build.as_deref(), root, node).await?;
+            Ok(Commands::Ran)
         };
         let told = tokio::select! {
             told = commands => told,
@@ -252,6 +278,43 @@ impl<'a> Story<'a> {
         None
     }
 
+    /// Asks the repository's ignore command: 0 says that there is nothing to build. It is told which hook asked, so that it
+    /// need not answer a hook as it answers a push.
+    async fn ignores(
+        &mut self,
+        command: &str,
+        root: &ProjectRoot,
+        node: Option<u32>,
+    ) -> Result<bool, Failure> {
+        // It belongs to no step of its own: whether there is anything to install is what it says.
+        let step = Step::Install;
+        self.recorder.say(step, format!("$ {command}")).await;
+        let code = self.run_in_sandbox(step, command, root, node).await?.code;
+        let said = match code {
+            0 => "the ignore command says that there is nothing to build (exit code 0)".to_owned(),
+            code => {
+                format!("the ignore command does not say that there is nothing to build (exit code {code})")
+            }
+        };
+        self.recorder.say(step, said).await;
+        Ok(code == 0)
+    }
+
+    async fn run_in_sandbox(
+        &mut self,
+        step: Step,
+        command: &str,
+        root: &ProjectRoot,
+        node: Option<u32>,
+    ) -> Result<StepExit, Failure> {
+        let request = self.request(command, root, node);
+        let recorder = self.recorder;
+        match &mut self.sandbox {
+            Some(sandbox) => sandbox.run_step(step, &request, recorder).await,
+            None => Err(out_of_order("no sandbox was started")),
+        }
+    }
+
     async fn run_command(
         &mut self,
         step: Step,
@@ -266,13 +329,8 @@ impl<'a> Story<'a> {
             return Ok(());
         };
         self.recorder.say(step, format!("$ {command}")).await;
-        let request = self.request(command, root, node);
-        let recorder = self.recorder;
-        let ran = match &mut self.sandbox {
-            Some(sandbox) => sandbox.run_step(step, &request, recorder).await,
-            None => Err(out_of_order("no sandbox was started")),
-        };
-        recorder.step_finished(step, ran.as_ref().ok().map(|exit| exit.code)).await;
+        let ran = self.run_in_sandbox(step, command, root, node).await;
+        self.recorder.step_finished(step, ran.as_ref().ok().map(|exit| exit.code)).await;
         match ran?.code {
             0 => Ok(()),
             code => Err(step_failure(step, command, code)),
@@ -334,7 +392,7 @@ impl<'a> Story<'a> {
     }
 
     fn output_directory(&self, root: &ProjectRoot, plan: &Plan) -> Result<String, Failure> {
-        if let Some(output) = &self.spec.settings.output_directory {
+        if let Some(output) = &plan.output {
             return Ok(output.as_str().to_owned());
         }
         let found = OUTPUT_CANDIDATES.into_iter().find(|candidate| root.has_directory(candidate));

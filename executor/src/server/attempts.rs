@@ -167,6 +167,9 @@ fn log_outcome(spec: &BuildSpec, outcome: &Outcome) {
         Outcome::Failed { failure } => {
             tracing::info!(attempt = %spec.id, code = %failure.code, message = failure.message, "the build failed");
         }
+        Outcome::Skipped { reason } => {
+            tracing::info!(attempt = %spec.id, reason = reason.as_str(), "there is nothing to build");
+        }
         Outcome::Canceled => tracing::info!(attempt = %spec.id, "the build was canceled"),
     }
 }

@@ -3,7 +3,9 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::Stream;
-use grapnel_domain::{BranchName, Error, Reason, RepositoryUrl, event::BuildEvent};
+use grapnel_domain::{
+    BranchName, Error, Reason, RepositoryUrl, event::BuildEvent, failure::Failure, project::RelativePath,
+};
 use grapnel_proto::{
     convert::{
         Violations,
@@ -27,7 +29,8 @@ use tonic::{Request, Response, Status};
 use super::attempts::{Attempt, Attempts, NoAttempt};
 use crate::{
     engine::Engine,
-    source::{Mirrors, SourceError},
+    repository_config::{FILE_LIMIT, GRAPNEL_TOML, RepositoryConfig, VERCEL_JSON, too_large},
+    source::{CommittedFile, Mirrors, SourceError},
 };
 
 /// How long a stream is silent at most.
@@ -61,14 +64,19 @@ impl ExecutorService for Service {
         &self,
         request: Request<ResolveSourceRequest>,
     ) -> Result<Response<ResolveSourceResponse>, Status> {
-        let (repository, branch) = repository_and_branch(&request.into_inner()).map_err(|e| to_status(&e))?;
+        let (repository, branch, root) = wanted(&request.into_inner()).map_err(|e| to_status(&e))?;
         // Dropped with the call: nobody needs an answer that nobody waits for.
-        let resolved = self.mirrors.resolve(&repository, &branch, &self.stopping).await;
-        let result = match resolved {
-            Ok(version) => resolve_source_response::Result::Version(Version {
-                commit: version.commit,
-                message: version.message,
-            }),
+        let resolved = async {
+            let version = self.mirrors.resolve(&repository, &branch, &self.stopping).await?;
+            let config = self.configuration(&repository, &version.commit, root.as_ref()).await?;
+            Ok((Version { commit: version.commit, message: version.message }, config))
+        };
+        let result = match resolved.await {
+            Ok((_, Err(failure))) => resolve_source_response::Result::Failure(failure_to_wire(&failure)),
+            Ok((version, Ok(config))) if config.disabled => {
+                resolve_source_response::Result::Disabled(version)
+            }
+            Ok((version, Ok(_))) => resolve_source_response::Result::Version(version),
             Err(SourceError::Canceled) => return Err(to_status(&stopping())),
             Err(error) => resolve_source_response::Result::Failure(failure_to_wire(&error.failure())),
         };
@@ -126,6 +134,30 @@ impl ExecutorService for Service {
     }
 }
 
+impl Service {
+    /// Reads what the repository says of its deployments at a commit.
+    async fn configuration(
+        &self,
+        repository: &RepositoryUrl,
+        commit: &str,
+        root: Option<&RelativePath>,
+    ) -> Result<Result<RepositoryConfig, Failure>, SourceError> {
+        let mut texts = [None, None];
+        for (text, name) in texts.iter_mut().zip([VERCEL_JSON, GRAPNEL_TOML]) {
+            let path = root.filter(|root| root.as_str() != ".");
+            let path = path.map_or_else(|| name.to_owned(), |root| format!("{}/{name}", root.as_str()));
+            let file = self.mirrors.file(repository, commit, &path, FILE_LIMIT, &self.stopping).await?;
+            *text = match file {
+                Some(CommittedFile::TooLarge) => return Ok(Err(too_large(name))),
+                Some(CommittedFile::Text(text)) => Some(text),
+                None => None,
+            };
+        }
+        let [vercel, own] = texts;
+        Ok(RepositoryConfig::read(vercel.as_deref(), own.as_deref()))
+    }
+}
+
 /// Sends the events of an attempt after `sent`, and a heartbeat whenever there is nothing else for a while.
 async fn stream_events(
     attempt: &Attempt,
@@ -167,12 +199,18 @@ async fn attempt_over(attempt: &Attempt) {
     tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
-fn repository_and_branch(request: &ResolveSourceRequest) -> Result<(RepositoryUrl, BranchName), Error> {
+type Wanted = (RepositoryUrl, BranchName, Option<RelativePath>);
+
+fn wanted(request: &ResolveSourceRequest) -> Result<Wanted, Error> {
     let mut violations = Violations::default();
     let repository = violations.check("repository_url", RepositoryUrl::parse(&request.repository_url));
     let branch = violations.check("branch", BranchName::parse(&request.branch));
+    let root = match request.root_directory.as_str() {
+        "" => None,
+        text => violations.check("root_directory", RelativePath::parse(text)),
+    };
     violations.finish()?;
-    Ok((checked(repository)?, checked(branch)?))
+    Ok((checked(repository)?, checked(branch)?, root))
 }
 
 fn refused(refusal: NoAttempt) -> Error {

@@ -5,12 +5,14 @@
 
 mod checkout;
 mod error;
+mod files;
 mod git;
 mod mirror;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use error::SourceError;
+pub use files::CommittedFile;
 pub use git::Git;
 pub use mirror::{Mirrors, ResolvedVersion};
 

@@ -13,6 +13,7 @@ use grapnel_artifacts::ArtifactStore;
 use grapnel_domain::{
     BranchName, RepositoryUrl,
     build::{AttemptId, BuildLimits, BuildSpec},
+    deployment::CancelReason,
     event::{BuildEvent, Outcome, Step},
     failure::FailureCode,
     project::BuildSettings,
@@ -212,7 +213,7 @@ async fn a_build_ended_at_any_step_is_canceled_and_leaves_nothing() {
                 assert_eq!(at, Step::Output);
                 site.pipeline.artifacts.open(spec.id.deployment).unwrap();
             }
-            Outcome::Failed { failure } => panic!("{at}: {failure}"),
+            other => panic!("{at}: {other:?}"),
         }
     }
 }
@@ -334,4 +335,37 @@ async fn a_build_without_cache_mounts_one_of_its_own_that_goes_with_it() {
     assert_eq!(outcome, Outcome::Ready { files: 1, bytes: 2 });
     site.nothing_is_left().await;
     assert_eq!(entries(&site.directory.path().join("caches")), cached);
+}
+
+#[tokio::test]
+async fn a_repository_can_say_that_there_is_nothing_to_build() {
+    let site = Site::new(obedient()).await;
+    let mut spec = site.spec();
+    let mut build = async |config: &str| {
+        site.repository.write("vercel.json", config);
+        site.repository.commit("Configure");
+        let branch = BranchName::parse("main").unwrap();
+        let resolved =
+            site.pipeline.mirrors.resolve(&spec.repository, &branch, &CancellationToken::new()).await;
+        spec.commit = resolved.unwrap().commit;
+        spec.id.deployment = Clock::system().new_id();
+        let (outcome, events) = site.build(&spec, |_, _| {}).await;
+        site.nothing_is_left().await;
+        let log: Vec<String> = events
+            .into_iter()
+            .flat_map(|event| match event {
+                BuildEvent::Log { lines, .. } => lines.into_iter().map(|line| line.text).collect(),
+                _ => Vec::new(),
+            })
+            .collect();
+        (outcome, log.join("\n"))
+    };
+    let (outcome, log) = build(r#"{"ignoreCommand":"exit 0"}"#).await;
+    assert_eq!(outcome, Outcome::Skipped { reason: CancelReason::IgnoredByCommand });
+    assert!(log.contains("nothing to build (exit code 0)") && !log.contains("installed"), "{log}");
+    let (outcome, log) = build(r#"{"ignoreCommand":"exit 1","installCommand":"echo theirs"}"#).await;
+    assert_eq!(outcome, Outcome::Ready { files: 1, bytes: 2 });
+    assert!(log.contains("(exit code 1)") && log.contains("theirs") && !log.contains("installed"), "{log}");
+    let (outcome, _) = build(r#"{"github":{"enabled":false}}"#).await;
+    assert_eq!(outcome, Outcome::Skipped { reason: CancelReason::DisabledByConfig });
 }

@@ -87,7 +87,11 @@ impl Served {
     }
 
     async fn version(&self) -> Version {
-        let request = ResolveSourceRequest { repository_url: self.repository.path(), branch: "main".into() };
+        let request = ResolveSourceRequest {
+            repository_url: self.repository.path(),
+            branch: "main".into(),
+            root_directory: String::new(),
+        };
         match self.client().resolve_source(request).await.unwrap().into_inner().result {
             Some(resolve_source_response::Result::Version(version)) => version,
             other => panic!("{other:?}"),
@@ -332,4 +336,44 @@ fn left_over(executor: &str, directory: &TempDir) -> Sandbox {
 
 fn entries(directory: &Path) -> usize {
     fs::read_dir(directory).map_or(0, Iterator::count)
+}
+
+#[tokio::test]
+async fn resolving_reads_what_the_repository_says_of_its_deployments() {
+    let served = Served::start(obedient()).await;
+    let repository = &served.repository;
+    let resolve = async |root: &str| {
+        repository.commit("Change");
+        let request = ResolveSourceRequest {
+            repository_url: repository.path(),
+            branch: "main".into(),
+            root_directory: root.into(),
+        };
+        match served.client().resolve_source(request).await.unwrap().into_inner().result.unwrap() {
+            resolve_source_response::Result::Version(_) => "goes on".to_owned(),
+            resolve_source_response::Result::Disabled(version) => format!("disabled {}", version.message),
+            resolve_source_response::Result::Failure(failure) => {
+                format!("{}: {}", failure.code, failure.message)
+            }
+        }
+    };
+    let off = r#"{"github":{"enabled":false}}"#;
+    repository.write("vercel.json", off);
+    assert_eq!(resolve("").await, "disabled Change");
+    repository.write("packages/site/index.html", "hi");
+    assert_eq!(resolve("packages/site").await, "goes on", "only the file of the root directory counts");
+    repository.write("grapnel.toml", "enabled = true");
+    assert_eq!(resolve("").await, "goes on", "our own file wins");
+    repository.write("vercel.json", "{\n  \"github\": }");
+    let broken = resolve("").await;
+    assert!(broken.starts_with("CONFIG_INVALID") && broken.contains("line 2, column 13"), "{broken}");
+    repository.write("vercel.json", &" ".repeat(2 << 20));
+    let large = resolve("").await;
+    assert!(large.starts_with("CONFIG_INVALID") && large.contains("vercel.json is larger"), "{large}");
+    repository.write(
+        "packages/site/vercel.json",
+        &format!("{{\"a\": {}1{}}}", "[".repeat(9_000), "]".repeat(9_000)),
+    );
+    let deep = resolve("packages/site").await;
+    assert!(deep.contains("recursion limit"), "{deep}");
 }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use grapnel_domain::{
     Error,
+    deployment::CancelReason,
     event::{BuildEvent, CacheOutcome, CacheReport, DeploymentEvent, LogLine, Outcome, Step, Stream},
 };
 
@@ -63,7 +64,7 @@ pub fn build_event_from_wire(
         }),
         Sent::Finished(event) => BuildEvent::Finished {
             at: time(event.at.as_ref())?,
-            outcome: outcome(event.outcome.ok_or_else(|| nonsense("an outcome is missing"))?),
+            outcome: outcome(event.outcome.ok_or_else(|| nonsense("an outcome is missing"))?)?,
         },
     };
     Ok(Some((message.sequence, event)))
@@ -149,18 +150,28 @@ fn finished(at: DateTime<Utc>, outcome: &Outcome) -> executor::Finished {
     let outcome = match outcome {
         Outcome::Ready { files, bytes } => Wire::Ready(wire::Artifact { files: *files, bytes: *bytes }),
         Outcome::Failed { failure } => Wire::Failed(failure_to_wire(failure)),
+        Outcome::Skipped { reason } => {
+            Wire::Skipped(executor::Skipped { reason: cancellation_to_wire(*reason).reason })
+        }
         Outcome::Canceled => Wire::Canceled(executor::Canceled {}),
     };
     executor::Finished { at: Some(timestamp(at)), outcome: Some(outcome) }
 }
 
-fn outcome(outcome: executor::finished::Outcome) -> Outcome {
+fn outcome(outcome: executor::finished::Outcome) -> Result<Outcome, Error> {
     use executor::finished::Outcome as Wire;
-    match outcome {
+    Ok(match outcome {
         Wire::Ready(artifact) => Outcome::Ready { files: artifact.files, bytes: artifact.bytes },
         Wire::Failed(failure) => Outcome::Failed { failure: failure_from_wire(&failure) },
         Wire::Canceled(_) => Outcome::Canceled,
-    }
+        Wire::Skipped(skipped) => Outcome::Skipped {
+            reason: match skipped.reason() {
+                wire::CancelReason::DisabledByConfig => CancelReason::DisabledByConfig,
+                wire::CancelReason::IgnoredByCommand => CancelReason::IgnoredByCommand,
+                _ => return Err(nonsense("a build is skipped for a reason that is none")),
+            },
+        },
+    })
 }
 
 fn log_line(line: wire::LogLine) -> Result<LogLine, Error> {
@@ -220,6 +231,8 @@ mod tests {
             finished(Outcome::Ready { files: 3, bytes: 4096 }),
             finished(Outcome::Failed { failure: Failure::new(FailureCode::BuildFailed, "exit code 3") }),
             finished(Outcome::Canceled),
+            finished(Outcome::Skipped { reason: CancelReason::DisabledByConfig }),
+            finished(Outcome::Skipped { reason: CancelReason::IgnoredByCommand }),
         ];
         for step in Step::ALL {
             events.push(BuildEvent::StepStarted { step, at });

@@ -9,7 +9,8 @@ use std::{
 };
 
 use grapnel_domain::{
-    BranchName, Error, Reason, RepositoryUrl, build::BuildSpec, failure::Failure, secret_token::ApiKey,
+    BranchName, Error, Reason, RepositoryUrl, build::BuildSpec, failure::Failure, project::RelativePath,
+    secret_token::ApiKey,
 };
 use grapnel_proto::{
     convert::{build::trigger_deploy_to_wire, deployment::failure_from_wire},
@@ -36,6 +37,17 @@ pub struct Executor {
     taken: Arc<AtomicUsize>,
     /// How long resolving may take: the executor's own limit for a fetch, and a little more.
     resolve_within: Duration,
+}
+
+/// What came of asking for a version.
+#[derive(Clone, Debug)]
+pub enum Resolved {
+    /// The branch is at this commit.
+    Version(Version),
+    /// It is, and the repository's configuration switches deployments off.
+    Disabled(Version),
+    /// The repository, or the way to it, has to answer for it.
+    Failed(Failure),
 }
 
 /// A slot of an executor, taken until it is dropped.
@@ -87,7 +99,7 @@ impl Executor {
         Slot(self.taken.clone())
     }
 
-    /// Asks which commit a branch is at. What the repository has to answer for is the inner failure.
+    /// Asks which commit a branch is at, and what the repository's configuration says of deployments.
     ///
     /// # Errors
     /// The executor does not answer.
@@ -95,16 +107,23 @@ impl Executor {
         &self,
         repository: &RepositoryUrl,
         branch: &BranchName,
-    ) -> Result<Result<Version, Failure>, Error> {
-        let request =
-            ResolveSourceRequest { repository_url: repository.to_string(), branch: branch.to_string() };
+        root_directory: Option<&RelativePath>,
+    ) -> Result<Resolved, Error> {
+        let request = ResolveSourceRequest {
+            repository_url: repository.to_string(),
+            branch: branch.to_string(),
+            root_directory: root_directory.map(|path| path.as_str().to_owned()).unwrap_or_default(),
+        };
         let mut client = self.client.clone();
         let answer =
             timeout(self.resolve_within, client.resolve_source(request)).await.map_err(|_| away())?;
         let answer = answer.map_err(|status| from_status(&status, Reason::ExecutorUnavailable))?.into_inner();
         match answer.result {
-            Some(resolve_source_response::Result::Version(version)) => Ok(Ok(version)),
-            Some(resolve_source_response::Result::Failure(failure)) => Ok(Err(failure_from_wire(&failure))),
+            Some(resolve_source_response::Result::Version(version)) => Ok(Resolved::Version(version)),
+            Some(resolve_source_response::Result::Disabled(version)) => Ok(Resolved::Disabled(version)),
+            Some(resolve_source_response::Result::Failure(failure)) => {
+                Ok(Resolved::Failed(failure_from_wire(&failure)))
+            }
             None => Err(Error::internal("the executor answered neither a version nor a failure")),
         }
     }

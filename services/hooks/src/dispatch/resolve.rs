@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use grapnel_domain::{Error, Reason};
 
-use super::Dispatcher;
+use super::{Dispatcher, executor::Resolved};
 use crate::store::{Claimed, StoreError};
 
 impl Dispatcher {
@@ -14,17 +14,21 @@ impl Dispatcher {
         let Some(executor) = self.executors.first() else {
             return;
         };
+        let root = claimed.spec.settings.root_directory.as_ref();
         let resolved = tokio::select! {
-            resolved = executor.resolve(&claimed.spec.repository, &claimed.spec.branch) => resolved,
+            resolved = executor.resolve(&claimed.spec.repository, &claimed.spec.branch, root) => resolved,
             () = self.keep_lease(id) => return,
             () = self.stopping.cancelled() => return self.release(id, Duration::ZERO).await,
         };
         let now = self.clock.now();
         let stored = match resolved {
-            Ok(Ok(version)) => {
+            Ok(Resolved::Version(version)) => {
                 self.store.resolved(id, &self.owner, &version.commit, &version.message, now).await
             }
-            Ok(Err(failure)) => {
+            Ok(Resolved::Disabled(version)) => {
+                self.store.disabled(id, &self.owner, &version.commit, &version.message, now).await
+            }
+            Ok(Resolved::Failed(failure)) => {
                 let wait = self
                     .patience
                     .resolve_again

@@ -179,6 +179,29 @@ impl Store {
         Ok(())
     }
 
+    /// Stores that the repository's configuration switches deployments off at this version: the deployment ends.
+    ///
+    /// # Errors
+    /// `owner` does not hold the lease any more.
+    pub async fn disabled(
+        &self,
+        id: DeploymentId,
+        owner: &str,
+        commit: &str,
+        message: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let more = deployment::ActiveModel {
+            commit_hash: Set(Some(commit.to_owned())),
+            commit_message: Set(message.to_owned()),
+            ..released()
+        };
+        let canceled = Some(CancelReason::DisabledByConfig);
+        let change = StateChange { state: State::Canceled, failure: None, canceled };
+        self.change_held(id, owner, Transition::Cancel, change, more, now).await?;
+        Ok(())
+    }
+
     /// Stores that a version could not be resolved: the end where it is the repository's fault or the third time,
     /// otherwise another try after `retry_at`.
     ///
@@ -309,7 +332,8 @@ fn follow(
             };
             (Transition::Publish, StateChange { state: State::Ready, failure: None, canceled: None }, more)
         }
-        (Outcome::Canceled | Outcome::Failed { .. }, Some(reason)) => {
+        (Outcome::Canceled | Outcome::Skipped { .. } | Outcome::Failed { .. }, Some(reason))
+        | (Outcome::Skipped { reason }, None) => {
             let change = StateChange { state: State::Canceled, failure: None, canceled: Some(reason) };
             (Transition::Cancel, change, released())
         }

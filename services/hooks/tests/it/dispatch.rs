@@ -437,6 +437,9 @@ async fn revoking_a_hook_ends_what_waits_and_deleting_a_project_ends_what_runs_t
     };
     let runs = trigger().await;
     house.until(runs, |it| it.state == State::Building).await;
+    // At another commit: the same one would take the running build's place.
+    let version = Version { commit: COMMIT.replace('0', "f"), message: String::new() };
+    house.executor.lock().resolves = [Ok(resolve_source_response::Result::Version(version))].into();
     let waits = trigger().await;
     house.until(waits, |it| it.state == State::Queued).await;
     house.app.revoke_hook(house.team.id, hook.id).await.unwrap();

@@ -7,4 +7,5 @@ mod databases;
 mod dispatch;
 mod support;
 mod tokens;
+mod triggers;
 mod watching;
