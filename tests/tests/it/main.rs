@@ -14,3 +14,4 @@ mod processes;
 mod sites;
 mod start;
 mod tools;
+mod triggers;

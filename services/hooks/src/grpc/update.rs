@@ -103,7 +103,7 @@ pub fn hook(
                 changed.quiet_period = violations.check("changes.quiet_period_ms", wait(new.quiet_period_ms));
             }
             "max_wait_ms" => {
-                changed.max_wait = violations.check("changes.max_wait_ms", wait(new.max_wait_ms))
+                changed.max_wait = violations.check("changes.max_wait_ms", wait(new.max_wait_ms));
             }
             "methods" => changed.methods = violations.check("changes.methods", methods(&new.methods)),
             other => unknown_path(other, &mut violations),

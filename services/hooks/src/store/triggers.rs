@@ -120,18 +120,21 @@ impl Store {
         let record = rows::hook(&hook, Vec::new())?;
         let pending = pending(&transaction, record.id).await?;
         let replayed = replayed(&transaction, &hook.id, &new).await?;
-        let limited = if replayed.is_some() { None } else { limiter(Some(record.id)) };
         let method_refused = !record.methods.take(&new.request.method);
-        let standing = Standing {
+        let mut standing = Standing {
             revoked: hook.revoked_at.is_some(),
             paused: hook.paused,
             token_expires_at: token.as_ref().and_then(|token| token.expires_at),
             refused: method_refused || new.refusal.is_some(),
             prefetch: new.prefetch,
             replayed: replayed.is_some(),
-            limited: limited.is_some(),
+            limited: false,
             has_pending: !pending.is_empty(),
         };
+        // Only what would deploy counts: whoever looks ahead, or repeats itself, uses nothing up.
+        let would_deploy = decide(standing, new.at) == Decision::Accepted;
+        let limited = if would_deploy { limiter(Some(record.id)) } else { None };
+        standing.limited = limited.is_some();
         let mut decision = decide(standing, new.at);
         let mut changed = Vec::new();
         let (deployment, reason) = match decision {
