@@ -271,7 +271,7 @@ impl Store {
         if transition == Transition::Retry {
             more.not_before = Set(now + RETRY * id.attempt);
             // Whoever was let finish first and lost its attempt is not begun anew beside the one that follows it.
-            if let Some(by) = superseding::successor(&transaction, &row).await? {
+            if let Some(by) = superseding::hand_over(&transaction, &row).await? {
                 let canceled = Some(CancelReason::Superseded { by });
                 transition = Transition::Cancel;
                 change = StateChange { state: State::Canceled, failure: None, canceled };

@@ -69,8 +69,9 @@ pub(super) async fn supersede_same_version(
     Ok(ended)
 }
 
-/// Returns the newer deployment of the same hook and version that has not ended, if there is one.
-pub(super) async fn successor(
+/// Hands the triggers of a deployment over to the newer one of the same hook and version that has not ended, if there is
+/// one, and returns its id.
+pub(super) async fn hand_over(
     transaction: &DatabaseTransaction,
     row: &deployment::Model,
 ) -> Result<Option<DeploymentId>, StoreError> {
@@ -83,9 +84,21 @@ pub(super) async fn successor(
         .filter(deployment::Column::FinishedAt.is_null())
         .filter(deployment::Column::Id.gt(&row.id))
         .order_by_asc(deployment::Column::Id)
+        .lock_exclusive()
         .one(transaction)
         .await?;
-    newer.map(|row| Ok(rows::deployment(row, false)?.id)).transpose()
+    let Some(newer) = newer else {
+        return Ok(None);
+    };
+    let since = |row: &deployment::Model| row.waiting_since.unwrap_or(row.created_at);
+    let change = deployment::ActiveModel {
+        id: Set(newer.id.clone()),
+        trigger_count: Set(newer.trigger_count + row.trigger_count),
+        waiting_since: Set(Some(std::cmp::min(since(&newer), since(row)))),
+        ..Default::default()
+    };
+    let newer = deployment::Entity::update(change).exec(transaction).await?;
+    Ok(Some(rows::deployment(newer, false)?.id))
 }
 
 /// Says of a QUEUED deployment that no build of its hook and version runs that is let finish first.

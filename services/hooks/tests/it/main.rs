@@ -5,6 +5,7 @@
 mod authorisation;
 mod databases;
 mod dispatch;
+mod histories;
 mod support;
 mod tokens;
 mod triggers;
