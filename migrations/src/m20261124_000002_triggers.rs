@@ -24,6 +24,7 @@ fn columns() -> Vec<(&'static str, ColumnDef)> {
         ("deployment", timestamp_with_time_zone_null("waiting_since")),
         ("deployment", text_null("title")),
         ("deployment", blob_null("body")),
+        ("deployment", string_len_null("wanted_commit", 64)),
     ]
 }
 

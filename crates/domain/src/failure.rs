@@ -62,7 +62,7 @@ failure_codes! {
     RepositoryTooLarge = "REPOSITORY_TOO_LARGE", User;
     /// The repository has no such branch.
     BranchNotFound = "BRANCH_NOT_FOUND", User;
-    /// The repository does not have the commit any more.
+    /// The repository does not have the commit any more, or its branch never had it.
     CommitNotFound = "COMMIT_NOT_FOUND", User;
     /// The project's root directory is not in the repository, or is no directory.
     RootDirectoryMissing = "ROOT_DIRECTORY_MISSING", User;

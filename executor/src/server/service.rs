@@ -9,7 +9,7 @@ use grapnel_domain::{
 use grapnel_proto::{
     convert::{
         Violations,
-        build::{attempt_id, trigger_deploy_from_wire},
+        build::{attempt_id, commit, trigger_deploy_from_wire},
         checked,
         deployment::failure_to_wire,
         event::{build_event_to_wire, heartbeat},
@@ -64,10 +64,11 @@ impl ExecutorService for Service {
         &self,
         request: Request<ResolveSourceRequest>,
     ) -> Result<Response<ResolveSourceResponse>, Status> {
-        let (repository, branch, root) = wanted(&request.into_inner()).map_err(|e| to_status(&e))?;
+        let (repository, branch, root, commit) = wanted(&request.into_inner()).map_err(|e| to_status(&e))?;
         // Dropped with the call: nobody needs an answer that nobody waits for.
         let resolved = async {
-            let version = self.mirrors.resolve(&repository, &branch, &self.stopping).await?;
+            let version =
+                self.mirrors.resolve_at(&repository, &branch, commit.as_deref(), &self.stopping).await?;
             let config = self.configuration(&repository, &version.commit, root.as_ref()).await?;
             Ok((Version { commit: version.commit, message: version.message }, config))
         };
@@ -199,7 +200,7 @@ async fn attempt_over(attempt: &Attempt) {
     tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
-type Wanted = (RepositoryUrl, BranchName, Option<RelativePath>);
+type Wanted = (RepositoryUrl, BranchName, Option<RelativePath>, Option<String>);
 
 fn wanted(request: &ResolveSourceRequest) -> Result<Wanted, Error> {
     let mut violations = Violations::default();
@@ -209,8 +210,12 @@ fn wanted(request: &ResolveSourceRequest) -> Result<Wanted, Error> {
         "" => None,
         text => violations.check("root_directory", RelativePath::parse(text)),
     };
+    let commit = match request.commit.as_str() {
+        "" => None,
+        text => violations.check("commit", commit(text.to_owned())),
+    };
     violations.finish()?;
-    Ok((checked(repository)?, checked(branch)?, root))
+    Ok((checked(repository)?, checked(branch)?, root, commit))
 }
 
 fn refused(refusal: NoAttempt) -> Error {

@@ -35,6 +35,16 @@ pub enum SourceError {
         /// The full hash.
         commit: String,
     },
+    /// The commit that was asked for is not reachable from the branch.
+    #[error("the branch `{branch}` of {url} does not have the commit {commit}")]
+    CommitNotOnBranch {
+        /// The repository.
+        url: String,
+        /// The branch.
+        branch: String,
+        /// The full hash.
+        commit: String,
+    },
     /// There is no commit at all.
     #[error("{0} is empty: it has no commit yet")]
     RepositoryEmpty(String),
@@ -76,7 +86,7 @@ impl SourceError {
             Self::AccessDenied(_) => FailureCode::RepositoryAccessDenied,
             Self::Unreachable { .. } => FailureCode::RepositoryUnreachable,
             Self::BranchNotFound { .. } => FailureCode::BranchNotFound,
-            Self::CommitNotFound { .. } => FailureCode::CommitNotFound,
+            Self::CommitNotFound { .. } | Self::CommitNotOnBranch { .. } => FailureCode::CommitNotFound,
             Self::RepositoryEmpty(_) => FailureCode::RepositoryEmpty,
             Self::NotAllowed(_) | Self::ContentRefused { .. } => FailureCode::RepositoryRefused,
             Self::TooLarge { .. } => FailureCode::RepositoryTooLarge,

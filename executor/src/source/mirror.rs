@@ -57,6 +57,21 @@ impl Mirrors {
         branch: &BranchName,
         cancel: &CancellationToken,
     ) -> Result<ResolvedVersion, SourceError> {
+        self.resolve_at(repository, branch, None, cancel).await
+    }
+
+    /// Does the same, and takes a commit that is reachable from the branch in place of its last one, where one is named
+    /// by its full hash.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub async fn resolve_at(
+        &self,
+        repository: &RepositoryUrl,
+        branch: &BranchName,
+        commit: Option<&str>,
+        cancel: &CancellationToken,
+    ) -> Result<ResolvedVersion, SourceError> {
         self.refuse_directories_not_allowed(repository)?;
         let mirror = self.path_of(repository);
         let lock = self.lock_of(&mirror);
@@ -69,7 +84,20 @@ impl Mirrors {
             }
             other => other?,
         }
-        self.read_version(&mirror, branch, cancel).await
+        let head = format!("refs/heads/{branch}");
+        let Some(commit) = commit else {
+            return self.read_version(&mirror, &head, cancel).await;
+        };
+        let ancestor = ["merge-base", "--is-ancestor", commit, &head].map(String::from);
+        let output = self.git.run(&mirror, Reach::Nothing, ancestor, &self.bounds(cancel)).await;
+        if !self.finished("the mirror", output)?.status.success() {
+            return Err(SourceError::CommitNotOnBranch {
+                url: repository.to_string(),
+                branch: branch.to_string(),
+                commit: commit.to_owned(),
+            });
+        }
+        self.read_version(&mirror, commit, cancel).await
     }
 
     /// Fetches a commit that another executor has resolved: with its branch, or by itself where the branch has moved
@@ -209,11 +237,10 @@ impl Mirrors {
     async fn read_version(
         &self,
         mirror: &Path,
-        branch: &BranchName,
+        revision: &str,
         cancel: &CancellationToken,
     ) -> Result<ResolvedVersion, SourceError> {
-        let branch = format!("refs/heads/{branch}");
-        let log = ["log", "-1", "--format=%H%n%B", "--end-of-options", &branch, "--"];
+        let log = ["log", "-1", "--format=%H%n%B", "--end-of-options", revision, "--"];
         let output = self.git.run(mirror, Reach::Nothing, log, &self.bounds(cancel)).await;
         let output = self.finished("the mirror", output)?;
         let text = String::from_utf8_lossy(&output.stdout);

@@ -90,7 +90,7 @@ impl Served {
         let request = ResolveSourceRequest {
             repository_url: self.repository.path(),
             branch: "main".into(),
-            root_directory: String::new(),
+            ..Default::default()
         };
         match self.client().resolve_source(request).await.unwrap().into_inner().result {
             Some(resolve_source_response::Result::Version(version)) => version,
@@ -348,6 +348,7 @@ async fn resolving_reads_what_the_repository_says_of_its_deployments() {
             repository_url: repository.path(),
             branch: "main".into(),
             root_directory: root.into(),
+            ..Default::default()
         };
         match served.client().resolve_source(request).await.unwrap().into_inner().result.unwrap() {
             resolve_source_response::Result::Version(_) => "goes on".to_owned(),

@@ -131,6 +131,33 @@ async fn a_commit_that_has_left_its_branch_is_still_checked_out() {
 }
 
 #[tokio::test]
+async fn a_commit_is_resolved_only_where_its_branch_has_it() {
+    let sources = Sources::new();
+    let repository = sources.repository("site");
+    let url = repository.path();
+    let first = sources.resolve(&url).await.unwrap().commit;
+    repository.write("index.html", "two");
+    repository.commit("Two");
+    repository.git(&["checkout", "--quiet", "-b", "other"]);
+    repository.write("index.html", "elsewhere");
+    repository.commit("Elsewhere");
+    let cancel = CancellationToken::new();
+    let at = async |commit: &str| {
+        let address = address(&url);
+        sources.mirrors.resolve_at(&address, &main_branch(), Some(commit), &cancel).await
+    };
+    let resolved = at(&first).await.unwrap();
+    assert_eq!((resolved.commit, resolved.message.as_str()), (first, "Begin"));
+    let elsewhere = BranchName::parse("other").unwrap();
+    let elsewhere = sources.mirrors.resolve(&address(&url), &elsewhere, &cancel).await.unwrap().commit;
+    for wrong in [elsewhere.as_str(), "0123456789012345678901234567890123456789"] {
+        let refused = at(wrong).await.unwrap_err();
+        assert_eq!(refused.failure().code, FailureCode::CommitNotFound, "{refused}");
+        assert!(refused.to_string().contains(wrong) && refused.to_string().contains("`main`"), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn an_executor_that_did_not_resolve_a_commit_fetches_it_itself() {
     let sources = Sources::new();
     let repository = sources.repository("site");

@@ -94,8 +94,8 @@ fn hook_origin(id: &str, name: &str, violations: &mut Violations) -> Option<Hook
     Some(HookOrigin { id: id?, name: name? })
 }
 
-/// Accepts a full SHA-1 or SHA-256 in lower-case hexadecimal and nothing that git could take for anything else.
-fn commit(text: String) -> Result<String, &'static str> {
+/// Reads a commit: accepts a full SHA-1 or SHA-256 in lower-case hexadecimal and nothing that git could take for anything else.
+pub fn commit(text: String) -> Result<String, &'static str> {
     let hexadecimal = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if hexadecimal && matches!(text.len(), 40 | 64) { Ok(text) } else { Err("must be a full commit hash") }
 }

@@ -118,6 +118,7 @@ async fn accept(
             target: Some(Target::Address(address)),
             build_cache: query.build_cache(),
             title: query.title.clone(),
+            commit: query.commit.clone(),
             body,
             idempotency_key: key.unwrap_or_default(),
             origin: Some(origin),

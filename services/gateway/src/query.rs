@@ -15,6 +15,8 @@ pub struct Query {
     wait: Option<u32>,
     /// What the build is called.
     pub title: String,
+    /// The commit to build; empty is where the branch is.
+    pub commit: String,
     wrong: Vec<String>,
 }
 
@@ -28,6 +30,7 @@ impl Query {
                 // As other platforms call it.
                 "clear_cache" => query.cache("clear_cache", &value, true),
                 "title" | "trigger_title" => query.title = value.into_owned(),
+                "ref" => query.commit = value.into_owned(),
                 "wait" => query.wait_for(&value, method),
                 _ => {}
             }

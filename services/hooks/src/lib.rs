@@ -7,6 +7,7 @@ pub mod app;
 mod config;
 pub mod dispatch;
 pub mod grpc;
+mod lookup;
 pub mod model;
 mod server;
 pub mod store;

@@ -145,6 +145,8 @@ pub struct Deployment {
     pub title: String,
     /// When the first trigger came that it answers, its own or one of those that it superseded.
     pub waiting_since: DateTime<Utc>,
+    /// The commit that its trigger asked for; none is where the branch is.
+    pub wanted_commit: Option<String>,
     /// Why a build that runs was asked to end.
     pub cancel_requested: Option<CancelReason>,
     /// Why it was canceled.

@@ -11,10 +11,11 @@ use rand::RngExt as _;
 use tokio::net::TcpListener;
 
 use crate::{
-    app::{App, FirstKey},
+    app::{App, CommitLookup, FirstKey},
     config::HooksConfig,
     dispatch::{Dispatcher, Executor, Patience},
     grpc::{PUBLIC, routes},
+    lookup::ExecutorsLook,
     store::{OpenError, Store},
 };
 
@@ -56,6 +57,7 @@ impl Hooks {
             clock,
             limits: config.limits,
             rates: config.rates.clone(),
+            commits: CommitLookup::new(ExecutorsLook(Vec::new())),
             addresses: config.addresses.clone(),
         };
         app.ensure_first_key(config.plan, &config.admin_key_file).await?;
@@ -82,12 +84,13 @@ impl Hooks {
     /// # Errors
     /// An executor's address is none, or the listener broke.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), EndError> {
-        let Self { listener, address, config, app } = self;
+        let Self { listener, address, config, mut app } = self;
         let executors = config
             .executors
             .iter()
             .map(|url| Executor::new(url, &config.executor_key, config.tls.as_ref(), config.resolve_within))
             .collect::<Result<Vec<_>, _>>()?;
+        app.commits = CommitLookup::new(ExecutorsLook(executors.clone()));
         let dispatcher = Dispatcher::new(
             app.store.clone(),
             app.clock.clone(),

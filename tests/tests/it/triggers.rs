@@ -290,3 +290,39 @@ async fn ten_thousand_wrong_tokens_from_one_address_do_not_shut_others_out() {
     let right = client.post(&url).header("x-forwarded-for", "198.51.100.7");
     assert_eq!(ask(right).await.0, 200, "the right one still works from elsewhere");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_is_deployed_only_where_the_hooks_branch_has_it() {
+    let grapnel = Grapnel::start(Setup::default()).await;
+    let (_, url) = project(&grapnel, "site", BuildSettings::default()).await;
+    let site = Repository::with(&grapnel.repositories().join("history"), &[("index.html", "one")]);
+    assert!(grapnel.cli(&["project", "update", "site", "--repo", &site.path()]).status.success());
+    let first = grapnel.ready(&grapnel.trigger(&url).await).await.commit;
+    site.write("index.html", "two");
+    site.commit("Two");
+    site.git(&["tag", "--annotate", "--message", "v1", "v1"]);
+    let second = grapnel.ready(&grapnel.trigger(&url).await).await.commit;
+    assert_ne!(first, second);
+
+    let back = grapnel.trigger(&format!("{url}?ref={first}")).await;
+    let back = grapnel.ready(&back).await;
+    assert_eq!(
+        (&back.commit, back.promoted),
+        (&first, true),
+        "the newest deployment is served, of an older commit"
+    );
+    assert_eq!(grapnel.page(&back.id, "/").await.text().await.unwrap(), "one");
+    let client = Client::new();
+    let nowhere = "0123456789012345678901234567890123456789";
+    for wrong in [nowhere, &first[..12], "main", "v1", "HEAD", "--upload-pack=x", "../../x", "%00"] {
+        let (status, body) = ask(client.post(format!("{url}?ref={wrong}"))).await;
+        assert_eq!(
+            (status, body["error"]["code"].as_str()),
+            (400, Some("invalid_request")),
+            "{wrong}: {body}"
+        );
+        let row = ledger(&grapnel, "site").await.remove(0);
+        assert_eq!(row.decision().as_str_name(), "TRIGGER_DECISION_REFUSED", "{wrong}");
+        assert!(row.reason.contains("commit"), "{wrong}: {}", row.reason);
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Domain types come in and records go out; who the caller is has been decided before.
 
+mod commits;
 mod deployments;
 mod hooks;
 mod keys;
@@ -11,6 +12,7 @@ mod sites;
 mod status;
 mod triggers;
 
+pub use commits::{CommitLookup, Commits};
 use grapnel_domain::{id::ProjectId, plan::HookLimits, secret_token::HookToken};
 use grapnel_runtime::Clock;
 pub use hooks::{HookChanges, NewHook, WithUrl};
@@ -32,6 +34,8 @@ pub struct App {
     pub limits: HookLimits,
     /// Triggers by hook and by address.
     pub rates: TriggerRates,
+    /// Who looks into repositories.
+    pub commits: CommitLookup,
     /// How addresses look.
     pub addresses: Addresses,
 }

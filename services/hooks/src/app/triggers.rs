@@ -60,6 +60,8 @@ pub struct Brought {
     pub body: Vec<u8>,
     /// How many bytes its body had, as far as it was read.
     pub body_bytes: u64,
+    /// The full hash of the commit to build; none is where the branch is.
+    pub commit: Option<String>,
     /// Its idempotency key.
     pub idempotency_key: String,
     /// Whether it was sent ahead of a person.
@@ -82,13 +84,16 @@ impl App {
     ///
     /// # Errors
     /// `HOOK_NOT_FOUND`, `HOOK_REVOKED`, `HOOK_PAUSED`, `TRIGGER_REFUSED`, `RATE_LIMITED`, `STORE_UNAVAILABLE`.
-    pub async fn trigger_hook(&self, target: TriggerTarget, brought: Brought) -> Result<Answered, Error> {
+    pub async fn trigger_hook(&self, target: TriggerTarget, mut brought: Brought) -> Result<Answered, Error> {
         let named = match target {
             TriggerTarget::Hook { team, hook } => Named::Hook { team, hook },
             TriggerTarget::Address { team, project, token } => {
                 Named::Address { team, project, token: token.hash() }
             }
         };
+        if let (Some(commit), None) = (&brought.commit, &brought.refusal) {
+            brought.refusal = self.commit_refusal(&named, commit).await?;
+        }
         let address = brought.client_address.clone();
         let new = self.new_trigger(brought);
         let limiter = |hook: Option<HookId>| self.rates.too_many(hook, &address);
@@ -104,6 +109,16 @@ impl App {
             "a trigger was answered"
         );
         self.answer(triggered)
+    }
+
+    /// Says why a hook cannot deploy a commit. Git is asked for nobody who has no token that works.
+    async fn commit_refusal(&self, named: &Named, commit: &str) -> Result<Option<String>, Error> {
+        let found =
+            self.store.named_hook(named).await.map_err(|error| error.into_error(Reason::HookNotFound))?;
+        let Some((hook, project)) = found else {
+            return Ok(None);
+        };
+        Ok(self.commits.refusal(&project.repository, &hook.branch, commit).await)
     }
 
     fn new_trigger(&self, brought: Brought) -> NewTrigger {
@@ -125,6 +140,7 @@ impl App {
                 title: kept(&brought.title, TEXT_KEPT),
             },
             body,
+            wanted_commit: brought.commit,
             idempotency_key: (!key.is_empty()).then(|| hex::encode(Sha256::digest(key))),
             prefetch: brought.prefetch,
             refusal: brought.refusal,

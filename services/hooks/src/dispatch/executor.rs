@@ -108,11 +108,13 @@ impl Executor {
         repository: &RepositoryUrl,
         branch: &BranchName,
         root_directory: Option<&RelativePath>,
+        commit: Option<&str>,
     ) -> Result<Resolved, Error> {
         let request = ResolveSourceRequest {
             repository_url: repository.to_string(),
             branch: branch.to_string(),
             root_directory: root_directory.map(|path| path.as_str().to_owned()).unwrap_or_default(),
+            commit: commit.unwrap_or_default().to_owned(),
         };
         let mut client = self.client.clone();
         let answer =

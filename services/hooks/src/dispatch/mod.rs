@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-pub use executor::Executor;
+pub use executor::{Executor, Resolved};
 use grapnel_domain::id::DeploymentId;
 use grapnel_runtime::{CancellationToken, Clock, TaskTracker};
 use tokio::{sync::Semaphore, time::timeout};

@@ -15,8 +15,9 @@ impl Dispatcher {
             return;
         };
         let root = claimed.spec.settings.root_directory.as_ref();
+        let commit = claimed.deployment.wanted_commit.as_deref();
         let resolved = tokio::select! {
-            resolved = executor.resolve(&claimed.spec.repository, &claimed.spec.branch, root) => resolved,
+            resolved = executor.resolve(&claimed.spec.repository, &claimed.spec.branch, root, commit) => resolved,
             () = self.keep_lease(id) => return,
             () = self.stopping.cancelled() => return self.release(id, Duration::ZERO).await,
         };

@@ -12,7 +12,7 @@ use grapnel_domain::{
 };
 use grapnel_proto::{
     convert::{
-        Violations, checked,
+        Violations, build, checked,
         deployment::state_from_wire,
         event::deployment_event_to_wire,
         project::settings_from_wire,
@@ -371,6 +371,10 @@ fn brought(triggering: Triggering, request: TriggerHookRequest) -> Brought {
             ..HttpOrigin::default()
         },
     };
+    let commit = Some(request.commit).filter(|commit| !commit.is_empty());
+    let malformed = commit.clone().and_then(|text| build::commit(text).err());
+    let refusal = Some(origin.refusal).filter(|refusal| !refusal.is_empty());
+    let refusal = refusal.or(malformed.map(|error| format!("`ref` {error}")));
     Brought {
         build_cache: request.build_cache,
         method: origin.method,
@@ -379,9 +383,10 @@ fn brought(triggering: Triggering, request: TriggerHookRequest) -> Brought {
         title: request.title,
         body: request.body,
         body_bytes: origin.body_bytes,
+        commit: commit.filter(|_| refusal.is_none()),
         idempotency_key: request.idempotency_key,
         prefetch: origin.prefetch,
-        refusal: Some(origin.refusal).filter(|refusal| !refusal.is_empty()),
+        refusal,
     }
 }
 

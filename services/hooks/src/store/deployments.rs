@@ -39,6 +39,7 @@ pub(super) struct NewDeployment {
     pub trigger_count: u32,
     pub title: String,
     pub body: Vec<u8>,
+    pub wanted_commit: Option<String>,
     pub created_at: DateTime<Utc>,
     pub waiting_since: DateTime<Utc>,
     pub not_before: DateTime<Utc>,
@@ -78,6 +79,7 @@ impl NewDeployment {
             waiting_since: Some(self.waiting_since),
             title: Some(self.title).filter(|title| !title.is_empty()),
             body: Some(self.body).filter(|body| !body.is_empty()),
+            wanted_commit: self.wanted_commit,
         };
         transitions::insert(transaction, row.clone()).await?;
         rows::deployment(row, false)
@@ -108,6 +110,7 @@ impl Store {
             trigger_count: 1,
             title: String::new(),
             body: Vec::new(),
+            wanted_commit: None,
             created_at: now,
             waiting_since: now,
             not_before: now,

@@ -114,6 +114,7 @@ entity!(deployment, "deployment" {
     pub waiting_since: Option<DateTimeUtc>,
     pub title: Option<String>,
     pub body: Option<Vec<u8>>,
+    pub wanted_commit: Option<String>,
 });
 
 entity!(trigger, "trigger" {

@@ -12,6 +12,7 @@ use grapnel_domain::{
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    TransactionTrait as _,
     sea_query::{Expr, ExprTrait as _},
 };
 
@@ -21,7 +22,7 @@ use super::{
     entity::{deployment, hook, hook_token, project, trigger},
     rows, transitions,
 };
-use crate::model::{Deployment, Hook, Page, Trigger, TriggerRequest};
+use crate::model::{Deployment, Hook, Page, Project, Trigger, TriggerRequest};
 
 /// How many rows of the ledger are removed at once, so that nobody waits for it.
 const PRUNED_AT_ONCE: u64 = 1_000;
@@ -62,6 +63,8 @@ pub struct NewTrigger {
     pub request: TriggerRequest,
     /// The body, as much as is kept of it.
     pub body: Vec<u8>,
+    /// The commit that it asks for.
+    pub wanted_commit: Option<String>,
     /// The hash of its idempotency key.
     pub idempotency_key: Option<String>,
     /// Whether it was sent ahead of a person.
@@ -102,6 +105,23 @@ pub struct TriggerFilter {
 }
 
 impl Store {
+    /// Finds the hook that a trigger names, with its project, where the token may still be used.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn named_hook(&self, named: &Named) -> Result<Option<(Hook, Project)>, StoreError> {
+        let transaction = self.reader.begin().await?;
+        let Some((hook, _)) = find(&transaction, named).await?.filter(|(hook, _)| hook.revoked_at.is_none())
+        else {
+            return Ok(None);
+        };
+        let project = project::Entity::find_by_id(&hook.project_id).one(&transaction).await?;
+        let project = project.map(|row| rows::project(&row)).transpose()?;
+        Ok(project
+            .map(|project| Ok::<_, StoreError>((rows::hook(&hook, Vec::new())?, project)))
+            .transpose()?)
+    }
+
     /// Decides on a trigger and stores what follows from it. `None` where there is no such project, or no such hook of
     /// the team's: nothing is stored then.
     ///
@@ -384,6 +404,7 @@ async fn accept(
         trigger_count: count,
         title: new.request.title.clone(),
         body: new.body.clone(),
+        wanted_commit: new.wanted_commit.clone(),
         created_at: new.at,
         waiting_since: since,
         not_before: hook.waiting.not_before(since, new.at),
@@ -413,6 +434,7 @@ async fn merge(
         use_cache: Set(new.build_cache.unwrap_or(row.use_cache)),
         title: Set(title),
         body: Set(Some(new.body.clone()).filter(|body| !body.is_empty())),
+        wanted_commit: Set(new.wanted_commit.clone()),
         not_before: Set(hook.waiting.not_before(since, new.at)),
         lease_owner: Set(None),
         lease_expires_at: Set(None),

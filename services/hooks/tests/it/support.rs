@@ -10,7 +10,7 @@ use grapnel_domain::{
     secret_token::ApiKey,
 };
 use grapnel_hooks::{
-    app::{Addresses, App, NewProject, TriggerRates},
+    app::{Addresses, App, CommitLookup, Commits, NewProject, TriggerRates},
     model::Team,
     store::{Store, projects::ProjectRef},
 };
@@ -25,6 +25,16 @@ use tonic::{
     metadata::MetadataValue,
     transport::Channel,
 };
+
+/// Nobody can look into repositories: every commit may be there.
+struct NobodyLooks;
+
+#[async_trait::async_trait]
+impl Commits for NobodyLooks {
+    async fn refusal(&self, _: &RepositoryUrl, _: &BranchName, _: &str) -> Option<String> {
+        None
+    }
+}
 
 /// Runs a test's body on both databases, each new and the test's own.
 pub async fn on_both(body: impl AsyncFn(String)) {
@@ -59,7 +69,8 @@ pub async fn app_at(url: &str, clock: Clock) -> (App, Team, ProjectRef) {
     };
     let plenty = NonZeroU32::new(1_000_000).unwrap();
     let rates = TriggerRates::new(plenty, plenty);
-    let app = App { store, clock, limits: HookLimits::default(), rates, addresses };
+    let commits = CommitLookup::new(NobodyLooks);
+    let app = App { store, clock, limits: HookLimits::default(), rates, commits, addresses };
     let new = NewProject {
         name: "site".parse().unwrap(),
         repository: RepositoryUrl::parse("https://example.org/site.git").unwrap(),
