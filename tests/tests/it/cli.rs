@@ -60,6 +60,12 @@ fn word(word: &str) -> String {
     if word.starts_with('…') {
         return "…<last>".to_owned();
     }
+    let shape: String = word.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    match shape.as_str() {
+        "0000-00-00" => return "<date>".to_owned(),
+        "00:00:00" => return "<time>".to_owned(),
+        _ => {}
+    }
     if word.len() == 12 && word.chars().all(|c| c.is_ascii_hexdigit()) {
         return "<commit>".to_owned();
     }
@@ -140,6 +146,9 @@ async fn a_session_from_the_first_project_to_the_last() {
     run(&["deployment", "cancel", &id]);
     run(&["hook", "revoke", &hook]);
     run(&["trigger", &hook]);
+    run(&["triggers", "harbour"]);
+    run(&["triggers", "harbour", "--decision", "paused"]);
+    run(&["triggers", "harbour", "--decision", "nonsense"]);
     run(&["key", "create", "reader", "--scopes", "read,deploy"]);
     run(&["key", "create", "reader", "--scopes", "everything"]);
     run(&["key", "list"]);

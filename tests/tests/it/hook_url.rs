@@ -34,6 +34,11 @@ async fn every_request_gets_its_answer_and_only_accepted_ones_deploy() {
     ask("OPTIONS", Method::OPTIONS, url.clone()).await;
     ask("PUT", Method::PUT, url.clone()).await;
     ask("DELETE", Method::DELETE, url.clone()).await;
+    ask("TRACE", Method::TRACE, url.clone()).await;
+    ask("a method of its own", Method::from_bytes(b"DEPLOY").unwrap(), url.clone()).await;
+    ask("a double slash", Method::POST, url.replace("/deploy/", "/deploy//")).await;
+    ask("dots in the path", Method::POST, format!("{base}/%2e%2e/{token}")).await;
+    ask("a path of 60 KiB", Method::POST, format!("{base}/{}", "x".repeat(60_000))).await;
     ask("another project's id", Method::POST, url.replace(&project.id, other)).await;
     ask("a prefix of the token", Method::POST, format!("{base}/{}", &token[..20])).await;
     ask("no token", Method::POST, format!("{base}/")).await;
@@ -78,6 +83,33 @@ async fn a_body_that_never_ends_is_no_reason_to_wait_or_refuse() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_of_a_gibibyte_or_of_another_length_than_it_says_is_answered_all_the_same() {
+    let grapnel = Grapnel::start(Setup::default()).await;
+    let site = Repository::with(&grapnel.repositories().join("site"), &[("index.html", "hi")]);
+    let request =
+        CreateProjectRequest { name: "site".into(), repository_url: site.path(), ..Default::default() };
+    let (_, url) = grapnel.project(request).await;
+    let (authority, path) = url.trim_start_matches("http://").split_once('/').unwrap();
+    for (announced, sent) in [(1 << 30, 4 << 20), (100, 10), (0, 100)] {
+        let mut stream = tokio::net::TcpStream::connect(authority).await.unwrap();
+        let head = format!("POST /{path} HTTP/1.1\r\nhost: x\r\ncontent-length: {announced}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let (mut answers, mut body) = stream.into_split();
+        // The connection may be closed before all of it is sent.
+        let sending = tokio::spawn(async move {
+            let _ = body.write_all(&vec![b'x'; sent]).await;
+            body
+        });
+        let mut answer = vec![0; 12];
+        let read = answers.read_exact(&mut answer);
+        let read = tokio::time::timeout(std::time::Duration::from_secs(2), read).await;
+        read.expect("it is answered in time").unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 200", "{announced} announced, {sent} sent");
+        sending.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heads_that_are_too_large_or_senseless_are_refused() {
     let grapnel = Grapnel::start(Setup::default()).await;
     let authority = grapnel.url("").trim_start_matches("http://").to_owned();
@@ -95,6 +127,11 @@ async fn heads_that_are_too_large_or_senseless_are_refused() {
         ask(format!("GET / HTTP/1.1\r\n{close}a: {}\r\n\r\n", "x".repeat(80_000))).await,
         "HTTP/1.1 431"
     );
+    let path = "x".repeat(80_000);
+    assert!(matches!(
+        ask(format!("GET /{path} HTTP/1.1\r\n{close}\r\n")).await.as_str(),
+        "HTTP/1.1 414" | "HTTP/1.1 431"
+    ));
     let headers: String = (0..1000).map(|n| format!("h{n}: x\r\n")).collect();
     assert_eq!(ask(format!("GET / HTTP/1.1\r\n{close}{headers}\r\n")).await, "HTTP/1.1 431");
     assert_eq!(
