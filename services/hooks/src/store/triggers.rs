@@ -116,10 +116,10 @@ impl Store {
             return Ok(None);
         };
         let project = project::Entity::find_by_id(&hook.project_id).one(&transaction).await?;
-        let project = project.map(|row| rows::project(&row)).transpose()?;
-        Ok(project
-            .map(|project| Ok::<_, StoreError>((rows::hook(&hook, Vec::new())?, project)))
-            .transpose()?)
+        match project {
+            Some(project) => Ok(Some((rows::hook(&hook, Vec::new())?, rows::project(&project)?))),
+            None => Ok(None),
+        }
     }
 
     /// Decides on a trigger and stores what follows from it. `None` where there is no such project, or no such hook of
