@@ -14,8 +14,9 @@ use super::App;
 use crate::{
     model::{Deployment, Page, Trigger, TriggerRequest},
     store::{
+        ledger::TriggerFilter,
         projects::ProjectRef,
-        triggers::{Named, NewTrigger, TriggerFilter, Triggered},
+        triggers::{Named, NewTrigger, Triggered},
     },
 };
 

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     app::{Answered, App, Brought, NewHook, NewProject, TriggerTarget},
-    store::{deployments::DeploymentFilter, triggers::TriggerFilter},
+    store::{deployments::DeploymentFilter, ledger::TriggerFilter},
 };
 
 /// The handlers.

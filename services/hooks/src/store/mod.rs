@@ -10,6 +10,7 @@ mod events;
 mod hooks;
 mod installation;
 mod keys;
+pub mod ledger;
 pub mod projects;
 mod rows;
 mod sites;

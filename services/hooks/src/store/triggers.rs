@@ -20,12 +20,9 @@ use super::{
     Store, StoreError,
     deployments::NewDeployment,
     entity::{deployment, hook, hook_token, project, trigger},
-    rows, transitions,
+    ledger, rows, transitions,
 };
-use crate::model::{Deployment, Hook, Page, Project, Trigger, TriggerRequest};
-
-/// How many rows of the ledger are removed at once, so that nobody waits for it.
-const PRUNED_AT_ONCE: u64 = 1_000;
+use crate::model::{Deployment, Hook, Project, TriggerRequest};
 
 /// How a trigger names its hook.
 #[derive(Clone, Debug)]
@@ -90,19 +87,6 @@ pub struct Triggered {
 
 /// Says whether there were too many triggers of a hook, or of nobody's, and when to come back.
 pub type Limiter<'a> = &'a (dyn Fn(Option<HookId>) -> Option<Duration> + Sync);
-
-/// Which rows of the ledger to list.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TriggerFilter {
-    /// Only those of this hook.
-    pub hook: Option<HookId>,
-    /// Only those that came to this.
-    pub decision: Option<Decision>,
-    /// Only those that came at this time or later.
-    pub since: Option<DateTime<Utc>>,
-    /// Only those that came before this time.
-    pub until: Option<DateTime<Utc>>,
-}
 
 impl Store {
     /// Finds the hook that a trigger names, with its project, where the token may still be used.
@@ -182,9 +166,9 @@ impl Store {
         let token_id = token.as_ref().map(|token| token.id.clone());
         count_use(&transaction, &hook.id, token_id.as_deref(), new.at).await?;
         let id = deployment.as_ref().map(|deployment| deployment.id.to_string());
-        let row = ledger_row(&hook.team_id, &hook.project_id, &new, decision, &reason);
+        let row = ledger::row(&hook.team_id, &hook.project_id, &new, decision, &reason);
         let row = trigger::Model { hook_id: Some(hook.id), token_id, deployment_id: id, ..row };
-        insert(&transaction, row).await?;
+        ledger::insert(&transaction, row).await?;
         transaction.commit().await?;
         if !changed.is_empty() {
             self.tell(changed);
@@ -213,7 +197,7 @@ impl Store {
         };
         let retry_after = limiter(None);
         let decision = if retry_after.is_some() { Decision::RateLimited } else { Decision::UnknownToken };
-        insert(&transaction, ledger_row(&found.team_id, &found.id, &new, decision, "")).await?;
+        ledger::insert(&transaction, ledger::row(&found.team_id, &found.id, &new, decision, "")).await?;
         transaction.commit().await?;
         Ok(Some(Triggered {
             decision,
@@ -222,72 +206,6 @@ impl Store {
             retry_after,
             method_refused: false,
         }))
-    }
-
-    /// Lists a project's ledger, newest first.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn list_triggers(
-        &self,
-        team: TeamId,
-        project: ProjectId,
-        filter: TriggerFilter,
-        after: Option<TriggerId>,
-        limit: u64,
-    ) -> Result<Page<Trigger>, StoreError> {
-        let mut query = trigger::Entity::find()
-            .filter(trigger::Column::TeamId.eq(team.to_string()))
-            .filter(trigger::Column::ProjectId.eq(project.to_string()))
-            .order_by_desc(trigger::Column::Id)
-            .limit(limit + 1);
-        if let Some(hook) = filter.hook {
-            query = query.filter(trigger::Column::HookId.eq(hook.to_string()));
-        }
-        if let Some(decision) = filter.decision {
-            query = query.filter(trigger::Column::Decision.eq(decision.as_str()));
-        }
-        if let Some(since) = filter.since {
-            query = query.filter(trigger::Column::At.gte(since));
-        }
-        if let Some(until) = filter.until {
-            query = query.filter(trigger::Column::At.lt(until));
-        }
-        if let Some(after) = after {
-            query = query.filter(trigger::Column::Id.lt(after.to_string()));
-        }
-        let mut found = query.all(&self.reader).await?;
-        let more = found.len() as u64 > limit;
-        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        Ok(Page { items: found.into_iter().map(rows::trigger).collect::<Result<_, _>>()?, more })
-    }
-
-    /// Removes the oldest rows of the ledger that came before `before`; returns how many, which is less than a batch when
-    /// none is left.
-    ///
-    /// # Errors
-    /// The database fails.
-    pub async fn prune_triggers(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
-        let mut removed = 0;
-        loop {
-            let oldest: Vec<String> = trigger::Entity::find()
-                .select_only()
-                .column(trigger::Column::Id)
-                .filter(trigger::Column::At.lt(before))
-                .order_by_asc(trigger::Column::At)
-                .limit(PRUNED_AT_ONCE)
-                .into_tuple()
-                .all(&self.reader)
-                .await?;
-            if oldest.is_empty() {
-                return Ok(removed);
-            }
-            let done = trigger::Entity::delete_many()
-                .filter(trigger::Column::Id.is_in(oldest))
-                .exec(&self.writer)
-                .await?;
-            removed += done.rows_affected;
-        }
     }
 }
 
@@ -472,38 +390,4 @@ async fn count_use(
 
 fn superseded(count: usize) -> String {
     if count == 0 { String::new() } else { "it takes the place of the one that waited".to_owned() }
-}
-
-fn ledger_row(
-    team: &str,
-    project: &str,
-    new: &NewTrigger,
-    decision: Decision,
-    reason: &str,
-) -> trigger::Model {
-    let TriggerRequest { method, client_address, user_agent, body_bytes, body_digest, title } =
-        new.request.clone();
-    trigger::Model {
-        id: new.id.to_string(),
-        team_id: team.to_owned(),
-        project_id: project.to_owned(),
-        hook_id: None,
-        token_id: None,
-        method,
-        client_address,
-        user_agent,
-        body_bytes: i64::try_from(body_bytes).unwrap_or(i64::MAX),
-        body_digest,
-        title,
-        idempotency_key: new.idempotency_key.clone(),
-        decision: decision.to_string(),
-        reason: reason.to_owned(),
-        deployment_id: None,
-        at: new.at,
-    }
-}
-
-async fn insert(transaction: &DatabaseTransaction, row: trigger::Model) -> Result<(), StoreError> {
-    trigger::Entity::insert(trigger::ActiveModel::from(row)).exec_without_returning(transaction).await?;
-    Ok(())
 }

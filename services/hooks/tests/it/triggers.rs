@@ -16,7 +16,7 @@ use grapnel_domain::{
 use grapnel_hooks::{
     app::{Answered, App, Brought, HookChanges, NewHook, TriggerRates, TriggerTarget, WithUrl},
     model::{Deployment, Hook, Team},
-    store::{Claim, Claimed, projects::ProjectRef, triggers::TriggerFilter},
+    store::{Claim, Claimed, ledger::TriggerFilter, projects::ProjectRef},
 };
 use grapnel_runtime::{Clock, clock::ClockHand};
 

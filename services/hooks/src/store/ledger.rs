@@ -1,0 +1,131 @@
+//! The ledger: one row for every request to a hook's URL, whatever came of it.
+
+use chrono::{DateTime, Utc};
+use grapnel_domain::{
+    id::{HookId, ProjectId, TeamId, TriggerId},
+    trigger::Decision,
+};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use super::{Store, StoreError, entity::trigger, rows, triggers::NewTrigger};
+use crate::model::{Page, Trigger, TriggerRequest};
+
+/// How many rows of the ledger are removed at once, so that nobody waits for it.
+const PRUNED_AT_ONCE: u64 = 1_000;
+
+/// Which rows of the ledger to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TriggerFilter {
+    /// Only those of this hook.
+    pub hook: Option<HookId>,
+    /// Only those that came to this.
+    pub decision: Option<Decision>,
+    /// Only those that came at this time or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Only those that came before this time.
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl Store {
+    /// Lists a project's ledger, newest first.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn list_triggers(
+        &self,
+        team: TeamId,
+        project: ProjectId,
+        filter: TriggerFilter,
+        after: Option<TriggerId>,
+        limit: u64,
+    ) -> Result<Page<Trigger>, StoreError> {
+        let mut query = trigger::Entity::find()
+            .filter(trigger::Column::TeamId.eq(team.to_string()))
+            .filter(trigger::Column::ProjectId.eq(project.to_string()))
+            .order_by_desc(trigger::Column::Id)
+            .limit(limit + 1);
+        if let Some(hook) = filter.hook {
+            query = query.filter(trigger::Column::HookId.eq(hook.to_string()));
+        }
+        if let Some(decision) = filter.decision {
+            query = query.filter(trigger::Column::Decision.eq(decision.as_str()));
+        }
+        if let Some(since) = filter.since {
+            query = query.filter(trigger::Column::At.gte(since));
+        }
+        if let Some(until) = filter.until {
+            query = query.filter(trigger::Column::At.lt(until));
+        }
+        if let Some(after) = after {
+            query = query.filter(trigger::Column::Id.lt(after.to_string()));
+        }
+        let mut found = query.all(&self.reader).await?;
+        let more = found.len() as u64 > limit;
+        found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(Page { items: found.into_iter().map(rows::trigger).collect::<Result<_, _>>()?, more })
+    }
+
+    /// Removes the oldest rows of the ledger that came before `before`; returns how many, which is less than a batch when
+    /// none is left.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn prune_triggers(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        loop {
+            let oldest: Vec<String> = trigger::Entity::find()
+                .select_only()
+                .column(trigger::Column::Id)
+                .filter(trigger::Column::At.lt(before))
+                .order_by_asc(trigger::Column::At)
+                .limit(PRUNED_AT_ONCE)
+                .into_tuple()
+                .all(&self.reader)
+                .await?;
+            if oldest.is_empty() {
+                return Ok(removed);
+            }
+            let done = trigger::Entity::delete_many()
+                .filter(trigger::Column::Id.is_in(oldest))
+                .exec(&self.writer)
+                .await?;
+            removed += done.rows_affected;
+        }
+    }
+}
+
+/// Makes the row of a trigger, as far as it is known without its hook.
+pub(super) fn row(
+    team: &str,
+    project: &str,
+    new: &NewTrigger,
+    decision: Decision,
+    reason: &str,
+) -> trigger::Model {
+    let TriggerRequest { method, client_address, user_agent, body_bytes, body_digest, title } =
+        new.request.clone();
+    trigger::Model {
+        id: new.id.to_string(),
+        team_id: team.to_owned(),
+        project_id: project.to_owned(),
+        hook_id: None,
+        token_id: None,
+        method,
+        client_address,
+        user_agent,
+        body_bytes: i64::try_from(body_bytes).unwrap_or(i64::MAX),
+        body_digest,
+        title,
+        idempotency_key: new.idempotency_key.clone(),
+        decision: decision.to_string(),
+        reason: reason.to_owned(),
+        deployment_id: None,
+        at: new.at,
+    }
+}
+
+/// Stores a row.
+pub(super) async fn insert(transaction: &DatabaseTransaction, row: trigger::Model) -> Result<(), StoreError> {
+    trigger::Entity::insert(trigger::ActiveModel::from(row)).exec_without_returning(transaction).await?;
+    Ok(())
+}
