@@ -213,7 +213,7 @@ pub struct TriggerRequest {
     pub user_agent: String,
     /// How many bytes its body had, as far as it was read.
     pub body_bytes: u64,
-    /// The SHA-256 of these bytes, in hexadecimal; empty for none.
+    /// The SHA-256, in hexadecimal, of what is kept of them; empty for none.
     pub body_digest: String,
     /// What it calls the build.
     pub title: String,

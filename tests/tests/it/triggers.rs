@@ -223,7 +223,7 @@ async fn a_burst_of_a_thousand_requests_is_few_builds_and_the_last_begins_after_
         listed.len()
     );
     assert_eq!(answered, 1_000, "every trigger is answered by a build");
-    assert!(ran <= 3, "{ran} builds ran");
+    assert!(ran <= 5, "{ran} builds ran");
     for superseded in listed.iter().filter(|it| it.state() == DeploymentState::Canceled) {
         let why = superseded.cancellation.as_ref().unwrap();
         assert_eq!(why.reason(), CancelReason::Superseded);
