@@ -114,8 +114,11 @@ impl App {
 
     /// Says why a hook cannot deploy a commit. Git is asked for nobody who has no token that works.
     async fn commit_refusal(&self, named: &Named, commit: &str) -> Result<Option<String>, Error> {
-        let found =
-            self.store.named_hook(named).await.map_err(|error| error.into_error(Reason::HookNotFound))?;
+        let found = self
+            .store
+            .named_hook(named, self.clock.now())
+            .await
+            .map_err(|error| error.into_error(Reason::HookNotFound))?;
         let Some((hook, project)) = found else {
             return Ok(None);
         };

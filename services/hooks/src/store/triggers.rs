@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use grapnel_domain::{
     deployment::{CancelReason, State},
+    hook::token_is_live,
     id::{DeploymentId, HookId, ProjectId, TeamId, TriggerId},
     secret_token::SecretHash,
     trigger::{Decision, Fate, REPLAY_WINDOW, Standing, decide, when_stored},
@@ -89,14 +90,21 @@ pub struct Triggered {
 pub type Limiter<'a> = &'a (dyn Fn(Option<HookId>) -> Option<Duration> + Sync);
 
 impl Store {
-    /// Finds the hook that a trigger names, with its project, where the token may still be used.
+    /// Finds the hook that a trigger names, with its project; `None` where it or the token does not work any more.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn named_hook(&self, named: &Named) -> Result<Option<(Hook, Project)>, StoreError> {
+    pub async fn named_hook(
+        &self,
+        named: &Named,
+        now: DateTime<Utc>,
+    ) -> Result<Option<(Hook, Project)>, StoreError> {
         let transaction = self.reader.begin().await?;
-        let Some((hook, _)) = find(&transaction, named).await?.filter(|(hook, _)| hook.revoked_at.is_none())
-        else {
+        let works = |(hook, token): &(hook::Model, Option<hook_token::Model>)| {
+            let expires_at = token.as_ref().and_then(|token| token.expires_at);
+            hook.revoked_at.is_none() && !hook.paused && token_is_live(expires_at, now)
+        };
+        let Some((hook, _)) = find(&transaction, named).await?.filter(works) else {
             return Ok(None);
         };
         let project = project::Entity::find_by_id(&hook.project_id).one(&transaction).await?;
@@ -139,40 +147,26 @@ impl Store {
         let would_deploy = decide(standing, new.at) == Decision::Accepted;
         let limited = if would_deploy { limiter(Some(record.id)) } else { None };
         standing.limited = limited.is_some();
-        let mut decision = decide(standing, new.at);
-        let mut changed = Vec::new();
-        let (deployment, reason) = match decision {
-            Decision::Accepted => match accept(&transaction, &record, &pending, &new, &mut changed).await? {
-                Stored::New(deployment) => (Some(*deployment), superseded(pending.len())),
-                Stored::Answered(deployment) => {
-                    decision = Decision::Merged;
-                    (
-                        Some(*deployment),
-                        "the waiting one has been put off for as long as the hook waits".to_owned(),
-                    )
-                }
-            },
-            Decision::Merged => {
-                let merged = merge(&transaction, &record, &pending, &new, &mut changed).await?;
-                (Some(merged), "over the rate limit; the waiting deployment answers it too".to_owned())
-            }
-            Decision::Replayed => (replayed, "its idempotency key was seen before".to_owned()),
+        let decision = decide(standing, new.at);
+        let mut done = carry_out(&transaction, decision, &record, &pending, &new).await?;
+        match done.decision {
+            Decision::Replayed => done.deployment = replayed,
             Decision::Refused if method_refused => {
-                (None, format!("the hook does not take {}", new.request.method))
+                done.reason = format!("the hook does not take {}", new.request.method);
             }
-            Decision::Refused => (None, new.refusal.clone().unwrap_or_default()),
-            _ => (None, String::new()),
-        };
+            _ => {}
+        }
         let token_id = token.as_ref().map(|token| token.id.clone());
         count_use(&transaction, &hook.id, token_id.as_deref(), new.at).await?;
-        let id = deployment.as_ref().map(|deployment| deployment.id.to_string());
-        let row = ledger::row(&hook.team_id, &hook.project_id, &new, decision, &reason);
+        let id = done.deployment.as_ref().map(|deployment| deployment.id.to_string());
+        let row = ledger::row(&hook.team_id, &hook.project_id, &new, done.decision, &done.reason);
         let row = trigger::Model { hook_id: Some(hook.id), token_id, deployment_id: id, ..row };
         ledger::insert(&transaction, row).await?;
         transaction.commit().await?;
-        if !changed.is_empty() {
-            self.tell(changed);
+        if !done.changed.is_empty() {
+            self.tell(done.changed);
         }
+        let Done { decision, reason, deployment, .. } = done;
         let retry_after = limited.filter(|_| decision == Decision::RateLimited);
         Ok(Some(Triggered { decision, reason, deployment, retry_after, method_refused }))
     }
@@ -278,6 +272,48 @@ async fn replayed(
     };
     let row = deployment::Entity::find_by_id(id).one(transaction).await?;
     row.map(|row| rows::deployment(row, false)).transpose()
+}
+
+/// What was done about a trigger.
+struct Done {
+    /// What it came to in the end.
+    decision: Decision,
+    reason: String,
+    deployment: Option<Deployment>,
+    /// The deployments that somebody may wait for.
+    changed: Vec<DeploymentId>,
+}
+
+/// Does what was decided, as far as it is about deployments.
+async fn carry_out(
+    transaction: &DatabaseTransaction,
+    decision: Decision,
+    hook: &Hook,
+    pending: &[deployment::Model],
+    new: &NewTrigger,
+) -> Result<Done, StoreError> {
+    let mut changed = Vec::new();
+    let (decision, reason, deployment) = match decision {
+        Decision::Accepted => match accept(transaction, hook, pending, new, &mut changed).await? {
+            Stored::New(deployment) => (decision, superseded(pending.len()), Some(*deployment)),
+            Stored::Answered(deployment) => {
+                let reason = "the waiting one has been put off for as long as the hook waits";
+                (Decision::Merged, reason.to_owned(), Some(*deployment))
+            }
+        },
+        Decision::Merged => {
+            let merged = merge(transaction, hook, pending, new, &mut changed).await?;
+            (decision, "over the rate limit; the waiting deployment answers it too".to_owned(), Some(merged))
+        }
+        Decision::Replayed => (decision, "its idempotency key was seen before".to_owned(), None),
+        Decision::Refused => (decision, new.refusal.clone().unwrap_or_default(), None),
+        Decision::PrefetchIgnored
+        | Decision::RateLimited
+        | Decision::Paused
+        | Decision::Revoked
+        | Decision::UnknownToken => (decision, String::new(), None),
+    };
+    Ok(Done { decision, reason, deployment, changed })
 }
 
 /// What an accepted trigger came to.
