@@ -212,6 +212,36 @@ pub struct SettingsArgs {
     /// How much a build may write to disk, in bytes.
     #[arg(long, value_name = "BYTES")]
     pub disk: Option<u64>,
+    /// How much CPU a build may use, in thousandths of one.
+    #[arg(long, value_name = "MILLI")]
+    pub milli_cpus: Option<u32>,
+    /// How many processes and threads a build may have.
+    #[arg(long, value_name = "COUNT")]
+    pub processes: Option<u32>,
+    /// How many files a process of a build may have open.
+    #[arg(long, value_name = "COUNT")]
+    pub open_files: Option<u32>,
+    /// A directory or file that the next build finds again, below the root directory. Repeat it for more; it takes the
+    /// place of the usual ones.
+    #[arg(long = "cache-path", value_name = "PATH")]
+    pub cached_paths: Vec<String>,
+    /// What builds reach over the network, never more than the operator allows.
+    #[arg(long, value_enum)]
+    pub network: Option<NetworkArg>,
+    /// Run builds as the sandbox's user 0, still without any capability. It takes a key with the scope `admin`.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub run_as_root: Option<bool>,
+}
+
+/// What a build reaches over the network.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkArg {
+    /// Nothing but itself.
+    None,
+    /// The internet, and no host, no other build, no private address.
+    Egress,
+    /// Whatever the engine's host reaches.
+    Open,
 }
 
 #[derive(Args, Clone, Debug, Default)]

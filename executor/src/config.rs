@@ -5,7 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use grapnel_domain::{build::BuildLimits, secret_token::ApiKey};
 use grapnel_runtime::{Setting, Settings, grpc::Tls, settings::shared};
 
-use crate::engine::Network;
+use ipnet::IpNet;
+
+use crate::{cache::Storage, engine::NetworkAccess};
 
 /// The table of these settings.
 pub const SETTINGS: &[Setting] = &[
@@ -17,7 +19,21 @@ pub const SETTINGS: &[Setting] = &[
     ),
     Setting::new("executor.slots", "2", "How many builds run at once."),
     Setting::new("executor.docker", "/var/run/docker.sock", "The socket of the Docker engine."),
-    Setting::new("executor.network", "egress", "The network of builds: `egress` (the way out) or `none`."),
+    Setting::new(
+        "executor.network",
+        "egress",
+        "What builds reach over the network: `none`; `egress`, the internet and nothing of ours, which needs a firewall that the executor places and tries; `open`, whatever the engine's host reaches. A project may ask for less.",
+    ),
+    Setting::new(
+        "executor.egress_allow",
+        "",
+        "Networks beside the internet that builds with `egress` reach, such as `10.20.0.0/16`, separated by commas.",
+    ),
+    Setting::computed(
+        "executor.seccomp",
+        "the engine's own",
+        "A seccomp profile for sandboxes in place of the engine's: a file as the OCI runtimes read it.",
+    ),
     Setting::computed(
         "executor.runtime",
         "the engine's own",
@@ -44,8 +60,26 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new("build.memory", "2GiB", "How much memory a build may use."),
     Setting::new("build.milli_cpus", "2000", "How much CPU a build may use, in thousandths of one."),
     Setting::new("build.processes", "512", "How many processes and threads a build may have."),
+    Setting::new("build.open_files", "65536", "How many files a process of a build may have open."),
     Setting::new("build.disk", "10GiB", "How much a build may write to its workspace and cache."),
     Setting::new("build.log", "16MiB", "How much of a build's log is kept."),
+    Setting::new(
+        "install.skip_unchanged",
+        "true",
+        "Whether an install step is left out that would do nothing: nothing it is given has changed since the cache was made.",
+    ),
+    Setting::new(
+        "cache.storage",
+        "auto",
+        "How builds get their cache: `auto`, mounted where the engine can do it and else copied, or `copy`.",
+    ),
+    Setting::new("cache.key_bytes", "5GiB", "How large the cache of one branch may be."),
+    Setting::new("cache.max_age", "30d", "How long a cache is kept that no build uses."),
+    Setting::new(
+        "cache.total_bytes",
+        "50GiB",
+        "How large all caches of an executor may be together. The least recently used goes first.",
+    ),
     Setting::new("artifact.bytes", "1GiB", "How large an artifact may be."),
     Setting::new("artifact.files", "100000", "How many files an artifact may have."),
 ];
@@ -64,7 +98,11 @@ pub struct ExecutorConfig {
     /// The engine's socket.
     pub docker_socket: String,
     /// The network of builds.
-    pub network: Network,
+    pub network: NetworkAccess,
+    /// Networks that builds with a filtered network reach beside the internet.
+    pub egress_allow: Vec<IpNet>,
+    /// The text of a seccomp profile in place of the engine's.
+    pub seccomp: Option<String>,
     /// The OCI runtime of sandboxes.
     pub runtime: Option<String>,
     /// The image of builds whose project names none.
@@ -79,23 +117,51 @@ pub struct ExecutorConfig {
     pub git_size_limit: u64,
     /// What no build may exceed.
     pub ceilings: BuildLimits,
+    /// Whether an install that would do nothing is left out.
+    pub skip_unchanged_install: bool,
+    /// What caches may cost.
+    pub cache: CacheLimits,
     /// What hooks services have to show.
     pub key: ApiKey,
     /// The certificates.
     pub tls: Option<Tls>,
 }
 
+/// What the caches of an executor may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheLimits {
+    /// How builds get them.
+    pub storage: Storage,
+    /// Bytes of one.
+    pub key_bytes: u64,
+    /// How long one is kept that nobody uses.
+    pub max_age: Duration,
+    /// Bytes of all.
+    pub total_bytes: u64,
+}
+
 impl ExecutorConfig {
     /// Reads the settings; what is wrong is noted in them. `key` is that of a process that starts both sides itself.
     pub fn read(settings: &mut Settings, key: Option<ApiKey>) -> Option<Self> {
         let network = match settings.get::<String>("executor.network").as_deref() {
-            Some("egress") => Network::Egress,
-            Some("none") => Network::None,
+            Some("egress") => NetworkAccess::Egress,
+            Some("none") => NetworkAccess::None,
+            Some("open") => NetworkAccess::Open,
             _ => {
-                settings.complain("executor.network", "must be `egress` or `none`");
-                Network::None
+                settings.complain("executor.network", "must be `none`, `egress` or `open`");
+                NetworkAccess::None
             }
         };
+        let storage = match settings.get::<String>("cache.storage").as_deref() {
+            Some("auto") => Storage::Auto,
+            Some("copy") => Storage::Copy,
+            _ => {
+                settings.complain("cache.storage", "must be `auto` or `copy`");
+                Storage::Auto
+            }
+        };
+        let seccomp = seccomp(settings);
+        let egress_allow = networks(settings);
         let ca_bundle = settings.path("ca_bundle");
         if let Some(path) = &ca_bundle
             && let Err(error) = std::fs::File::open(path)
@@ -118,6 +184,8 @@ impl ExecutorConfig {
             slots,
             docker_socket: settings.require("executor.docker", String::new()),
             network,
+            egress_allow,
+            seccomp,
             runtime: settings.get("executor.runtime"),
             builder_image: settings.require("builder_image", String::new()),
             ca_bundle,
@@ -129,15 +197,45 @@ impl ExecutorConfig {
                 memory_bytes: settings.bytes("build.memory"),
                 milli_cpus: settings.require("build.milli_cpus", 0),
                 processes: settings.require("build.processes", 0),
+                open_files: settings.require("build.open_files", 0),
                 disk_bytes: settings.bytes("build.disk"),
                 log_bytes: settings.bytes("build.log"),
                 artifact_bytes: settings.bytes("artifact.bytes"),
                 artifact_files: settings.require("artifact.files", 0),
             },
+            skip_unchanged_install: settings.require("install.skip_unchanged", true),
+            cache: CacheLimits {
+                storage,
+                key_bytes: settings.bytes("cache.key_bytes"),
+                max_age: settings.duration("cache.max_age"),
+                total_bytes: settings.bytes("cache.total_bytes"),
+            },
             key: key?,
             tls: shared::tls(settings),
         })
     }
+}
+
+/// Reads the profile once: the engine takes its text.
+fn seccomp(settings: &mut Settings) -> Option<String> {
+    let path = settings.path("executor.seccomp")?;
+    let read = std::fs::read_to_string(&path).map_err(|error| error.to_string()).and_then(|text| {
+        serde_json::from_str::<serde_json::Value>(&text).map(|_| text).map_err(|error| error.to_string())
+    });
+    read.map_err(|error| settings.complain("executor.seccomp", format!("cannot be read: {error}"))).ok()
+}
+
+fn networks(settings: &mut Settings) -> Vec<IpNet> {
+    let text: String = settings.require("executor.egress_allow", String::new());
+    let mut networks = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        match part.parse() {
+            Ok(network) => networks.push(network),
+            Err(_) => settings
+                .complain("executor.egress_allow", format!("`{part}` is no network such as 10.20.0.0/16")),
+        }
+    }
+    networks
 }
 
 fn host_name() -> String {

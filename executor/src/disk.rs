@@ -1,11 +1,19 @@
 //! Trees on disk: how large they are, and how they go away.
 
 use std::{
+    collections::HashSet,
+    ffi::CString,
     fs,
     io::{self, ErrorKind},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
+};
+
+use rustix::{
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, renameat, statat},
+    io::Errno,
 };
 
 /// How often, and after how long, a tree is removed again in which something still wrote: a process that was killed
@@ -13,26 +21,66 @@ use std::{
 const ROUNDS: u32 = 20;
 const ROUND: Duration = Duration::from_millis(50);
 
-/// Returns how many bytes a tree takes on disk. Links are counted themselves; what vanishes meanwhile, or cannot be
-/// read, counts as nothing.
-pub async fn usage(path: &Path) -> u64 {
+/// The deepest directory that is looked into. Nothing that people build is as deep, and what is deeper could not be
+/// looked through in bounded time and with a bounded number of open directories.
+const DEEPEST: usize = 512;
+
+/// Returns how many bytes a tree takes on disk. Links are counted themselves, files with several names once; what
+/// vanishes meanwhile, or cannot be read, counts as nothing.
+///
+/// # Errors
+/// The tree is deeper than 512 directories.
+pub async fn usage(path: &Path) -> io::Result<u64> {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || usage_of(&path)).await.unwrap_or(0)
+    tokio::task::spawn_blocking(move || size_of(&path)).await.map_err(io::Error::other)?
 }
 
-fn usage_of(root: &Path) -> u64 {
-    let mut bytes = 0;
-    let mut waiting = vec![root.to_owned()];
-    while let Some(path) = waiting.pop() {
-        let Ok(meta) = path.symlink_metadata() else {
-            continue;
-        };
-        bytes += meta.blocks() * 512;
-        if meta.is_dir() {
-            waiting.extend(entries(&path));
+/// Does the same, and blocks.
+///
+/// # Errors
+/// As [`usage`].
+pub fn size_of(root: &Path) -> io::Result<u64> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(top) = rustix::fs::open(root, flags, Mode::empty()) else { return Ok(0) };
+    let mut bytes = rustix::fs::fstat(&top).map_or(0, |stat| blocks(&stat));
+    let mut seen = HashSet::new();
+    let mut waiting: Vec<(Arc<OwnedFd>, CString, usize)> = Vec::new();
+    let mut next = Some((top, 0));
+    while let Some((directory, depth)) = next.take() {
+        let directory = Arc::new(directory);
+        for entry in Dir::read_from(&*directory)?.flatten() {
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let Ok(stat) = statat(&*directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+            if is_directory || stat.st_nlink < 2 || seen.insert((stat.st_dev, stat.st_ino)) {
+                bytes += blocks(&stat);
+            }
+            if is_directory {
+                waiting.push((directory.clone(), name.to_owned(), depth + 1));
+            }
+        }
+        while let Some((parent, name, depth)) = waiting.pop() {
+            if depth > DEEPEST {
+                return Err(io::Error::other(format!("directories are nested deeper than {DEEPEST}")));
+            }
+            match openat(&*parent, &name, flags, Mode::empty()) {
+                Ok(directory) => {
+                    next = Some((directory, depth));
+                    break;
+                }
+                Err(Errno::MFILE | Errno::NFILE) => return Err(Errno::MFILE.into()),
+                Err(_) => {}
+            }
         }
     }
-    bytes
+    Ok(bytes)
+}
+
+fn blocks(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or(0) * 512
 }
 
 fn entries(path: &Path) -> Vec<PathBuf> {
@@ -74,8 +122,43 @@ fn remove_once(path: &Path) -> io::Result<()> {
             open_directories(path);
             fs::remove_dir_all(path)
         }
+        // Deeper than we may have directories open.
+        Err(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+            make_shallow(path)?;
+            remove_once(path)
+        }
         other => other,
     }
+}
+
+/// How far below the top directories are left where they are.
+const SHALLOW: usize = 64;
+
+/// Moves directories that are far below the top of a tree to its top, where they are deep no longer by that much.
+fn make_shallow(root: &Path) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let top = Arc::new(rustix::fs::open(root, flags, Mode::empty())?);
+    let mut waiting = vec![(top.clone(), c".".to_owned(), 0)];
+    let mut moved = 0;
+    while let Some((parent, name, depth)) = waiting.pop() {
+        let directory = Arc::new(openat(&*parent, &name, flags, Mode::empty())?);
+        for entry in Dir::read_from(&*directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") || entry.file_type() != FileType::Directory {
+                continue;
+            }
+            if depth < SHALLOW {
+                waiting.push((directory.clone(), name.to_owned(), depth + 1));
+                continue;
+            }
+            let to = CString::new(format!(".grapnel-{}-{moved}", std::process::id()))?;
+            renameat(&*directory, name, &*top, &to)?;
+            moved += 1;
+            waiting.push((top.clone(), to, 1));
+        }
+    }
+    Ok(())
 }
 
 /// Gives us back the right to change directories that a build has closed.
@@ -109,11 +192,30 @@ mod tests {
     #[tokio::test]
     async fn usage_counts_what_is_on_disk() {
         let directory = tempfile::tempdir().unwrap();
-        let before = usage(directory.path()).await;
+        let before = usage(directory.path()).await.unwrap();
         fs::write(directory.path().join("file"), vec![1; 1 << 20]).unwrap();
         let sparse = fs::File::create(directory.path().join("sparse")).unwrap();
         sparse.set_len(1 << 40).unwrap();
-        let grown = usage(directory.path()).await - before;
+        fs::hard_link(directory.path().join("file"), directory.path().join("again")).unwrap();
+        let grown = usage(directory.path()).await.unwrap() - before;
         assert!(((1 << 20)..(2 << 20)).contains(&grown), "{grown}");
+    }
+
+    #[tokio::test]
+    async fn a_tree_that_is_deeper_than_any_path_is_refused_and_goes_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = directory.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        let mut at = rustix::fs::open(&tree, OFlags::DIRECTORY, Mode::empty()).unwrap();
+        for depth in 0..5_000 {
+            rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
+            at = openat(&at, "d", OFlags::DIRECTORY, Mode::empty()).unwrap();
+            if depth == 400 {
+                assert!(usage(&tree).await.unwrap() > 400 * 4096);
+            }
+        }
+        assert!(usage(&tree).await.unwrap_err().to_string().contains("deeper than 512"));
+        remove_tree(&tree).await;
+        assert!(!tree.exists());
     }
 }

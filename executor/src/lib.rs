@@ -1,8 +1,9 @@
 //! The build executor: takes deployments over gRPC and runs their steps in sandboxes.
 //!
-//! `server` takes calls and owns slots and attempts; `pipeline` is the story of one build; `source`, `engine` and
-//! `link` are what it is told with. Nothing below `server` knows that there is a network.
+//! `server` takes calls and owns slots and attempts; `pipeline` is the story of one build; `source`, `cache`, `engine`
+//! and `link` are what it is told with. Nothing below `server` knows that there is a network.
 
+pub mod cache;
 mod config;
 pub mod disk;
 pub mod engine;
@@ -11,6 +12,7 @@ pub mod pipeline;
 mod repository_config;
 mod server;
 pub mod source;
+pub mod workspace;
 
-pub use config::{ExecutorConfig, SETTINGS};
-pub use server::{Executor, StartError};
+pub use config::{CacheLimits, ExecutorConfig, SETTINGS};
+pub use server::{Executor, StartError, install_runner};

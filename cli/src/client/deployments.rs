@@ -10,12 +10,12 @@ use grapnel_domain::Reason;
 use grapnel_proto::{
     error::from_status,
     hooks::v1::{
-        CancelDeploymentRequest, Deployment, DeploymentEvent, DeploymentState, GetDeploymentRequest,
-        HookAddress, ListDeploymentsRequest, StateChanged, TriggerDeploymentRequest, TriggerHookRequest,
-        WatchDeploymentRequest, deployment_event::Event, trigger_hook_request::Target,
+        CacheAction, CacheReported, CancelDeploymentRequest, Deployment, DeploymentEvent, DeploymentState,
+        GetDeploymentRequest, HookAddress, ListDeploymentsRequest, StateChanged, TriggerDeploymentRequest,
+        TriggerHookRequest, WatchDeploymentRequest, deployment_event::Event, trigger_hook_request::Target,
     },
 };
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
 
 use super::Client;
 use crate::{
@@ -198,9 +198,7 @@ impl Progress {
             Some(Event::StepStarted(started)) => self.stage(step_name(started.step().as_str_name())),
             Some(Event::StateChanged(changed)) => self.state(changed),
             Some(Event::CacheReported(report)) => {
-                let outcome =
-                    report.outcome().as_str_name().trim_start_matches("CACHE_OUTCOME_").to_lowercase();
-                self.line(&format!("cache {outcome}: {}", printable(&report.detail)));
+                self.line(&cache_line(report));
             }
             Some(Event::StepFinished(_)) | None => {}
         }
@@ -239,4 +237,22 @@ impl Progress {
 
 fn step_name(name: &str) -> String {
     name.trim_start_matches("STEP_").to_lowercase()
+}
+
+/// Tells what became of a build's cache in one line, such as `cache hit: … (3 layers, 120.5 MiB, 2 ms)`.
+fn cache_line(report: &CacheReported) -> String {
+    let what = match report.action() {
+        CacheAction::Kept => "kept".to_owned(),
+        CacheAction::NotKept => "not kept".to_owned(),
+        CacheAction::Restored | CacheAction::Unspecified => {
+            report.outcome().as_str_name().trim_start_matches("CACHE_OUTCOME_").to_lowercase()
+        }
+    };
+    let took: Duration = report.took.and_then(|took| took.try_into().ok()).unwrap_or_default();
+    let size = match report.layers {
+        0 => String::new(),
+        1 => format!("1 layer, {}, ", BinaryBytes(report.bytes)),
+        many => format!("{many} layers, {}, ", BinaryBytes(report.bytes)),
+    };
+    format!("cache {what}: {} ({size}{} ms)", printable(&report.detail), took.as_millis())
 }

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use grapnel_proto::hooks::v1::{
-    BuildLimits, BuildSettings, CreateProjectRequest, DeleteProjectRequest, GetLimitsRequest,
-    GetProjectRequest, ListProjectsRequest, ListProjectsResponse, Project, ProjectChanges,
+    BuildLimits, BuildSettings, CachedPaths, CreateProjectRequest, DeleteProjectRequest, GetLimitsRequest,
+    GetProjectRequest, ListProjectsRequest, ListProjectsResponse, NetworkAccess, Project, ProjectChanges,
     UpdateProjectRequest,
 };
 
 use super::Client;
 use crate::{
-    args::{ProjectCommand, SettingsArgs},
+    args::{NetworkArg, ProjectCommand, SettingsArgs},
     exit::Failure,
     output::fields_of,
 };
@@ -78,6 +78,12 @@ impl Client {
         self.printer.message("grapnel.hooks.v1.Project", project, |printer| {
             let settings = project.settings.clone().unwrap_or_default();
             let or_found = |setting: Option<String>| setting.unwrap_or_else(|| "(found out)".to_owned());
+            let network = match settings.network() {
+                NetworkAccess::Unspecified => "(the installation's)".to_owned(),
+                named => named.as_str_name().trim_start_matches("NETWORK_ACCESS_").to_lowercase(),
+            };
+            let cached =
+                settings.cached_paths.map_or_else(|| "(the usual)".to_owned(), |it| it.paths.join(", "));
             fields_of(&[
                 ("project", project.name.clone()),
                 ("id", project.id.clone()),
@@ -88,6 +94,8 @@ impl Client {
                 ("build", or_found(settings.build_command)),
                 ("output", or_found(settings.output_directory)),
                 ("image", settings.builder_image.unwrap_or_else(|| "(the installation's)".to_owned())),
+                ("cached", cached),
+                ("network", network),
                 ("site", project.site_url.clone()),
                 ("created", printer.ago(project.created_at.as_ref())),
             ])
@@ -106,7 +114,20 @@ fn to_settings(args: &SettingsArgs) -> BuildSettings {
             timeout_seconds: args.timeout,
             memory_bytes: args.memory,
             disk_bytes: args.disk,
+            milli_cpus: args.milli_cpus,
+            processes: args.processes,
+            open_files: args.open_files,
         }),
+        cached_paths: (!args.cached_paths.is_empty())
+            .then(|| CachedPaths { paths: args.cached_paths.clone() }),
+        network: match args.network {
+            None => NetworkAccess::Unspecified,
+            Some(NetworkArg::None) => NetworkAccess::None,
+            Some(NetworkArg::Egress) => NetworkAccess::Egress,
+            Some(NetworkArg::Open) => NetworkAccess::Open,
+        }
+        .into(),
+        run_as_root: args.run_as_root.unwrap_or(false),
     }
 }
 
@@ -130,6 +151,12 @@ fn update(
         ("settings.limits.timeout_seconds", settings.timeout.is_some()),
         ("settings.limits.memory_bytes", settings.memory.is_some()),
         ("settings.limits.disk_bytes", settings.disk.is_some()),
+        ("settings.limits.milli_cpus", settings.milli_cpus.is_some()),
+        ("settings.limits.processes", settings.processes.is_some()),
+        ("settings.limits.open_files", settings.open_files.is_some()),
+        ("settings.cached_paths", !settings.cached_paths.is_empty()),
+        ("settings.network", settings.network.is_some()),
+        ("settings.run_as_root", settings.run_as_root.is_some()),
     ];
     let mut paths: Vec<String> =
         given.into_iter().filter(|(_, given)| *given).map(|(path, _)| path.to_owned()).collect();

@@ -79,7 +79,9 @@ pub struct BuildLimits {
     pub milli_cpus: u32,
     /// Processes and threads at once.
     pub processes: u32,
-    /// Bytes of workspace and cache on disk.
+    /// Open files of one process.
+    pub open_files: u32,
+    /// Bytes that it writes to its workspace and cache.
     pub disk_bytes: u64,
     /// Bytes of log that are kept.
     pub log_bytes: u64,
@@ -98,6 +100,7 @@ impl Default for BuildLimits {
             memory_bytes: 2 * GIB,
             milli_cpus: 2_000,
             processes: 512,
+            open_files: 65_536,
             disk_bytes: 10 * GIB,
             log_bytes: 16 * MIB,
             artifact_bytes: GIB,
@@ -115,6 +118,15 @@ pub struct LimitWishes {
     pub memory_bytes: Option<u64>,
     /// Bytes of workspace and cache on disk.
     pub disk_bytes: Option<u64>,
+    /// CPU time per time, in thousandths of one CPU.
+    #[serde(default)]
+    pub milli_cpus: Option<u32>,
+    /// Processes and threads at once.
+    #[serde(default)]
+    pub processes: Option<u32>,
+    /// Open files of one process.
+    #[serde(default)]
+    pub open_files: Option<u32>,
 }
 
 impl BuildLimits {
@@ -126,6 +138,9 @@ impl BuildLimits {
             timeout: timeout.min(self.timeout),
             memory_bytes: wishes.memory_bytes.unwrap_or(self.memory_bytes).min(self.memory_bytes),
             disk_bytes: wishes.disk_bytes.unwrap_or(self.disk_bytes).min(self.disk_bytes),
+            milli_cpus: wishes.milli_cpus.unwrap_or(self.milli_cpus).min(self.milli_cpus),
+            processes: wishes.processes.unwrap_or(self.processes).min(self.processes),
+            open_files: wishes.open_files.unwrap_or(self.open_files).min(self.open_files),
             ..self
         }
     }
@@ -138,14 +153,22 @@ mod tests {
     #[test]
     fn a_project_gets_less_than_the_ceiling_but_never_more() {
         let ceilings = BuildLimits::default();
-        let modest = LimitWishes { timeout_seconds: Some(60), memory_bytes: Some(1), disk_bytes: None };
+        let modest = LimitWishes {
+            timeout_seconds: Some(60),
+            memory_bytes: Some(1),
+            processes: Some(2),
+            ..LimitWishes::default()
+        };
         let limits = ceilings.under_ceilings(modest);
-        assert_eq!((limits.timeout.as_secs(), limits.memory_bytes), (60, 1));
-        assert_eq!(limits.disk_bytes, ceilings.disk_bytes);
+        assert_eq!((limits.timeout.as_secs(), limits.memory_bytes, limits.processes), (60, 1, 2));
+        assert_eq!((limits.disk_bytes, limits.milli_cpus), (ceilings.disk_bytes, ceilings.milli_cpus));
         let greedy = LimitWishes {
             timeout_seconds: Some(u32::MAX),
             memory_bytes: Some(u64::MAX),
             disk_bytes: Some(u64::MAX),
+            milli_cpus: Some(u32::MAX),
+            processes: Some(u32::MAX),
+            open_files: Some(u32::MAX),
         };
         assert_eq!(ceilings.under_ceilings(greedy), ceilings);
     }

@@ -69,15 +69,40 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// What the build found of its cache.
+/// What became of a build's cache: told once when it is put in place, and once more when a READY build is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheReport {
+    /// What was done.
+    #[serde(default)]
+    pub action: CacheAction,
     /// `hit`, `miss` or `off`, as the build sees it in `DEPLOY_CACHE`.
     pub outcome: CacheOutcome,
-    /// The key under which the cache is kept; empty when it is off.
+    /// The key under which the cache is kept.
     pub key: String,
     /// Why it is so, for people.
     pub detail: String,
+    /// The layers of the snapshot that was put in place or kept.
+    #[serde(default)]
+    pub layers: u32,
+    /// The bytes that those layers take on disk.
+    #[serde(default)]
+    pub bytes: u64,
+    /// How long it took.
+    #[serde(default)]
+    pub took: std::time::Duration,
+}
+
+/// What was done with a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheAction {
+    /// It was put in place before the build.
+    #[default]
+    Restored,
+    /// What the build left is what the next one finds.
+    Kept,
+    /// What the build left was dropped, and the detail says why.
+    NotKept,
 }
 
 /// Whether a build found a cache.
@@ -156,7 +181,7 @@ pub enum BuildEvent {
         /// to its end.
         exit_code: Option<i32>,
     },
-    /// What was found of the cache.
+    /// What was found of the cache, or became of it.
     Cache(CacheReport),
     /// The attempt ended. Always the last event.
     Finished {

@@ -92,6 +92,8 @@ failure_codes! {
     RepositoryUnreachable = "REPOSITORY_UNREACHABLE", Infrastructure;
     /// The container engine does not answer or refuses.
     EngineUnavailable = "ENGINE_UNAVAILABLE", Infrastructure;
+    /// The network of builds cannot be had as it has to be: nothing filters it.
+    NetworkUnavailable = "NETWORK_UNAVAILABLE", Infrastructure;
     /// The engine does not have the installation's own builder image.
     BuilderImageMissing = "BUILDER_IMAGE_MISSING", Infrastructure;
     /// The sandbox vanished without the build's doing.

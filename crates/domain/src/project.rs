@@ -20,7 +20,56 @@ pub struct BuildSettings {
     /// The limits that the project asks for.
     #[serde(default)]
     pub limits: LimitWishes,
+    /// What the next build finds again, below the root directory; none is the usual places.
+    #[serde(default)]
+    pub cached_paths: Option<Vec<RelativePath>>,
+    /// The network of its builds, never more than the operator's; none is the operator's.
+    #[serde(default)]
+    pub network: Option<NetworkAccess>,
+    /// Whether its builds run as the sandbox's user 0, without any capability. For an `admin` key to say.
+    #[serde(default)]
+    pub run_as_root: bool,
 }
+
+/// What a build reaches over the network, from nothing to everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkAccess {
+    /// Nothing but itself.
+    None,
+    /// The internet, and nothing of ours: no host, no other build, no private address.
+    Egress,
+    /// Whatever the engine's host reaches.
+    Open,
+}
+
+impl NetworkAccess {
+    /// Returns the name by which it is set and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Egress => "egress",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// What the next build finds again where a project says nothing else, below the project's root directory.
+pub const DEFAULT_CACHED_PATHS: [&str; 10] = [
+    "node_modules",
+    ".next/cache",
+    ".nuxt",
+    ".astro",
+    "node_modules/.cache",
+    ".docusaurus",
+    ".cache",
+    "vendor/bundle",
+    ".venv",
+    "target",
+];
+
+/// The most paths that a project caches.
+pub const CACHED_PATHS_LIMIT: usize = 64;
 
 /// A path that stays below where it starts: no root, no `..`, no empty part. `.` is the start itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -72,6 +121,12 @@ impl RelativePath {
     /// Returns the path as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl std::fmt::Display for RelativePath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

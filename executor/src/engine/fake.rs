@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Description, Engine, EngineError, Exit, Image, Inventory, MountSource, Sandbox, SandboxId, Volume,
+    VolumeSource,
 };
 
 /// What a sandbox ends with that was killed: 128 + SIGKILL.
@@ -127,6 +128,9 @@ impl Engine for FakeEngine {
 
     async fn create_volume(&self, volume: &Volume) -> Result<(), EngineError> {
         let mut state = self.asked(Call::CreateVolume)?;
+        if let VolumeSource::Overlay { .. } = volume.source {
+            return Err(EngineError::Unsupported("it mounts nothing".to_owned()));
+        }
         state.volumes.entry(volume.name.clone()).or_insert_with(|| volume.clone());
         Ok(())
     }
@@ -223,7 +227,10 @@ fn on_this_machine(sandbox: &Sandbox, volumes: &BTreeMap<String, Volume>) -> San
         .iter()
         .filter_map(|mount| match &mount.source {
             MountSource::Host(path) => Some((&mount.target, path.clone())),
-            MountSource::Volume(name) => Some((&mount.target, volumes.get(name)?.directory.clone())),
+            MountSource::Volume(name) => match &volumes.get(name)?.source {
+                VolumeSource::Directory(path) => Some((&mount.target, path.clone())),
+                VolumeSource::Overlay { .. } => None,
+            },
             MountSource::Memory { .. } => None,
         })
         .collect();

@@ -11,6 +11,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
+pub use grapnel_domain::project::NetworkAccess;
 
 pub mod docker;
 pub mod fake;
@@ -23,8 +24,6 @@ pub mod label {
     pub const ATTEMPT: &str = "grapnel.attempt";
     /// The executor (its stable name) that created it. A sweep touches only its own.
     pub const EXECUTOR: &str = "grapnel.executor";
-    /// Marks a volume that outlives its attempt: a cache.
-    pub const CACHE: &str = "grapnel.cache";
 }
 
 /// A container engine.
@@ -83,10 +82,27 @@ pub struct Image {
 pub struct Volume {
     /// The engine-wide name.
     pub name: String,
-    /// A directory of the engine's host that the volume shows.
-    pub directory: PathBuf,
+    /// What it shows.
+    pub source: VolumeSource,
     /// The labels to find it by.
     pub labels: BTreeMap<String, String>,
+}
+
+/// What a volume shows. All directories are the engine's host's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VolumeSource {
+    /// A directory.
+    Directory(PathBuf),
+    /// Several directories as one tree, as Linux' overlayfs does it. An engine that cannot answers
+    /// [`EngineError::Unsupported`], or refuses to start the sandbox.
+    Overlay {
+        /// What is only read, topmost first.
+        lower: Vec<PathBuf>,
+        /// What is above all of it, and takes what is written.
+        upper: PathBuf,
+        /// An empty directory on the same file system as `upper`, for the kernel.
+        work: PathBuf,
+    },
 }
 
 /// The id that the engine gave a sandbox.
@@ -111,11 +127,13 @@ pub struct Sandbox {
     /// What is mounted.
     pub mounts: Vec<Mount>,
     /// The network it may use.
-    pub network: Network,
+    pub network: NetworkAccess,
     /// The limits it runs under.
     pub limits: SandboxLimits,
     /// Another OCI runtime than the engine's default, such as `runsc`.
     pub runtime: Option<String>,
+    /// Another seccomp profile than the engine's default: the text of one, as the OCI runtimes read it.
+    pub seccomp: Option<String>,
     /// The labels to find it by.
     pub labels: BTreeMap<String, String>,
 }
@@ -143,15 +161,6 @@ pub enum MountSource {
         /// The size in bytes.
         bytes: u64,
     },
-}
-
-/// The network of a sandbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Network {
-    /// Loopback only.
-    None,
-    /// The engine's own build network: the way out, no way to other sandboxes.
-    Egress,
 }
 
 /// The limits of a sandbox.
@@ -200,4 +209,10 @@ pub enum EngineError {
     /// The sandbox or volume is not there.
     #[error("the engine has no `{0}`")]
     NotFound(String),
+    /// The network that was asked for cannot be had as it has to be.
+    #[error("the network of builds is not there: {0}")]
+    Network(String),
+    /// The engine has no such thing.
+    #[error("the container engine cannot do this: {0}")]
+    Unsupported(String),
 }

@@ -5,7 +5,7 @@ use grapnel_domain::{
     project::{BuildSettings, RelativePath},
 };
 
-use super::workspace::ProjectRoot;
+use super::project_root::ProjectRoot;
 use crate::repository_config::{self, GRAPNEL_TOML, RepositoryConfig, VERCEL_JSON};
 
 /// The directories that are looked for when no output directory is set, in this order.
@@ -19,6 +19,8 @@ const FILE_LIMIT: u64 = 4 << 20;
 pub struct Plan {
     /// The command of the install step.
     pub install: Option<String>,
+    /// Whether the install step only brings what the lock file says into `node_modules`.
+    pub install_is_plain: bool,
     /// The command of the build step.
     pub build: Option<String>,
     /// The directory that is published; none is looked for.
@@ -42,9 +44,13 @@ pub fn plan(settings: &BuildSettings, root: &ProjectRoot) -> Result<Plan, Failur
     let install = manager.map(|manager| manager.install.to_owned());
     let has_build_script = manifest.as_ref().is_some_and(|manifest| manifest["scripts"]["build"].is_string());
     let build = manager.filter(|_| has_build_script).map(|manager| manager.build.to_owned());
+    let install_set = config.install_command.is_some() || settings.install_command.is_some();
+    let plain = |it: &serde_json::Value| has_lock_file(root) && installs_only_what_is_locked(it, root);
+    let install_is_plain = !install_set && manifest.as_ref().is_some_and(plain);
     let or = |said: Option<String>, set: &Option<String>| said.or_else(|| set.clone());
     Ok(Plan {
         install: chosen(or(config.install_command, &settings.install_command), install),
+        install_is_plain,
         build: chosen(or(config.build_command, &settings.build_command), build),
         output: config.output_directory.or_else(|| settings.output_directory.clone()),
         ignore: config.ignore_command.filter(|command| !command.trim().is_empty()),
@@ -99,6 +105,45 @@ fn package_manager(root: &ProjectRoot) -> PackageManager {
     } else {
         PackageManager { install: "npm install", build: "npm run build" }
     }
+}
+
+const LOCK_FILES: [&str; 6] =
+    ["package-lock.json", "npm-shrinkwrap.json", "pnpm-lock.yaml", "yarn.lock", "bun.lock", "bun.lockb"];
+
+fn has_lock_file(root: &ProjectRoot) -> bool {
+    LOCK_FILES.iter().any(|name| root.has_file(name))
+}
+
+/// What npm and those after it run of the root manifest when they install.
+const LIFECYCLE: [&str; 9] = [
+    "preinstall",
+    "install",
+    "postinstall",
+    "preprepare",
+    "prepare",
+    "postprepare",
+    "prepublish",
+    "dependencies",
+    "pnpm:devPreinstall",
+];
+
+/// Tells whether an install touches nothing but `node_modules`: no script of the repository's own runs in it, and no
+/// package of the repository's own is built by it.
+fn installs_only_what_is_locked(manifest: &serde_json::Value, root: &ProjectRoot) -> bool {
+    let runs = LIFECYCLE.iter().any(|script| manifest["scripts"][script].is_string());
+    let several = !manifest["workspaces"].is_null()
+        || ["pnpm-workspace.yaml", "lerna.json", ".pnpmfile.cjs", ".yarnrc.yml"]
+            .iter()
+            .any(|name| root.has_file(name));
+    let kinds = ["dependencies", "devDependencies", "optionalDependencies", "peerDependencies"];
+    let sources = kinds.iter().filter_map(|kind| manifest[kind].as_object()).flat_map(|all| all.values());
+    let own = |source: &serde_json::Value| {
+        let source = source.as_str().unwrap_or("file:");
+        ["file:", "link:", "portal:", "workspace:", "patch:", "./", "../", "/", "~/"]
+            .iter()
+            .any(|it| source.starts_with(it))
+    };
+    !runs && !several && !sources.into_iter().any(own)
 }
 
 /// Finds the wanted Node.js: `.nvmrc`, `.node-version`, then `engines.node`.
@@ -188,6 +233,34 @@ mod tests {
         let large = format!("{}{{}}", " ".repeat(2 << 20));
         let failure = planned(&settings, &[("vercel.json", &large)]).unwrap_err();
         assert!(failure.message.contains("larger than"), "{failure}");
+    }
+
+    #[test]
+    fn an_install_that_only_brings_what_is_locked_is_told_apart() {
+        let lock = ("package-lock.json", "{}");
+        let plain = |manifest: &str, files: &[(&str, &str)]| {
+            let files: Vec<_> = files.iter().copied().chain([("package.json", manifest)]).collect();
+            planned(&BuildSettings::default(), &files).unwrap().install_is_plain
+        };
+        assert!(plain(r#"{"dependencies":{"vite":"~8.0.0"},"scripts":{"build":"vite build"}}"#, &[lock]));
+        assert!(!plain("{}", &[]), "no lock file");
+        assert!(!plain("{}", &[lock, ("pnpm-workspace.yaml", "")]));
+        for manifest in [
+            r#"{"scripts":{"postinstall":"x"}}"#,
+            r#"{"scripts":{"prepare":"x"}}"#,
+            r#"{"workspaces":["packages/*"]}"#,
+            r#"{"dependencies":{"own":"file:./own"}}"#,
+            r#"{"devDependencies":{"own":"../own"}}"#,
+            r#"{"dependencies":{"own":{}}}"#,
+        ] {
+            assert!(!plain(manifest, &[lock]), "{manifest}");
+        }
+        let settings =
+            BuildSettings { install_command: Some("npm install".into()), ..BuildSettings::default() };
+        assert!(
+            !planned(&settings, &[("package.json", "{}"), lock]).unwrap().install_is_plain,
+            "a command of their own"
+        );
     }
 
     #[test]

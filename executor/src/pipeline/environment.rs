@@ -36,6 +36,12 @@ const TOOL_CACHES: [(&str, &str); 9] = [
 const CA_VARIABLES: [&str; 5] =
     ["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO"];
 
+/// Tells whether a variable is the same in every build of a project, as long as nobody changes its settings. The others
+/// say what asked for the build, and what of it is found again.
+pub fn lasts(name: &str) -> bool {
+    !["DEPLOY_", "INCOMING_", "VERCEL_GIT_"].iter().any(|of_one_build| name.starts_with(of_one_build))
+}
+
 /// Returns the variables of a build's steps.
 pub fn variables(spec: &BuildSpec, cache: CacheOutcome, ca_bundle: bool) -> Vec<(String, String)> {
     let flag = |on: bool| if on { "production" } else { "preview" };

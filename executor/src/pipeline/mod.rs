@@ -3,21 +3,22 @@
 //! A function of one build's specification and a recorder of events. It knows no slots, no leases, no streams and no
 //! database. However it ends, its sandbox is gone when it returns, and its directories soon after.
 
-pub mod cache;
 mod detect;
 pub mod environment;
+mod install;
+mod project_root;
+mod publish;
 pub mod recorder;
 pub mod sandbox;
 mod story;
 mod watch;
-pub mod workspace;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use grapnel_artifacts::ArtifactStore;
 use grapnel_domain::{
     build::{BuildLimits, BuildSpec},
-    event::Outcome,
+    event::{BuildEvent, Outcome},
     failure::{Failure, FailureCode},
 };
 use recorder::Recorder;
@@ -25,9 +26,13 @@ use sandbox::SandboxConfig;
 use story::Story;
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use workspace::Workspace;
 
-use crate::{engine::Engine, source::Mirrors};
+use crate::{
+    cache::{Caches, Installed, Prepared},
+    engine::Engine,
+    source::Mirrors,
+    workspace::Workspace,
+};
 
 /// How long the cleanup of an attempt may take before it is left to the next sweep.
 const CLEANUP: Duration = Duration::from_secs(60);
@@ -42,7 +47,7 @@ pub struct Pipeline {
     /// Where outputs go.
     pub artifacts: ArtifactStore,
     /// What builds find again.
-    pub caches: cache::Caches,
+    pub caches: Caches,
     /// How sandboxes look.
     pub sandbox: SandboxConfig,
     /// The directory of all workspaces.
@@ -51,6 +56,8 @@ pub struct Pipeline {
     pub builder_image: String,
     /// What no build may exceed.
     pub ceilings: BuildLimits,
+    /// Whether an install that would do nothing is left out.
+    pub skip_unchanged_install: bool,
     /// Owns the removal of directories that builds leave behind.
     pub cleanups: TaskTracker,
 }
@@ -63,7 +70,7 @@ impl Pipeline {
     pub async fn run(&self, spec: &BuildSpec, recorder: &Recorder, cancel: &CancellationToken) -> Outcome {
         let limits = self.ceilings.under_ceilings(spec.settings.limits);
         let root = self.workspaces.join(spec.id.to_string());
-        let workspace = match Workspace::create(root, self.sandbox.user, &spec.body) {
+        let workspace = match Workspace::create(root, self.owner(spec), &spec.body) {
             Ok(workspace) => workspace,
             Err(error) => {
                 let message = format!("the workspace cannot be made: {error}");
@@ -78,26 +85,38 @@ impl Pipeline {
                 told.unwrap_or_else(|_| Err(timed_out(&limits))).map_err(Some)
             }
         };
-        self.clean_up(story, &workspace).await;
-        match told {
+        let outcome = match told {
             Ok(outcome) => outcome,
             Err(Some(failure)) => Outcome::Failed { failure },
             Err(None) => Outcome::Canceled,
-        }
+        };
+        self.clean_up(story, &workspace, &outcome).await;
+        outcome
     }
 
-    /// Removes what the attempt has in the engine, now, and what it has on disk, soon.
-    async fn clean_up(&self, mut story: Story<'_>, workspace: &Workspace) {
+    /// Returns the user and group that a build's files belong to, and its steps run as.
+    fn owner(&self, spec: &BuildSpec) -> (u32, u32) {
+        if spec.settings.run_as_root { (0, 0) } else { self.sandbox.user }
+    }
+
+    /// Removes what the attempt has in the engine, now, and what it has on disk, soon. What a READY build leaves for the
+    /// next one is taken in between, and nothing ends that early.
+    async fn clean_up(&self, mut story: Story<'_>, workspace: &Workspace, outcome: &Outcome) {
+        let recorder = story.recorder.clone();
         let engine_side = async {
-            if let Some(sandbox) = story.take_sandbox().await
-                && let Err(error) = sandbox.remove().await
-            {
+            let removed = match story.take_sandbox().await {
+                Some(sandbox) => sandbox.remove().await,
+                None => Ok(()),
+            };
+            if let Err(error) = &removed {
                 tracing::warn!(%error, "the sandbox cannot be removed; the next sweep tries again");
             }
-            if let Some(cache) = story.take_cache()
-                && let Err(error) = self.caches.release(&cache).await
-            {
-                tracing::warn!(%error, "the cache's volume cannot be removed; the next sweep tries again");
+            let Some((prepared, installed)) = story.take_cache().await else { return };
+            // A workspace that may still be mounted is not taken apart.
+            if matches!(outcome, Outcome::Ready { .. }) && removed.is_ok() {
+                self.keep(prepared, installed, workspace, &recorder).await;
+            } else {
+                self.caches.release(prepared).await;
             }
         };
         // The engine first: a build that was ended has no container within two seconds, however large its output.
@@ -107,6 +126,27 @@ impl Pipeline {
         story.give_up().await;
         let workspace = workspace.clone();
         self.cleanups.spawn(async move { workspace.remove().await });
+    }
+
+    async fn keep(
+        &self,
+        prepared: Prepared,
+        installed: Option<Installed>,
+        workspace: &Workspace,
+        recorder: &Recorder,
+    ) {
+        let (caches, directories) = (self.caches.clone(), workspace.clone());
+        let kept = tokio::task::spawn_blocking(move || {
+            let report = caches.keep(&prepared, &directories, installed);
+            (prepared, report)
+        });
+        match kept.await {
+            Ok((prepared, report)) => {
+                recorder.event(BuildEvent::Cache(report)).await;
+                self.caches.release(prepared).await;
+            }
+            Err(error) => tracing::error!(%error, "keeping a cache broke off"),
+        }
     }
 }
 

@@ -1,6 +1,11 @@
 //! The sandbox of one attempt: started, spoken to, ended.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use grapnel_domain::{
     build::{BuildLimits, BuildSpec},
@@ -11,25 +16,23 @@ use grapnel_run::message::{StepExit, StepRequest};
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    cache::PreparedCache,
     environment::{BODY, CA_BUNDLE, CACHE, HOME, WORKSPACE},
     recorder::Recorder,
-    workspace::Workspace,
 };
 use crate::{
+    cache::Prepared,
     engine::{
-        Engine, EngineError, Exit, Mount, MountSource, Network, Sandbox, SandboxId, SandboxLimits, label,
+        Engine, EngineError, Exit, Mount, MountSource, NetworkAccess, Sandbox, SandboxId, SandboxLimits,
+        label,
     },
     link::{Link, LinkError, SOCKET},
+    workspace::Workspace,
 };
 
 /// Where the runner stands in a sandbox.
 const RUNNER: &str = "/run/grapnel/grapnel-run";
 /// Where the directory of the runner's socket stands in a sandbox.
 const LINK: &str = "/run/grapnel/link";
-/// Open files of one process, as far as this machine has them to give: an engine without the right to raise limits
-/// refuses to start a sandbox with more than its own.
-const OPEN_FILES: u64 = 65_536;
 /// How long the engine may take to say how a killed sandbox ended.
 const ENDED: Duration = Duration::from_secs(10);
 
@@ -44,10 +47,12 @@ pub struct SandboxConfig {
     pub ca_bundle: Option<PathBuf>,
     /// The user and group that builds run as.
     pub user: (u32, u32),
-    /// The network of builds.
-    pub network: Network,
+    /// The network of builds, which no project exceeds.
+    pub network: NetworkAccess,
     /// Another OCI runtime than the engine's default.
     pub runtime: Option<String>,
+    /// Another seccomp profile than the engine's default: its text.
+    pub seccomp: Option<String>,
 }
 
 /// A sandbox that runs.
@@ -66,18 +71,10 @@ impl RunningSandbox {
     ///
     /// # Errors
     /// The engine refuses; nothing is left behind then.
-    pub async fn start(
-        engine: Arc<dyn Engine>,
-        config: &SandboxConfig,
-        spec: &BuildSpec,
-        image: &str,
-        limits: &BuildLimits,
-        workspace: &Workspace,
-        cache: &PreparedCache,
-    ) -> Result<Self, EngineError> {
-        let link = Link::listen(&workspace.link())
+    pub async fn start(engine: Arc<dyn Engine>, sandbox: &Sandbox, link: &Path) -> Result<Self, EngineError> {
+        let link = Link::listen(link)
             .map_err(|error| EngineError::Refused(format!("the runner's socket cannot be made: {error}")))?;
-        let id = engine.start(&sandbox(config, spec, image, limits, workspace, cache)).await?;
+        let id = engine.start(sandbox).await?;
         let (tell, ended) = watch::channel(None);
         let (waiting, waited) = (engine.clone(), id.clone());
         tokio::spawn(async move {
@@ -155,9 +152,10 @@ async fn ended_by_itself(mut ended: watch::Receiver<Option<Ended>>) -> Failure {
     }
 }
 
-fn open_files() -> u32 {
-    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(OPEN_FILES);
-    u32::try_from(own.min(OPEN_FILES)).unwrap_or(u32::MAX)
+/// An engine without the right to raise limits refuses to start a sandbox with more open files than it may have.
+fn open_files(wanted: u32) -> u32 {
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    own.and_then(|own| u32::try_from(own).ok()).map_or(wanted, |own| wanted.min(own))
 }
 
 fn line_failure(error: &LinkError) -> Failure {
@@ -169,60 +167,60 @@ fn line_failure(error: &LinkError) -> Failure {
     }
 }
 
-fn sandbox(
-    config: &SandboxConfig,
-    spec: &BuildSpec,
-    image: &str,
-    limits: &BuildLimits,
-    workspace: &Workspace,
-    cache: &PreparedCache,
-) -> Sandbox {
-    let host = |path: PathBuf, target: &str, read_only| Mount {
-        source: MountSource::Host(path),
-        target: target.to_owned(),
-        read_only,
-    };
-    let memory = |bytes, target: &str| Mount {
-        source: MountSource::Memory { bytes },
-        target: target.to_owned(),
-        read_only: false,
-    };
-    let mut mounts = vec![
-        host(workspace.tree(), WORKSPACE, false),
-        Mount {
-            source: MountSource::Volume(cache.volume.clone()),
-            target: CACHE.to_owned(),
+impl SandboxConfig {
+    /// Describes the sandbox of an attempt.
+    pub fn describe(
+        &self,
+        spec: &BuildSpec,
+        image: &str,
+        limits: &BuildLimits,
+        workspace: &Workspace,
+        cache: &Prepared,
+    ) -> Sandbox {
+        let host = |path: PathBuf, target: &str, read_only| Mount {
+            source: MountSource::Host(path),
+            target: target.to_owned(),
+            read_only,
+        };
+        let memory = |bytes, target: &str| Mount {
+            source: MountSource::Memory { bytes },
+            target: target.to_owned(),
             read_only: false,
-        },
-        host(config.runner.clone(), RUNNER, true),
-        host(workspace.link(), LINK, true),
-        memory(limits.memory_bytes / 2, "/tmp"),
-        memory(limits.memory_bytes / 4, HOME),
-    ];
-    if !spec.body.is_empty() {
-        mounts.push(host(workspace.body(), BODY, true));
-    }
-    mounts.extend(config.ca_bundle.clone().map(|bundle| host(bundle, CA_BUNDLE, true)));
-    Sandbox {
-        name: format!("grapnel-{}", spec.id),
-        image: image.to_owned(),
-        command: vec![RUNNER.to_owned(), format!("{LINK}/{SOCKET}")],
-        env: BTreeMap::new(),
-        working_dir: WORKSPACE.to_owned(),
-        user: config.user,
-        mounts,
-        network: config.network,
-        limits: SandboxLimits {
-            memory_bytes: limits.memory_bytes,
-            milli_cpus: limits.milli_cpus,
-            processes: limits.processes,
-            open_files: open_files(),
-        },
-        runtime: config.runtime.clone(),
-        labels: BTreeMap::from([
-            (label::EXECUTOR.to_owned(), config.executor.clone()),
-            (label::DEPLOYMENT.to_owned(), spec.id.deployment.to_string()),
-            (label::ATTEMPT.to_owned(), spec.id.attempt.to_string()),
-        ]),
+        };
+        let mut mounts = vec![
+            Mount { source: cache.workspace.clone(), target: WORKSPACE.to_owned(), read_only: false },
+            Mount { source: cache.tools.clone(), target: CACHE.to_owned(), read_only: false },
+            host(self.runner.clone(), RUNNER, true),
+            host(workspace.link(), LINK, true),
+            memory(limits.memory_bytes / 2, "/tmp"),
+            memory(limits.memory_bytes / 4, HOME),
+        ];
+        if !spec.body.is_empty() {
+            mounts.push(host(workspace.body(), BODY, true));
+        }
+        mounts.extend(self.ca_bundle.clone().map(|bundle| host(bundle, CA_BUNDLE, true)));
+        Sandbox {
+            name: format!("grapnel-{}", spec.id),
+            image: image.to_owned(),
+            command: vec![RUNNER.to_owned(), format!("{LINK}/{SOCKET}")],
+            env: BTreeMap::new(),
+            working_dir: WORKSPACE.to_owned(),
+            user: if spec.settings.run_as_root { (0, 0) } else { self.user },
+            mounts,
+            network: spec.settings.network.unwrap_or(self.network).min(self.network),
+            limits: SandboxLimits {
+                memory_bytes: limits.memory_bytes,
+                milli_cpus: limits.milli_cpus,
+                processes: limits.processes,
+                open_files: open_files(limits.open_files),
+            },
+            runtime: self.runtime.clone(),
+            seccomp: self.seccomp.clone(),
+            labels: BTreeMap::from([
+                (label::EXECUTOR.to_owned(), self.executor.clone()),
+                (label::DEPLOYMENT.to_owned(), spec.id.deployment.to_string()),
+                (label::ATTEMPT.to_owned(), spec.id.attempt.to_string()),
+            ]),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! One build, told step by step.
 
-use grapnel_artifacts::{ArtifactError, Limits, Manifest};
+use grapnel_artifacts::{ArtifactError, Manifest};
 use grapnel_domain::{
     build::{BuildLimits, BuildSpec},
     deployment::CancelReason,
@@ -13,17 +13,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Pipeline,
-    cache::{CacheError, PreparedCache},
-    detect::{self, OUTPUT_CANDIDATES, Plan},
+    detect::{self, Plan},
     environment::{self, WORKSPACE},
+    install,
+    project_root::ProjectRoot,
     recorder::Recorder,
     sandbox::RunningSandbox,
     watch::too_much_on_disk,
-    workspace::{ProjectRoot, Workspace},
 };
 use crate::{
+    cache::{Build, CacheError, Installed, Prepared},
     engine::{EngineError, Image},
     source::SourceError,
+    workspace::Workspace,
 };
 
 /// The label of images that have our tools, `grapnel-node` among them.
@@ -43,21 +45,25 @@ enum Commands {
 
 /// One build under way, with what has to be cleaned up after it.
 pub struct Story<'a> {
-    pipeline: &'a Pipeline,
-    spec: &'a BuildSpec,
-    limits: &'a BuildLimits,
-    workspace: &'a Workspace,
-    recorder: &'a Recorder,
+    pub(super) pipeline: &'a Pipeline,
+    pub(super) spec: &'a BuildSpec,
+    pub(super) limits: &'a BuildLimits,
+    pub(super) workspace: &'a Workspace,
+    pub(super) recorder: &'a Recorder,
     /// Ends what was begun below and goes on without the story.
-    given_up: CancellationToken,
+    pub(super) given_up: CancellationToken,
     /// Git writes until it has ended, and its files can only be removed then.
     checking_out: Option<JoinHandle<Result<(), SourceError>>>,
     /// A start that is under way goes on when the story is dropped, so that what it makes can be removed.
     starting: Option<JoinHandle<Result<RunningSandbox, EngineError>>>,
     sandbox: Option<RunningSandbox>,
-    cache: Option<PreparedCache>,
+    /// As with the sandbox.
+    preparing: Option<JoinHandle<Result<Prepared, CacheError>>>,
+    pub(super) cache: Option<Prepared>,
+    /// What the install step was given, where the next build may leave it out.
+    installed: Option<Installed>,
     /// As with the sandbox: what is being published when the story is dropped must not stay.
-    publishing: Option<JoinHandle<Result<Manifest, ArtifactError>>>,
+    pub(super) publishing: Option<JoinHandle<Result<Manifest, ArtifactError>>>,
 }
 
 impl<'a> Story<'a> {
@@ -80,7 +86,9 @@ impl<'a> Story<'a> {
             checking_out: None,
             starting: None,
             sandbox: None,
+            preparing: None,
             cache: None,
+            installed: None,
             publishing: None,
         }
     }
@@ -93,9 +101,13 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Hands the cache over to whoever cleans up.
-    pub fn take_cache(&mut self) -> Option<PreparedCache> {
-        self.cache.take()
+    /// Hands the cache over to whoever cleans up, with what the install step was given.
+    pub async fn take_cache(&mut self) -> Option<(Prepared, Option<Installed>)> {
+        let prepared = match self.preparing.take() {
+            Some(preparing) => preparing.await.ok()?.ok(),
+            None => self.cache.take(),
+        };
+        Some((prepared?, self.installed.take()))
     }
 
     /// Waits until nothing of a story that was not told to its end writes any more. It leaves no artifact.
@@ -115,15 +127,13 @@ impl<'a> Story<'a> {
     /// Tells the whole story.
     pub async fn tell(&mut self) -> Result<Outcome, Failure> {
         let (image_name, image) = self.find_image().await?;
-        self.prepare_cache(&image_name).await?;
-        // The engine takes longer to start a sandbox than git to check a commit out: both at once.
-        self.begin_to_start_sandbox(&image_name)?;
         let (root, plan) = self.check_out().await?;
         if plan.disabled {
             return Ok(Outcome::Skipped { reason: CancelReason::DisabledByConfig });
         }
-        self.sandbox_started().await?;
-        self.report_cache().await;
+        // The layers of a cache are mounted over the checkout when the sandbox starts, so it has to be there.
+        self.prepare_cache(&image_name, &image).await?;
+        self.start_sandbox(&image_name).await?;
         if self.run_commands(&root, &plan, &image).await? == Commands::Ignored {
             return Ok(Outcome::Skipped { reason: CancelReason::IgnoredByCommand });
         }
@@ -148,13 +158,26 @@ impl<'a> Story<'a> {
         }
     }
 
-    async fn prepare_cache(&mut self, image: &str) -> Result<(), Failure> {
-        let owner = self.pipeline.sandbox.user;
-        let prepared = self.pipeline.caches.prepare(self.spec, image, owner, self.workspace).await;
-        self.cache = Some(prepared.map_err(|error| match error {
+    async fn prepare_cache(&mut self, name: &str, image: &Image) -> Result<(), Failure> {
+        self.recorder.step_started(Step::Cache).await;
+        let (caches, spec, workspace) =
+            (self.pipeline.caches.clone(), self.spec.clone(), self.workspace.clone());
+        let (image_name, image_id) = (name.to_owned(), image.id.clone());
+        let owner = self.pipeline.owner(self.spec);
+        let preparing = self.preparing.insert(tokio::spawn(async move {
+            let build = Build { spec: &spec, image_name: &image_name, image_id: &image_id, owner };
+            caches.prepare(&build, &workspace).await
+        }));
+        let prepared = preparing.await;
+        self.preparing = None;
+        let prepared = prepared.map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?;
+        let prepared = prepared.map_err(|error| match error {
             CacheError::Engine(error) => engine_failure(&error),
             CacheError::Io(_) => Failure::new(FailureCode::ExecutorDiskFull, error.to_string()),
-        })?);
+        })?;
+        self.recorder.event(BuildEvent::Cache(prepared.report.clone())).await;
+        self.cache = Some(prepared);
+        self.recorder.step_finished(Step::Cache, Some(0)).await;
         Ok(())
     }
 
@@ -191,31 +214,19 @@ impl<'a> Story<'a> {
         Ok((root, plan))
     }
 
-    fn begin_to_start_sandbox(&mut self, image: &str) -> Result<(), Failure> {
-        let cache = self.cache.clone().ok_or_else(|| out_of_order("no cache was prepared"))?;
+    async fn start_sandbox(&mut self, image: &str) -> Result<(), Failure> {
+        let cache = self.cache.as_ref().ok_or_else(|| out_of_order("no cache was prepared"))?;
         let Pipeline { engine, sandbox, .. } = self.pipeline.clone();
-        let (spec, image, limits, workspace) =
-            (self.spec.clone(), image.to_owned(), *self.limits, self.workspace.clone());
-        self.starting = Some(tokio::spawn(async move {
-            RunningSandbox::start(engine, &sandbox, &spec, &image, &limits, &workspace, &cache).await
-        }));
-        Ok(())
-    }
-
-    async fn sandbox_started(&mut self) -> Result<(), Failure> {
-        let starting = self.starting.as_mut().ok_or_else(|| out_of_order("no sandbox was started"))?;
+        let wanted = sandbox.describe(self.spec, image, self.limits, self.workspace, cache);
+        let link = self.workspace.link();
+        let starting = self
+            .starting
+            .insert(tokio::spawn(async move { RunningSandbox::start(engine, &wanted, &link).await }));
         let started = starting.await;
         self.starting = None;
         let started = started.map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?;
         self.sandbox = Some(started.map_err(|error| engine_failure(&error))?);
         Ok(())
-    }
-
-    async fn report_cache(&self) {
-        let Some(cache) = &self.cache else { return };
-        self.recorder.step_started(Step::Cache).await;
-        self.recorder.event(BuildEvent::Cache(cache.report.clone())).await;
-        self.recorder.step_finished(Step::Cache, Some(0)).await;
     }
 
     async fn run_commands(
@@ -225,11 +236,7 @@ impl<'a> Story<'a> {
         image: &Image,
     ) -> Result<Commands, Failure> {
         let node = self.wanted_node(plan, image).await;
-        let directories: Vec<_> =
-            [Some(self.workspace.tree()), self.cache.as_ref().map(|cache| cache.directory.clone())]
-                .into_iter()
-                .flatten()
-                .collect();
+        let directories = vec![self.workspace.tree(), self.workspace.tools()];
         let disk_limit = self.limits.disk_bytes;
         let commands = async {
             self.connected().await?;
@@ -238,7 +245,7 @@ impl<'a> Story<'a> {
             {
                 return Ok(Commands::Ignored);
             }
-            self.run_command(Step::Install, plan.install.as_deref(), root, node).await?;
+            self.install(plan, root, image, node).await?;
             self.run_command(Step::Build, plan.build.as_deref(), root, node).await?;
             Ok(Commands::Ran)
         };
@@ -315,6 +322,33 @@ impl<'a> Story<'a> {
         }
     }
 
+    /// Installs, unless that would do nothing: see [`install`].
+    async fn install(
+        &mut self,
+        plan: &Plan,
+        root: &ProjectRoot,
+        image: &Image,
+        node: Option<u32>,
+    ) -> Result<(), Failure> {
+        let command = plan.install.as_deref();
+        let before = self.cache.as_ref().and_then(|cache| cache.installed.clone());
+        if let Some(command) =
+            command.filter(|_| plan.install_is_plain && self.pipeline.skip_unchanged_install)
+        {
+            let request = self.request(command, root, node);
+            self.installed = install::record(self, root, image, &request).await;
+        }
+        match &self.installed {
+            Some(installed) if Some(&installed.given) == before.as_ref() => {
+                self.recorder.step_started(Step::Install).await;
+                self.recorder.say(Step::Install, install::LEFT_OUT).await;
+                self.recorder.step_finished(Step::Install, Some(0)).await;
+                Ok(())
+            }
+            _ => self.run_command(Step::Install, command, root, node).await,
+        }
+    }
+
     async fn run_command(
         &mut self,
         step: Step,
@@ -361,77 +395,11 @@ impl<'a> Story<'a> {
         );
         Failure::new(FailureCode::OutOfMemory, message)
     }
-
-    async fn publish(&mut self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
-        self.recorder.step_started(Step::Output).await;
-        let told = self.try_publish(root, plan).await;
-        self.recorder.step_finished(Step::Output, told.is_ok().then_some(0)).await;
-        told
-    }
-
-    async fn try_publish(&mut self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
-        let output = self.output_directory(root, plan)?;
-        let path = root.real_directory(&output).ok_or_else(|| output_missing(&output))?;
-        let store = self.pipeline.artifacts.clone();
-        let deployment = self.spec.id.deployment;
-        let limits = Limits { bytes: self.limits.artifact_bytes, files: self.limits.artifact_files };
-        let given_up = self.given_up.clone();
-        let publishing = self.publishing.insert(tokio::task::spawn_blocking(move || {
-            store.publish(deployment, &path, limits, &|| given_up.is_cancelled())
-        }));
-        let published = publishing.await;
-        self.publishing = None;
-        let manifest = published
-            .map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?
-            .map_err(|error| publish_failure(&error))?;
-        let (files, bytes) = (manifest.files.len() as u64, manifest.bytes());
-        let plural = if files == 1 { "" } else { "s" };
-        let said = format!("published {files} file{plural}, {bytes} bytes from {output}");
-        self.recorder.say(Step::Output, said).await;
-        Ok(Outcome::Ready { files, bytes })
-    }
-
-    fn output_directory(&self, root: &ProjectRoot, plan: &Plan) -> Result<String, Failure> {
-        if let Some(output) = &plan.output {
-            return Ok(output.as_str().to_owned());
-        }
-        let found = OUTPUT_CANDIDATES.into_iter().find(|candidate| root.has_directory(candidate));
-        match found {
-            Some(candidate) => Ok(candidate.to_owned()),
-            None if plan.build.is_none() => Ok(".".to_owned()),
-            None => {
-                let looked_for = OUTPUT_CANDIDATES.join(", ");
-                let message =
-                    format!("the build left none of {looked_for}; set the project's output directory");
-                Err(Failure::new(FailureCode::OutputMissing, message))
-            }
-        }
-    }
 }
 
 /// A fault of the story's own order.
 fn out_of_order(what: &str) -> Failure {
     Failure::new(FailureCode::Internal, what)
-}
-
-fn output_missing(output: &str) -> Failure {
-    let message = format!(
-        "the build left no directory `{output}` inside the repository, the project's output directory"
-    );
-    Failure::new(FailureCode::OutputMissing, message)
-}
-
-fn publish_failure(error: &ArtifactError) -> Failure {
-    match error {
-        ArtifactError::Refused(refusal) if refusal.is_about_size() => {
-            Failure::new(FailureCode::OutputTooLarge, error.to_string())
-        }
-        ArtifactError::Refused(_) => Failure::new(FailureCode::OutputRefused, error.to_string()),
-        ArtifactError::Io(_) => Failure::new(FailureCode::ExecutorDiskFull, error.to_string()),
-        ArtifactError::GivenUp | ArtifactError::NotFound(_) | ArtifactError::Manifest(_) => {
-            Failure::new(FailureCode::Internal, error.to_string())
-        }
-    }
 }
 
 fn step_failure(step: Step, command: &str, code: i32) -> Failure {
@@ -446,10 +414,12 @@ fn step_failure(step: Step, command: &str, code: i32) -> Failure {
 
 fn engine_failure(error: &EngineError) -> Failure {
     let code = match error {
+        EngineError::Network(_) => FailureCode::NetworkUnavailable,
         EngineError::ImageMissing(_) => FailureCode::ImageMissing,
-        EngineError::Unavailable(_) | EngineError::Refused(_) | EngineError::NotFound(_) => {
-            FailureCode::EngineUnavailable
-        }
+        EngineError::Unavailable(_)
+        | EngineError::Refused(_)
+        | EngineError::NotFound(_)
+        | EngineError::Unsupported(_) => FailureCode::EngineUnavailable,
     };
     Failure::new(code, error.to_string())
 }

@@ -7,29 +7,49 @@ use tokio::time::Instant;
 
 use crate::disk;
 
-/// How often to look at least, and how long to rest compared with how long looking takes.
-const EVERY: Duration = Duration::from_secs(1);
+/// How often to ask how much room is left, which costs nothing.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// How long to rest between two looks at the files, compared with how long looking takes, while room is left as before.
 const REST: u32 = 5;
 
 /// What has to stay free for everybody else on the file system.
 const RESERVE: u64 = 512 << 20;
 
 /// Returns when the directories together pass the limit, or the disk runs out of room.
+///
+/// To look at every file takes long in a large workspace. The room that is left on the file system says at once when
+/// the limit may have been passed; only then, and now and then, are the files looked at.
 pub async fn too_much_on_disk(directories: Vec<PathBuf>, limit: u64) -> Failure {
+    let room = || directories.first().and_then(|directory| disk::free(directory)).unwrap_or(u64::MAX);
     loop {
         let began = Instant::now();
+        let before = room();
         let mut bytes = 0;
         for directory in &directories {
-            bytes += disk::usage(directory).await;
+            match disk::usage(directory).await {
+                Ok(used) => bytes += used,
+                Err(error) => {
+                    return over_the_limit(&format!("what the build wrote cannot be counted: {error}"));
+                }
+            }
         }
         if bytes > limit {
-            let message = format!("the build wrote more to disk than the {limit} bytes that are allowed");
-            return Failure::new(FailureCode::DiskLimit, message);
+            return over_the_limit(&format!(
+                "the build wrote more to disk than the {limit} bytes that are allowed"
+            ));
         }
-        if directories.first().and_then(|directory| disk::free(directory)).is_some_and(|free| free < RESERVE)
-        {
-            return Failure::new(FailureCode::ExecutorDiskFull, "the executor's disk is full");
+        let rest = Instant::now() + Duration::from_secs(1).max(began.elapsed() * REST);
+        let left = limit - bytes;
+        while Instant::now() < rest && before.saturating_sub(room()) <= left {
+            if room() < RESERVE {
+                return Failure::new(FailureCode::ExecutorDiskFull, "the executor's disk is full");
+            }
+            tokio::time::sleep(EVERY).await;
         }
-        tokio::time::sleep(EVERY.max(began.elapsed() * REST)).await;
     }
+}
+
+fn over_the_limit(message: &str) -> Failure {
+    Failure::new(FailureCode::DiskLimit, message)
 }

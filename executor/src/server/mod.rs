@@ -29,9 +29,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Status, service::RoutesBuilder};
 
 use crate::{
+    cache::{CacheConfig, Caches},
     config::ExecutorConfig,
     engine::{Engine, docker::DockerEngine},
-    pipeline::{Pipeline, cache::Caches, sandbox::SandboxConfig},
+    pipeline::{Pipeline, sandbox::SandboxConfig},
     source::{self, SourceConfig},
 };
 
@@ -95,7 +96,7 @@ impl Executor {
         clock: Clock,
         engine: Arc<dyn Engine>,
     ) -> Result<Self, StartError> {
-        let pipeline = pipeline(&config, engine)?;
+        let pipeline = pipeline(&config, engine, &clock)?;
         let (listener, address) = grpc::listen(&config.listen).await?;
         Ok(Self { listener, address, config, pipeline, clock })
     }
@@ -117,6 +118,8 @@ impl Executor {
         if let Err(error) = pipeline.artifacts.sweep() {
             tracing::warn!(%error, "artifacts that were left unfinished cannot be removed");
         }
+        let caches = pipeline.caches.clone();
+        let watching = tokio::spawn(caches.watch_over(shutdown.child_token()));
         let attempts = Attempts::new(pipeline.clone(), clock, config.slots, shutdown.child_token());
         let service = Service {
             name: config.name.clone(),
@@ -139,8 +142,10 @@ impl Executor {
                 .await;
         let drained = async {
             attempts.drained().await;
+            let _ = watching.await;
             pipeline.cleanups.close();
             pipeline.cleanups.wait().await;
+            pipeline.caches.settled().await;
         };
         if timeout(STOP, drained).await.is_err() {
             tracing::warn!("builds are still ending; the sweep of the next start removes what they leave");
@@ -159,17 +164,24 @@ fn authorise(request: Request<()>, key: &ApiKey) -> Result<Request<()>, Status> 
     Err(to_status(&Error::new(reason, "the executor's service key is needed")))
 }
 
-fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>) -> Result<Pipeline, StartError> {
+fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>, clock: &Clock) -> Result<Pipeline, StartError> {
     let data = &config.data_dir;
     if data.as_os_str().len() + SOCKET_BELOW > SOCKET_PATH {
         return Err(StartError::PathTooLong(data.clone()));
     }
     let unusable = |cause| StartError::DataDirectory { path: data.clone(), cause };
     let workspaces = data.join("workspaces");
-    let caches = data.join("caches");
-    for directory in [&workspaces, &caches] {
-        fs::create_dir_all(directory).map_err(unusable)?;
-    }
+    fs::create_dir_all(&workspaces).map_err(unusable)?;
+    let caches = CacheConfig {
+        directory: data.join("caches"),
+        executor: config.name.clone(),
+        probe_image: config.builder_image.clone(),
+        storage: config.cache.storage,
+        key_bytes: config.cache.key_bytes,
+        max_age: config.cache.max_age,
+        total_bytes: config.cache.total_bytes,
+    };
+    let caches = Caches::open(caches, engine.clone(), clock.clone()).map_err(unusable)?;
     let runner = install_runner(&data.join("bin")).map_err(unusable)?;
     let mirrors = source::open(SourceConfig {
         mirrors: data.join("mirrors"),
@@ -180,7 +192,7 @@ fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>) -> Result<Pipeline
     })
     .map_err(unusable)?;
     Ok(Pipeline {
-        caches: Caches { directory: caches, executor: config.name.clone(), engine: engine.clone() },
+        caches,
         engine,
         mirrors,
         artifacts: ArtifactStore::new(data.join("artifacts")),
@@ -191,7 +203,9 @@ fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>) -> Result<Pipeline
             user: build_user(),
             network: config.network,
             runtime: config.runtime.clone(),
+            seccomp: config.seccomp.clone(),
         },
+        skip_unchanged_install: config.skip_unchanged_install,
         workspaces,
         builder_image: config.builder_image.clone(),
         ceilings: config.ceilings,
@@ -206,8 +220,12 @@ fn build_user() -> (u32, u32) {
     if own.is_root() { (10_001, 10_001) } else { (own.as_raw(), rustix::process::getegid().as_raw()) }
 }
 
-/// Writes the runner where the engine can mount it from. By rename: a sandbox may be using the old one.
-fn install_runner(directory: &Path) -> io::Result<PathBuf> {
+/// Writes the runner, `grapnel-run`, where the engine can mount it from, and returns its path. By rename: a sandbox may
+/// be using the old one.
+///
+/// # Errors
+/// The directory cannot be written.
+pub fn install_runner(directory: &Path) -> io::Result<PathBuf> {
     fs::create_dir_all(directory)?;
     let path = directory.join("grapnel-run");
     if fs::read(&path).is_ok_and(|installed| installed == RUNNER) {

@@ -1,4 +1,4 @@
-//! Removes what a process that died has left: sandboxes, volumes, directories. Caches stay.
+//! Removes what a process that died has left: sandboxes, volumes, directories.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -20,11 +20,9 @@ pub async fn sweep(engine: &dyn Engine, executor: &str, workspaces: &Path) -> Re
         tracing::info!(sandbox = id.0, deployment.id = deployment, "a sandbox that was left over is removed");
         engine.remove(&id).await?;
     }
-    for (name, labels) in left.volumes {
-        if !labels.contains_key(label::CACHE) {
-            tracing::info!(volume = name, "a volume that was left over is removed");
-            engine.remove_volume(&name).await?;
-        }
+    for (name, _) in left.volumes {
+        tracing::info!(volume = name, "a volume that was left over is removed");
+        engine.remove_volume(&name).await?;
     }
     Ok(())
 }

@@ -49,6 +49,30 @@ impl Mirrors {
     }
 }
 
+impl Mirrors {
+    /// Returns the id of a commit's tree: commits with the same files have the same one.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub async fn tree_of(
+        &self,
+        repository: &RepositoryUrl,
+        commit: &str,
+        cancel: &CancellationToken,
+    ) -> Result<String, SourceError> {
+        let tree = format!("{commit}^{{tree}}");
+        let arguments = ["rev-parse", "--verify", "--end-of-options", &tree];
+        let output =
+            self.git.run(&self.path_of(repository), Reach::Nothing, arguments, &self.bounds(cancel)).await;
+        let url = repository.to_string();
+        let output = self.finished(&url, output)?;
+        if !output.status.success() {
+            return Err(SourceError::from_git(&url, &String::from_utf8_lossy(&output.stderr)));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}
+
 /// Reads one entry of `git ls-tree -l`: mode, kind, object, size, then the name.
 fn regular(entry: &str) -> Option<(String, u64)> {
     let (head, _name) = entry.split_once('\t')?;

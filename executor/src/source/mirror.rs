@@ -186,7 +186,7 @@ impl Mirrors {
         let output = self.finished(&url, output)?;
         if output.status.success() {
             // A fetch that was over before its size was looked at.
-            return if disk::usage(mirror).await > self.config.size_limit {
+            return if disk::usage(mirror).await.unwrap_or(u64::MAX) > self.config.size_limit {
                 Err(self.too_large(mirror, url).await)
             } else {
                 Ok(())
@@ -273,7 +273,7 @@ impl Mirrors {
     async fn grown_too_large(&self, mirror: &Path) {
         loop {
             tokio::time::sleep(SIZE_CHECK).await;
-            if disk::usage(mirror).await > self.config.size_limit {
+            if disk::usage(mirror).await.unwrap_or(u64::MAX) > self.config.size_limit {
                 return;
             }
         }

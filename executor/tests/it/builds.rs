@@ -1,172 +1,25 @@
 //! Whole builds over real git on the fake engine: what the pipeline tells when everything goes well, when it is ended
 //! at any step, and when engine or sandbox fail it.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use grapnel_artifacts::ArtifactStore;
 use grapnel_domain::{
-    BranchName, RepositoryUrl,
-    build::{AttemptId, BuildLimits, BuildSpec},
+    BranchName,
     deployment::CancelReason,
     event::{BuildEvent, Outcome, Step},
     failure::FailureCode,
-    project::BuildSettings,
 };
-use grapnel_e2e::Repository;
-use grapnel_executor::{
-    engine::{
-        Engine, EngineError, Exit, Inventory, Network,
-        fake::{Call, FakeEngine, Program},
-    },
-    pipeline::{Pipeline, cache::Caches, recorder::Recorder, sandbox::SandboxConfig},
-    source::{self, SourceConfig},
+use grapnel_executor::engine::{
+    Engine as _, EngineError, Exit,
+    fake::{Call, Program},
 };
 use grapnel_run::{frame::Kind, message::StepExit};
-use grapnel_runtime::{CancellationToken, Clock, TaskTracker};
-use tempfile::TempDir;
-use tokio::sync::mpsc;
+use grapnel_runtime::{CancellationToken, Clock};
 
-use crate::support::{GONE, Runner, obedient, program};
-
-const IMAGE: &str = "builder";
-
-/// An executor's pipeline over a fake engine, with one repository.
-struct Site {
-    pipeline: Pipeline,
-    engine: FakeEngine,
-    repository: Repository,
-    directory: TempDir,
-    commit: String,
-}
-
-impl Site {
-    async fn new(program: Program) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let below = |name: &str| directory.path().join(name);
-        let engine = FakeEngine::new(&[IMAGE], program);
-        let shared: Arc<dyn Engine> = Arc::new(engine.clone());
-        let mirrors = source::open(SourceConfig {
-            mirrors: below("mirrors"),
-            allowed_dirs: vec![below("git")],
-            ca_bundle: None,
-            timeout: Duration::from_secs(60),
-            size_limit: 1 << 30,
-        })
-        .unwrap();
-        let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let caches = below("caches");
-        fs::create_dir_all(&caches).unwrap();
-        let pipeline = Pipeline {
-            engine: shared.clone(),
-            mirrors: mirrors.clone(),
-            artifacts: ArtifactStore::new(below("artifacts")),
-            caches: Caches { directory: caches, executor: "test".into(), engine: shared },
-            sandbox: SandboxConfig {
-                executor: "test".into(),
-                runner: below("runner"),
-                ca_bundle: None,
-                user: own,
-                network: Network::None,
-                runtime: None,
-            },
-            workspaces: below("workspaces"),
-            builder_image: IMAGE.into(),
-            ceilings: BuildLimits::default(),
-            cleanups: TaskTracker::new(),
-        };
-        let repository = Repository::with(&below("git/site"), &[("index.html", "hi")]);
-        let url = RepositoryUrl::parse(&repository.path()).unwrap();
-        let branch = BranchName::parse("main").unwrap();
-        let commit = mirrors.resolve(&url, &branch, &CancellationToken::new()).await.unwrap().commit;
-        Self { pipeline, engine, repository, directory, commit }
-    }
-
-    fn spec(&self) -> BuildSpec {
-        let clock = Clock::system();
-        BuildSpec {
-            id: AttemptId { deployment: clock.new_id(), attempt: 1 },
-            project_id: clock.new_id(),
-            project_name: "site".parse().unwrap(),
-            repository: RepositoryUrl::parse(&self.repository.path()).unwrap(),
-            branch: BranchName::parse("main").unwrap(),
-            commit: self.commit.clone(),
-            commit_message: "Begin".into(),
-            production: true,
-            hook: None,
-            trigger_count: 1,
-            title: String::new(),
-            body: Vec::new(),
-            use_cache: true,
-            settings: BuildSettings {
-                install_command: Some("echo installed".into()),
-                build_command: Some("mkdir dist && cp index.html dist/ && echo built >&2".into()),
-                ..BuildSettings::default()
-            },
-        }
-    }
-
-    /// Runs a build; `on_event` is told everything and may end it.
-    async fn build(
-        &self,
-        spec: &BuildSpec,
-        on_event: impl Fn(&BuildEvent, &CancellationToken),
-    ) -> (Outcome, Vec<BuildEvent>) {
-        let (tell, mut told) = mpsc::channel(64);
-        let (recorder, collecting) = Recorder::start(Clock::system(), 1 << 20, tell);
-        let cancel = CancellationToken::new();
-        let building = async {
-            let outcome = self.pipeline.run(spec, &recorder, &cancel).await;
-            drop(recorder);
-            outcome
-        };
-        let listening = async {
-            let mut events = Vec::new();
-            while let Some(event) = told.recv().await {
-                on_event(&event, &cancel);
-                events.push(event);
-            }
-            events
-        };
-        let (outcome, events) = tokio::join!(building, listening);
-        collecting.await.unwrap();
-        self.pipeline.cleanups.close();
-        self.pipeline.cleanups.wait().await;
-        self.pipeline.cleanups.reopen();
-        (outcome, events)
-    }
-
-    async fn failure(&self, spec: &BuildSpec) -> (FailureCode, String) {
-        match self.build(spec, |_, _| {}).await.0 {
-            Outcome::Failed { failure } => (failure.code, failure.message),
-            other => panic!("it did not fail: {other:?}"),
-        }
-    }
-
-    /// Makes sure that nothing is left but caches.
-    async fn nothing_is_left(&self) {
-        let Inventory { sandboxes, volumes } = self.engine.list(&BTreeMap::new()).await.unwrap();
-        assert_eq!(sandboxes, []);
-        let others: Vec<_> =
-            volumes.iter().filter(|(_, labels)| !labels.contains_key("grapnel.cache")).collect();
-        assert!(others.is_empty(), "{others:?}");
-        let left: Vec<_> = entries(&self.pipeline.workspaces);
-        assert!(left.is_empty(), "{left:?}");
-    }
-
-    fn artifacts(&self) -> Vec<PathBuf> {
-        entries(&self.directory.path().join("artifacts"))
-    }
-}
-
-fn entries(directory: &Path) -> Vec<PathBuf> {
-    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
-}
+use crate::{
+    site::{IMAGE, Site},
+    support::{GONE, Runner, obedient, program},
+};
 
 #[tokio::test]
 async fn a_build_tells_its_steps_in_order_and_leaves_only_its_artifact_and_its_cache() {
@@ -321,20 +174,6 @@ async fn a_sandbox_that_cannot_be_killed_or_removed_does_not_hold_the_result_up(
     }
     let left = site.engine.list(&BTreeMap::new()).await.unwrap().sandboxes;
     assert_eq!(left.len(), 1, "the one that could not be removed waits for the sweep");
-}
-
-#[tokio::test]
-async fn a_build_without_cache_mounts_one_of_its_own_that_goes_with_it() {
-    let site = Site::new(obedient()).await;
-    let with = site.spec();
-    site.build(&with, |_, _| {}).await;
-    let cached = entries(&site.directory.path().join("caches"));
-    assert_eq!(cached.len(), 1);
-    let without = BuildSpec { use_cache: false, ..site.spec() };
-    let (outcome, _) = site.build(&without, |_, _| {}).await;
-    assert_eq!(outcome, Outcome::Ready { files: 1, bytes: 2 });
-    site.nothing_is_left().await;
-    assert_eq!(entries(&site.directory.path().join("caches")), cached);
 }
 
 #[tokio::test]

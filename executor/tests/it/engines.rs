@@ -10,8 +10,8 @@ use std::{
 
 use grapnel_domain::id::TeamKind;
 use grapnel_executor::engine::{
-    Engine, EngineError, Mount, MountSource, Network, Sandbox, SandboxLimits, Volume, docker::DockerEngine,
-    fake::FakeEngine, label,
+    Engine, EngineError, Mount, MountSource, NetworkAccess, Sandbox, SandboxLimits, Volume, VolumeSource,
+    docker::DockerEngine, fake::FakeEngine, label,
 };
 use grapnel_runtime::Clock;
 use tempfile::TempDir;
@@ -54,7 +54,7 @@ impl Bench {
                 target: "/workspace".to_owned(),
                 read_only: false,
             }],
-            network: Network::None,
+            network: NetworkAccess::None,
             limits: SandboxLimits {
                 memory_bytes: 256 << 20,
                 milli_cpus: 1_000,
@@ -62,6 +62,7 @@ impl Bench {
                 open_files: 1_024,
             },
             runtime: None,
+            seccomp: None,
             labels: self.labels(name),
         }
     }
@@ -112,7 +113,7 @@ async fn it_describes_itself_and_knows_its_images(bench: Bench) {
 async fn volumes_are_made_found_and_removed_any_number_of_times(bench: Bench) {
     let volume = Volume {
         name: format!("contract-{}", bench.own),
-        directory: bench.directory.path().to_owned(),
+        source: VolumeSource::Directory(bench.directory.path().to_owned()),
         labels: bench.labels("volume"),
     };
     bench.engine.create_volume(&volume).await.unwrap();

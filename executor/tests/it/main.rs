@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
 mod builds;
+mod cache_upkeep;
+mod caches;
 mod engines;
 mod links;
 mod server;
+mod site;
 mod sources;
 mod support;

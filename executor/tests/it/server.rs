@@ -7,9 +7,10 @@ use std::{
 use grapnel_domain::{Reason, build::BuildLimits, id::DeploymentId, secret_token::ApiKey};
 use grapnel_e2e::Repository;
 use grapnel_executor::{
-    Executor, ExecutorConfig,
+    CacheLimits, Executor, ExecutorConfig,
+    cache::Storage,
     engine::{
-        Engine, Mount, MountSource, Network, Sandbox, SandboxLimits, Volume,
+        Engine, Mount, MountSource, NetworkAccess, Sandbox, SandboxLimits, Volume, VolumeSource,
         fake::{FakeEngine, Program},
         label,
     },
@@ -62,8 +63,17 @@ impl Served {
             name: "one".into(),
             slots: 1,
             docker_socket: String::new(),
-            network: Network::None,
+            network: NetworkAccess::None,
             runtime: None,
+            seccomp: None,
+            egress_allow: Vec::new(),
+            skip_unchanged_install: true,
+            cache: CacheLimits {
+                storage: Storage::Auto,
+                key_bytes: 1 << 30,
+                max_age: Duration::from_secs(3600),
+                total_bytes: 1 << 32,
+            },
             builder_image: IMAGE.into(),
             ca_bundle: None,
             git_allowed_dirs: vec![directory.path().join("git")],
@@ -281,12 +291,12 @@ async fn what_a_dead_executor_left_is_swept_at_start_and_what_is_not_its_own_sta
     for executor in ["one", "other"] {
         engine.start(&left_over(executor, &directory)).await.unwrap();
         let deployment = Clock::system().new_id::<grapnel_domain::id::DeploymentKind>();
-        for (name, kind) in [("attempt", label::DEPLOYMENT), ("cache", label::CACHE)] {
-            let labels = labels(executor, kind, deployment);
-            let name = format!("{executor}-{name}");
-            let volume = Volume { name, directory: directory.path().to_owned(), labels };
-            engine.create_volume(&volume).await.unwrap();
-        }
+        let volume = Volume {
+            name: format!("{executor}-attempt"),
+            source: VolumeSource::Directory(directory.path().to_owned()),
+            labels: labels(executor, label::DEPLOYMENT, deployment),
+        };
+        engine.create_volume(&volume).await.unwrap();
     }
     let workspace = directory.path().join("data/workspaces/dpl_x-1/tree/closed");
     fs::create_dir_all(&workspace).unwrap();
@@ -302,7 +312,7 @@ async fn what_a_dead_executor_left_is_swept_at_start_and_what_is_not_its_own_sta
     assert_eq!(executors, ["other"]);
     let mut volumes: Vec<_> = left.volumes.iter().map(|(name, _)| name.as_str()).collect();
     volumes.sort_unstable();
-    assert_eq!(volumes, ["one-cache", "other-attempt", "other-cache"]);
+    assert_eq!(volumes, ["other-attempt"]);
     assert_eq!(entries(&served.directory.path().join("data/workspaces")), 0);
     assert!(!staging.exists());
 }
@@ -327,9 +337,10 @@ fn left_over(executor: &str, directory: &TempDir) -> Sandbox {
             target: "/workspace".into(),
             read_only: false,
         }],
-        network: Network::None,
+        network: NetworkAccess::None,
         limits: SandboxLimits { memory_bytes: 1 << 28, milli_cpus: 1_000, processes: 64, open_files: 64 },
         runtime: None,
+        seccomp: None,
         labels: BTreeMap::from([(label::EXECUTOR.to_owned(), executor.to_owned())]),
     }
 }

@@ -4,12 +4,14 @@ use chrono::{DateTime, Utc};
 use grapnel_domain::{
     Error,
     deployment::CancelReason,
-    event::{BuildEvent, CacheOutcome, CacheReport, DeploymentEvent, LogLine, Outcome, Step, Stream},
+    event::{
+        BuildEvent, CacheAction, CacheOutcome, CacheReport, DeploymentEvent, LogLine, Outcome, Step, Stream,
+    },
 };
 
 use super::{
     deployment::{cancellation_to_wire, failure_from_wire, failure_to_wire, state_to_wire},
-    time::{datetime, timestamp},
+    time::{datetime, duration, timestamp},
 };
 use crate::{
     executor::v1::{self as executor, trigger_deploy_response, trigger_deploy_response::Event as Sent},
@@ -57,11 +59,7 @@ pub fn build_event_from_wire(
             at: time(event.at.as_ref())?,
             exit_code: event.exit_code,
         },
-        Sent::CacheReported(event) => BuildEvent::Cache(CacheReport {
-            outcome: cache_outcome(event.outcome)?,
-            key: event.key,
-            detail: event.detail,
-        }),
+        Sent::CacheReported(event) => BuildEvent::Cache(cache_report(event)?),
         Sent::Finished(event) => BuildEvent::Finished {
             at: time(event.at.as_ref())?,
             outcome: outcome(event.outcome.ok_or_else(|| nonsense("an outcome is missing"))?)?,
@@ -142,7 +140,44 @@ fn cache_reported(report: &CacheReport) -> wire::CacheReported {
         CacheOutcome::Miss => wire::CacheOutcome::Miss,
         CacheOutcome::Off => wire::CacheOutcome::Off,
     };
-    wire::CacheReported { outcome: outcome.into(), key: report.key.clone(), detail: report.detail.clone() }
+    let action = match report.action {
+        CacheAction::Restored => wire::CacheAction::Restored,
+        CacheAction::Kept => wire::CacheAction::Kept,
+        CacheAction::NotKept => wire::CacheAction::NotKept,
+    };
+    wire::CacheReported {
+        outcome: outcome.into(),
+        key: report.key.clone(),
+        detail: report.detail.clone(),
+        action: action.into(),
+        layers: report.layers,
+        bytes: report.bytes,
+        took: duration(report.took),
+    }
+}
+
+fn cache_report(event: wire::CacheReported) -> Result<CacheReport, Error> {
+    let outcome = match event.outcome() {
+        wire::CacheOutcome::Hit => CacheOutcome::Hit,
+        wire::CacheOutcome::Miss => CacheOutcome::Miss,
+        wire::CacheOutcome::Off => CacheOutcome::Off,
+        wire::CacheOutcome::Unspecified => return Err(nonsense("a cache report names no outcome")),
+    };
+    let action = match event.action() {
+        // An executor of the release before this one told only of the beginning.
+        wire::CacheAction::Restored | wire::CacheAction::Unspecified => CacheAction::Restored,
+        wire::CacheAction::Kept => CacheAction::Kept,
+        wire::CacheAction::NotKept => CacheAction::NotKept,
+    };
+    Ok(CacheReport {
+        action,
+        outcome,
+        key: event.key,
+        detail: event.detail,
+        layers: event.layers,
+        bytes: event.bytes,
+        took: event.took.and_then(|took| took.try_into().ok()).unwrap_or_default(),
+    })
 }
 
 fn finished(at: DateTime<Utc>, outcome: &Outcome) -> executor::Finished {
@@ -195,15 +230,6 @@ fn step(number: i32) -> Result<Step, Error> {
     }
 }
 
-fn cache_outcome(number: i32) -> Result<CacheOutcome, Error> {
-    match wire::CacheOutcome::try_from(number) {
-        Ok(wire::CacheOutcome::Hit) => Ok(CacheOutcome::Hit),
-        Ok(wire::CacheOutcome::Miss) => Ok(CacheOutcome::Miss),
-        Ok(wire::CacheOutcome::Off) => Ok(CacheOutcome::Off),
-        Ok(wire::CacheOutcome::Unspecified) | Err(_) => Err(nonsense("a cache report names no outcome")),
-    }
-}
-
 fn time(at: Option<&prost_types::Timestamp>) -> Result<DateTime<Utc>, Error> {
     datetime(at).ok_or_else(|| nonsense("an event has no time"))
 }
@@ -239,7 +265,17 @@ mod tests {
             events.push(BuildEvent::StepFinished { step, at, exit_code: Some(-1) });
         }
         for outcome in [CacheOutcome::Hit, CacheOutcome::Miss, CacheOutcome::Off] {
-            events.push(BuildEvent::Cache(CacheReport { outcome, key: "k".into(), detail: "d".into() }));
+            for action in [CacheAction::Restored, CacheAction::Kept, CacheAction::NotKept] {
+                events.push(BuildEvent::Cache(CacheReport {
+                    action,
+                    outcome,
+                    key: "k".into(),
+                    detail: "d".into(),
+                    layers: 3,
+                    bytes: 1 << 33,
+                    took: std::time::Duration::from_micros(1_234_567),
+                }));
+            }
         }
         for (sequence, event) in (1..).zip(events) {
             let read = build_event_from_wire(build_event_to_wire(sequence, &event)).unwrap();

@@ -1,4 +1,4 @@
-//! Points in time.
+//! Points and spans of time.
 
 use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
@@ -7,6 +7,11 @@ use prost_types::Timestamp;
 pub fn timestamp(at: DateTime<Utc>) -> Timestamp {
     let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(999_999_999);
     Timestamp { seconds: at.timestamp(), nanos }
+}
+
+/// Writes a span of time; one that the calendar does not have is none.
+pub fn duration(span: std::time::Duration) -> Option<prost_types::Duration> {
+    span.try_into().ok()
 }
 
 /// Reads a point in time; `None` where there is none, or none that the calendar has.

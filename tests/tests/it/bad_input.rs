@@ -78,6 +78,7 @@ async fn every_bad_build_ends_with_its_own_message_and_leaves_nothing() {
                 timeout_seconds: Some(20),
                 memory_bytes: Some(1 << 30),
                 disk_bytes: Some(64 << 20),
+                ..Default::default()
             }),
             ..Default::default()
         };

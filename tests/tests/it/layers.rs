@@ -57,7 +57,7 @@ const ONLY_BELOW: [(&str, &[&str]); 5] = [
 ];
 
 /// Words that may not stand below these places.
-const NEVER_BELOW: [(&str, &[&str]); 11] = [
+const NEVER_BELOW: [(&str, &[&str]); 12] = [
     ("crates/domain/src", &["tokio", "tonic", "sea_orm", "Utc::now", "std::env", "std::fs", "std::net::Tcp"]),
     ("services/hooks/src/app", &["tonic", "grapnel_proto", "sea_orm", "crate::grpc", "crate::dispatch"]),
     ("services/hooks/src/store", &["tonic", "grapnel_proto", "crate::app", "crate::grpc", "crate::dispatch"]),
@@ -65,8 +65,20 @@ const NEVER_BELOW: [(&str, &[&str]); 11] = [
     ("services/hooks/src/grpc", &["crate::dispatch", "sea_orm"]),
     ("executor/src/pipeline", &["crate::server", "tonic", "grapnel_proto", "bollard"]),
     (
-        "executor/src/engine",
+        "executor/src/cache",
         &["crate::pipeline", "crate::server", "crate::source", "crate::link", "tonic", "grapnel_proto"],
+    ),
+    (
+        "executor/src/engine",
+        &[
+            "crate::pipeline",
+            "crate::server",
+            "crate::source",
+            "crate::link",
+            "crate::cache",
+            "tonic",
+            "grapnel_proto",
+        ],
     ),
     ("executor/src/source", &["crate::pipeline", "crate::server", "crate::engine", "tonic", "grapnel_proto"]),
     (

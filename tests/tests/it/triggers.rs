@@ -227,7 +227,9 @@ async fn a_burst_of_a_thousand_requests_is_few_builds_and_the_last_begins_after_
     for superseded in listed.iter().filter(|it| it.state() == DeploymentState::Canceled) {
         let why = superseded.cancellation.as_ref().unwrap();
         assert_eq!(why.reason(), CancelReason::Superseded);
-        assert!(why.superseded_by > superseded.id, "it names its successor");
+        // Two requests at once may be stored in another order than their ids were made.
+        assert_ne!(why.superseded_by, superseded.id);
+        assert!(listed.iter().any(|it| it.id == why.superseded_by), "it names its successor");
     }
     grapnel.nothing_is_left().await;
 }

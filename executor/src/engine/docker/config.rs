@@ -7,7 +7,7 @@ use bollard::models::{
     MountBindOptions, MountType, MountVolumeOptions, ResourcesUlimits,
 };
 
-use super::{EGRESS_NETWORK, Mount, MountSource, Network, Sandbox};
+use super::{EGRESS_NETWORK, Mount, MountSource, NetworkAccess, OPEN_NETWORK, Sandbox};
 
 /// Returns the container of a sandbox. Whatever is not said here is the engine's default, so everything that
 /// isolates is said.
@@ -37,7 +37,7 @@ fn host_config(sandbox: &Sandbox) -> HostConfig {
     HostConfig {
         privileged: Some(false),
         cap_drop: Some(vec!["ALL".to_owned()]),
-        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
+        security_opt: Some(security_options(sandbox)),
         readonly_rootfs: Some(true),
         memory: Some(memory),
         // The same as memory: no swap.
@@ -50,8 +50,9 @@ fn host_config(sandbox: &Sandbox) -> HostConfig {
         ipc_mode: Some("private".to_owned()),
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         network_mode: Some(match sandbox.network {
-            Network::None => "none".to_owned(),
-            Network::Egress => EGRESS_NETWORK.to_owned(),
+            NetworkAccess::None => "none".to_owned(),
+            NetworkAccess::Egress => EGRESS_NETWORK.to_owned(),
+            NetworkAccess::Open => OPEN_NETWORK.to_owned(),
         }),
         publish_all_ports: Some(false),
         auto_remove: Some(false),
@@ -62,6 +63,12 @@ fn host_config(sandbox: &Sandbox) -> HostConfig {
         mounts: Some(sandbox.mounts.iter().filter_map(file_mount).collect()),
         ..HostConfig::default()
     }
+}
+
+/// Without a profile of its own a sandbox has the engine's, which is no less strict.
+fn security_options(sandbox: &Sandbox) -> Vec<String> {
+    let profile = sandbox.seccomp.as_ref().map(|profile| format!("seccomp={profile}"));
+    ["no-new-privileges:true".to_owned()].into_iter().chain(profile).collect()
 }
 
 fn ulimit(name: &str, value: i64) -> ResourcesUlimits {
@@ -135,7 +142,7 @@ mod tests {
                     read_only: false,
                 },
             ],
-            network: Network::Egress,
+            network: NetworkAccess::Egress,
             limits: SandboxLimits {
                 memory_bytes: 2 << 30,
                 milli_cpus: 1500,
@@ -143,6 +150,7 @@ mod tests {
                 open_files: 65536,
             },
             runtime: None,
+            seccomp: None,
             labels: BTreeMap::from([("grapnel.deployment".into(), "dpl_x".into())]),
         };
         insta::assert_snapshot!(serde_json::to_string_pretty(&container(&sandbox)).unwrap());

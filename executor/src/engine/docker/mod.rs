@@ -5,6 +5,7 @@ mod error;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::Path,
     sync::OnceLock,
     time::Duration,
 };
@@ -20,15 +21,18 @@ use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
 use super::{
-    Description, Engine, EngineError, Exit, Image, Inventory, Mount, MountSource, Network, Sandbox,
-    SandboxId, Volume,
+    Description, Engine, EngineError, Exit, Image, Inventory, Mount, MountSource, NetworkAccess, Sandbox,
+    SandboxId, Volume, VolumeSource,
 };
 
 /// How long the engine may take to answer a request. Creating and starting are slow on a busy disk.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// The bridge of sandboxes with [`Network::Egress`]. Containers on it do not reach each other.
+/// The bridge of sandboxes with [`NetworkAccess::Egress`]. Containers on it do not reach each other.
 pub const EGRESS_NETWORK: &str = "grapnel-egress";
+
+/// The bridge of sandboxes with [`NetworkAccess::Open`]. They do not reach each other either.
+pub const OPEN_NETWORK: &str = "grapnel-open";
 
 /// A connection to a Docker engine.
 #[derive(Clone, Debug)]
@@ -54,22 +58,23 @@ impl DockerEngine {
         Ok(self.docker.get_or_init(|| docker))
     }
 
-    async fn ensure_egress_network(&self) -> Result<(), EngineError> {
-        let found = self.docker()?.inspect_network(EGRESS_NETWORK, None::<query::InspectNetworkOptions>);
-        if answered(found).await?.or_missing(EGRESS_NETWORK)?.is_some() {
+    /// Makes a bridge whose sandboxes do not reach each other, unless it is there.
+    async fn ensure_network(&self, name: &str) -> Result<(), EngineError> {
+        let found = self.docker()?.inspect_network(name, None::<query::InspectNetworkOptions>);
+        if answered(found).await?.or_missing(name)?.is_some() {
             return Ok(());
         }
         let request = NetworkCreateRequest {
-            name: EGRESS_NETWORK.to_owned(),
+            name: name.to_owned(),
             driver: Some("bridge".to_owned()),
             options: Some(HashMap::from([
                 ("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned()),
-                ("com.docker.network.bridge.name".to_owned(), EGRESS_NETWORK.to_owned()),
+                ("com.docker.network.bridge.name".to_owned(), name.to_owned()),
             ])),
             ..NetworkCreateRequest::default()
         };
         // Two executors may create it at once; the second finds it there.
-        answered(self.docker()?.create_network(request)).await?.or_conflict(EGRESS_NETWORK)
+        answered(self.docker()?.create_network(request)).await?.or_conflict(name)
     }
 }
 
@@ -94,12 +99,10 @@ impl Engine for DockerEngine {
     }
 
     async fn create_volume(&self, volume: &Volume) -> Result<(), EngineError> {
-        let options = [("type", "none"), ("o", "bind")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-        let device = ("device".to_owned(), volume.directory.to_string_lossy().into_owned());
         let request = VolumeCreateRequest {
             name: Some(volume.name.clone()),
             driver: Some("local".to_owned()),
-            driver_opts: Some(options.into_iter().chain([device]).collect()),
+            driver_opts: Some(volume_options(&volume.source)?),
             labels: Some(volume.labels.clone().into_iter().collect()),
             ..VolumeCreateRequest::default()
         };
@@ -115,8 +118,10 @@ impl Engine for DockerEngine {
     }
 
     async fn start(&self, sandbox: &Sandbox) -> Result<SandboxId, EngineError> {
-        if sandbox.network == Network::Egress {
-            self.ensure_egress_network().await?;
+        match sandbox.network {
+            NetworkAccess::None => {}
+            NetworkAccess::Egress => self.ensure_network(EGRESS_NETWORK).await?,
+            NetworkAccess::Open => self.ensure_network(OPEN_NETWORK).await?,
         }
         let options = query::CreateContainerOptionsBuilder::default().name(&sandbox.name).build();
         let created = self.docker()?.create_container(Some(options), config::container(sandbox));
@@ -189,6 +194,32 @@ impl Engine for DockerEngine {
                 .collect(),
         })
     }
+}
+
+/// What mount(8) is told of a volume.
+fn volume_options(source: &VolumeSource) -> Result<HashMap<String, String>, EngineError> {
+    let (kind, device, options) = match source {
+        VolumeSource::Directory(path) => ("none", text(path)?, "bind".to_owned()),
+        VolumeSource::Overlay { lower, upper, work } => {
+            let lower = lower.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>()?.join(":");
+            let (upper, work) = (text(upper)?, text(work)?);
+            // A directory that a build renames goes on below under its old name, and is not copied whole. Whatever
+            // else the kernel was built with by default would tie a layer to the mount that made it.
+            let features = "redirect_dir=on,metacopy=off,index=off";
+            ("overlay", "overlay", format!("lowerdir={lower},upperdir={upper},workdir={work},{features}"))
+        }
+    };
+    Ok([("type", kind), ("device", device), ("o", &options)]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .into())
+}
+
+/// Separators have no place in the paths of a mount's options.
+fn text(path: &Path) -> Result<&str, EngineError> {
+    let text = path.to_str().filter(|text| !text.contains([':', ',', '\\']));
+    text.ok_or_else(|| {
+        EngineError::Unsupported(format!("the path {} cannot be mounted by name", path.display()))
+    })
 }
 
 async fn answered<T>(request: impl Future<Output = T>) -> Result<T, EngineError> {

@@ -58,7 +58,8 @@ macro_rules! answer {
 impl HookService for HookHandlers {
     async fn create_project(&self, request: Request<CreateProjectRequest>) -> Answer<CreateProjectResponse> {
         answer!({
-            let team = self.auth.team(&request, Scope::Write).await?;
+            let settings = request.get_ref().settings.as_ref();
+            let team = self.auth.team(&request, scope_to_set(settings)).await?;
             let new = new_project(request.into_inner())?;
             let project = self.app.create_project(team, new).await?;
             Ok(CreateProjectResponse { project: Some(convert::project(&project, &self.app.addresses)) })
@@ -92,7 +93,8 @@ impl HookService for HookHandlers {
 
     async fn update_project(&self, request: Request<UpdateProjectRequest>) -> Answer<UpdateProjectResponse> {
         answer!({
-            let team = self.auth.team(&request, Scope::Write).await?;
+            let settings = request.get_ref().changes.as_ref().and_then(|changes| changes.settings.as_ref());
+            let team = self.auth.team(&request, scope_to_set(settings)).await?;
             let request = request.into_inner();
             let changes = update::project(request.changes, request.update_mask)?;
             let project = self.app.update_project(team, &project_ref(&request.project)?, changes).await?;
@@ -312,6 +314,11 @@ impl HookService for HookHandlers {
             Ok(stream)
         })
     }
+}
+
+/// Root inside a sandbox is for an admin to allow; everything else of a project is for whoever writes.
+fn scope_to_set(settings: Option<&BuildSettings>) -> Scope {
+    if settings.is_some_and(|settings| settings.run_as_root) { Scope::Admin } else { Scope::Write }
 }
 
 fn new_project(request: CreateProjectRequest) -> Result<NewProject, Error> {

@@ -18,7 +18,7 @@ const LONGEST_GRACE: u32 = 30 * 24 * 60 * 60;
 /// Copies one setting from the new settings to the present ones.
 type CopySetting = fn(&mut BuildSettings, &BuildSettings);
 
-const SETTINGS: [(&str, CopySetting); 9] = [
+const SETTINGS: [(&str, CopySetting); 15] = [
     ("settings.root_directory", |to, from| {
         to.root_directory.clone_from(&from.root_directory);
     }),
@@ -44,6 +44,20 @@ const SETTINGS: [(&str, CopySetting); 9] = [
     ("settings.limits.disk_bytes", |to, from| {
         to.limits.disk_bytes = from.limits.disk_bytes;
     }),
+    ("settings.limits.milli_cpus", |to, from| {
+        to.limits.milli_cpus = from.limits.milli_cpus;
+    }),
+    ("settings.limits.processes", |to, from| {
+        to.limits.processes = from.limits.processes;
+    }),
+    ("settings.limits.open_files", |to, from| {
+        to.limits.open_files = from.limits.open_files;
+    }),
+    ("settings.cached_paths", |to, from| {
+        to.cached_paths.clone_from(&from.cached_paths);
+    }),
+    ("settings.network", |to, from| to.network = from.network),
+    ("settings.run_as_root", |to, from| to.run_as_root = from.run_as_root),
 ];
 
 /// Reads what is to be changed of a project.

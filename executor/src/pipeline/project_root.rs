@@ -1,67 +1,13 @@
-//! The directories of one attempt, and how files of a build are read without leaving them.
+//! How files of a build are read without leaving its checkout.
 
 use std::{
     fs::{self, File},
     io::{self, Read as _},
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use grapnel_domain::project::RelativePath;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-
-use crate::disk;
-
-/// The directories of one attempt, below one that only its executor can enter… except through the mounts.
-#[derive(Clone, Debug)]
-pub struct Workspace {
-    root: PathBuf,
-}
-
-impl Workspace {
-    /// Makes the directories of an attempt.
-    ///
-    /// # Errors
-    /// The disk is full, or the data directory cannot be written.
-    pub fn create(root: PathBuf, owner: (u32, u32), body: &[u8]) -> io::Result<Self> {
-        let workspace = Self { root };
-        fs::create_dir_all(workspace.tree())?;
-        fs::create_dir_all(workspace.link())?;
-        // The sandbox's user has to reach the socket, and nobody has to list the directory.
-        fs::set_permissions(workspace.link(), fs::Permissions::from_mode(0o711))?;
-        std::os::unix::fs::chown(workspace.tree(), Some(owner.0), Some(owner.1))?;
-        if !body.is_empty() {
-            fs::write(workspace.body(), body)?;
-            fs::set_permissions(workspace.body(), fs::Permissions::from_mode(0o444))?;
-        }
-        Ok(workspace)
-    }
-
-    /// Where the checkout is.
-    pub fn tree(&self) -> PathBuf {
-        self.root.join("tree")
-    }
-
-    /// Where the runner's socket is.
-    pub fn link(&self) -> PathBuf {
-        self.root.join("link")
-    }
-
-    /// Where the body of the trigger is, where it has one.
-    pub fn body(&self) -> PathBuf {
-        self.root.join("body")
-    }
-
-    /// Where a cache is that only this attempt has.
-    pub fn private_cache(&self) -> PathBuf {
-        self.root.join("cache")
-    }
-
-    /// Removes everything.
-    pub async fn remove(&self) {
-        disk::remove_tree(&self.root).await;
-    }
-}
 
 /// The directory of a checkout in which the project lives. All reading stays below it.
 #[derive(Clone, Debug)]

@@ -1,0 +1,342 @@
+//! Putting a cache in place for a build.
+
+use std::{collections::BTreeMap, fs, path::Path, time::Instant};
+
+use grapnel_domain::{
+    build::BuildSpec,
+    event::{CacheAction, CacheOutcome, CacheReport},
+    project::DEFAULT_CACHED_PATHS,
+};
+
+use super::{
+    CacheError, Caches, How, Key, Shown, Snapshot, Stack,
+    index::{InUse, Index},
+    layer, parent, report,
+    stack::make_opaque,
+};
+use crate::{
+    engine::{MountSource, Volume, VolumeSource, label},
+    workspace::Workspace,
+};
+
+/// What a cache is put in place for.
+#[derive(Clone, Copy, Debug)]
+pub struct Build<'a> {
+    /// The build.
+    pub spec: &'a BuildSpec,
+    /// The builder image's name.
+    pub image_name: &'a str,
+    /// The builder image's content-addressed id.
+    pub image_id: &'a str,
+    /// The user and group of its files.
+    pub owner: (u32, u32),
+}
+
+/// A cache that is in place. Its layers stay for as long as this is held.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What is told about it.
+    pub report: CacheReport,
+    /// What is mounted as the workspace.
+    pub workspace: MountSource,
+    /// What is mounted for the tools' own caches.
+    pub tools: MountSource,
+    /// What the install step was given when the snapshot was made; none where it has to run.
+    pub installed: Option<String>,
+    pub(super) base: Snapshot,
+    /// The cached paths that the repository has no files in.
+    pub(super) kept: Vec<String>,
+    /// Whether the build works on a copy of the layers in place of above them.
+    pub(super) copied: bool,
+    /// When it began, on the index's counter of purges.
+    pub(super) began: u64,
+    volumes: Vec<String>,
+    in_use: InUse,
+}
+
+/// A volume to be made, and where it is mounted from.
+struct Mounted<'a> {
+    name: &'a str,
+    upper: &'a Path,
+    layers: &'a [super::Layer],
+}
+
+impl Caches {
+    /// Puts the cache of a build in place: its branch's, else the production branch's, else an empty one. The checkout
+    /// has to be there, and nothing may run in the workspace yet. [`Caches::release`] gives back what this makes in the
+    /// engine, also when it fails.
+    ///
+    /// # Errors
+    /// The disk or the engine fails.
+    pub async fn prepare(&self, build: &Build<'_>, workspace: &Workspace) -> Result<Prepared, CacheError> {
+        let began = Instant::now();
+        let mounts = match self.overlays().await {
+            Ok(Ok(())) => true,
+            Ok(Err(_)) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let mut prepared = self.choose(build, workspace);
+        prepared.copied = !mounts;
+        self.set_aside_what_the_repository_has(&mut prepared, workspace)?;
+        let owner = build.owner;
+        fs::create_dir_all(workspace.tools())?;
+        std::os::unix::fs::chown(workspace.tools(), Some(owner.0), Some(owner.1))?;
+        if mounts {
+            self.mount(&mut prepared, build.spec, workspace).await?;
+        } else {
+            self.copy(&prepared, workspace).await?;
+        }
+        prepared.report.took = began.elapsed();
+        Ok(prepared)
+    }
+
+    /// Gives back what [`Caches::prepare`] made in the engine. The sandbox has to be removed already.
+    pub async fn release(&self, prepared: Prepared) {
+        for volume in &prepared.volumes {
+            if let Err(error) = self.engine.remove_volume(volume).await {
+                tracing::warn!(volume, %error, "a cache's volume cannot be removed; the next sweep tries again");
+            }
+        }
+        let Prepared { base, in_use, .. } = prepared;
+        drop(in_use);
+        let free = self.index().unused(base.layers());
+        self.throw_away(free);
+    }
+
+    /// Decides which snapshot a build starts from.
+    fn choose(&self, build: &Build<'_>, workspace: &Workspace) -> Prepared {
+        let spec = build.spec;
+        let root = spec.settings.root_directory.as_ref().map_or(".", |path| path.as_str());
+        let key = Key {
+            project: spec.project_id.to_string(),
+            branch: spec.branch.to_string(),
+            image: build.image_id.to_owned(),
+            root: root.to_owned(),
+            user: build.owner.0,
+        };
+        let paths = cached_paths(spec, root);
+        let now = self.clock.now();
+        let mut index = self.index();
+        let (found, outcome, detail) = find(&index, &key, spec.use_cache, &paths);
+        if let Some(found) = &found {
+            index.touch(&found.key, now);
+            let file = fs::File::open(self.snapshot_path(&found.key.hash()));
+            // Only the order in which caches go away depends on it.
+            let _ = file.and_then(|file| file.set_modified(now.into()));
+        }
+        let empty = Snapshot::empty(key.clone(), build.image_name, spec.production, &paths, now);
+        let told = CacheReport {
+            action: CacheAction::Restored,
+            outcome,
+            key: key.hash(),
+            detail,
+            layers: 0,
+            bytes: 0,
+            took: std::time::Duration::ZERO,
+        };
+        let base = match &found {
+            Some(found) => {
+                Snapshot { workspace: found.workspace.clone(), tools: found.tools.clone(), ..empty }
+            }
+            None => empty,
+        };
+        Prepared {
+            report: report(told, found.as_ref()),
+            workspace: MountSource::Host(workspace.tree()),
+            tools: MountSource::Host(workspace.tools()),
+            installed: found.and_then(|found| found.install),
+            in_use: index.use_layers(base.layers()),
+            began: index.now(),
+            kept: paths,
+            base,
+            copied: false,
+            volumes: Vec::new(),
+        }
+    }
+
+    /// What the repository itself has is the repository's: it is neither kept nor mixed with what an older build left.
+    fn set_aside_what_the_repository_has(
+        &self,
+        prepared: &mut Prepared,
+        workspace: &Workspace,
+    ) -> Result<(), CacheError> {
+        let tree = workspace.tree();
+        let mut kept = Vec::new();
+        for path in std::mem::take(&mut prepared.kept) {
+            match layer::has(&tree, &path)? {
+                None => kept.push(path),
+                Some(true) if !prepared.copied && !prepared.base.workspace.is_empty() => {
+                    make_opaque(&tree.join(path))?;
+                }
+                Some(_) => {}
+            }
+        }
+        prepared.kept = kept;
+        Ok(())
+    }
+
+    async fn mount(
+        &self,
+        prepared: &mut Prepared,
+        spec: &BuildSpec,
+        workspace: &Workspace,
+    ) -> Result<(), CacheError> {
+        let (tree, tools) = (workspace.tree(), workspace.tools());
+        let of_tree = Mounted { name: "workspace", upper: &tree, layers: &prepared.base.workspace };
+        let of_tools = Mounted { name: "tools", upper: &tools, layers: &prepared.base.tools };
+        let mut volumes = Vec::new();
+        for (place, source) in [(of_tree, &mut prepared.workspace), (of_tools, &mut prepared.tools)] {
+            if place.layers.is_empty() {
+                continue;
+            }
+            let work = workspace.overlay_work(place.name);
+            fs::create_dir_all(&work)?;
+            let volume = Volume {
+                name: format!("grapnel-{}-{}", place.name, spec.id),
+                source: VolumeSource::Overlay {
+                    lower: self.directories(place.layers),
+                    upper: place.upper.to_owned(),
+                    work,
+                },
+                labels: BTreeMap::from([
+                    (label::EXECUTOR.to_owned(), self.config.executor.clone()),
+                    (label::DEPLOYMENT.to_owned(), spec.id.deployment.to_string()),
+                    (label::ATTEMPT.to_owned(), spec.id.attempt.to_string()),
+                ]),
+            };
+            volumes.push(volume.name.clone());
+            *source = MountSource::Volume(volume.name.clone());
+            if let Err(error) = self.engine.create_volume(&volume).await {
+                for volume in &volumes {
+                    // What is left is found by its labels.
+                    let _ = self.engine.remove_volume(volume).await;
+                }
+                return Err(error.into());
+            }
+        }
+        prepared.volumes = volumes;
+        Ok(())
+    }
+
+    async fn copy(&self, prepared: &Prepared, workspace: &Workspace) -> Result<(), CacheError> {
+        let (tree, tools) = (workspace.tree(), workspace.tools());
+        let below_tree = Stack::new(self.directories(&prepared.base.workspace));
+        let below_tools = Stack::new(self.directories(&prepared.base.tools));
+        let paths = prepared.kept.clone();
+        let copied = tokio::task::spawn_blocking(move || {
+            for path in paths {
+                let (found, to) = (below_tree.find(Path::new(&path))?, tree.join(&path));
+                if !matches!(found, Shown::Nothing) {
+                    copy_parents(&below_tree, Path::new(&path), &tree)?;
+                    below_tree.materialise(&found, &to, How::Copy)?;
+                }
+            }
+            match below_tools.find(Path::new(""))? {
+                Shown::Directory(places) => below_tools.fill(&places, &tools, How::Copy),
+                Shown::Nothing | Shown::File(_) => Ok(()),
+            }
+        });
+        copied.await.map_err(std::io::Error::other)??;
+        Ok(())
+    }
+}
+
+impl Prepared {
+    /// Returns where a copy of the layers works; both are plain directories then.
+    pub(super) fn stands_alone(&self) -> bool {
+        self.copied
+    }
+
+    /// Returns what the workspace shows at a path of it, where a part of it may come from the layers; none where all
+    /// of it is the build's own.
+    pub fn layers_below(&self, path: &str, caches: &Caches, workspace: &Workspace) -> Option<Stack> {
+        if self.copied {
+            return None;
+        }
+        let meets = |cached: &str| path == "." || within(cached, path) || within(path, cached);
+        let meets = self.base.workspace.iter().flat_map(|layer| &layer.paths).any(|cached| meets(cached));
+        meets.then(|| {
+            let mut layers = vec![workspace.tree()];
+            layers.extend(caches.directories(&self.base.workspace));
+            Stack::new(layers)
+        })
+    }
+
+    /// Tells whether what the build leaves at a path will be found again.
+    pub fn keeps(&self, path: &str) -> bool {
+        self.kept.iter().any(|kept| within(path, kept))
+    }
+}
+
+/// Tells whether a path is another one or below it.
+fn within(path: &str, of: &str) -> bool {
+    Path::new(path).starts_with(of)
+}
+
+fn copy_parents(stack: &Stack, path: &Path, tree: &Path) -> std::io::Result<()> {
+    let mut at = std::path::PathBuf::new();
+    for part in parent(path).components() {
+        at.push(part);
+        if !tree.join(&at).exists()
+            && let Shown::Directory(places) = stack.find(&at)?
+        {
+            stack.like_directory(&places, &tree.join(&at))?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the paths that a project's builds cache, from the top of the workspace, none inside another.
+fn cached_paths(spec: &BuildSpec, root: &str) -> Vec<String> {
+    let below = |path: &str| if root == "." { path.to_owned() } else { format!("{root}/{path}") };
+    let mut paths: Vec<String> = match &spec.settings.cached_paths {
+        Some(paths) => paths.iter().map(|path| below(path.as_str())).collect(),
+        None => DEFAULT_CACHED_PATHS.iter().map(|path| below(path)).collect(),
+    };
+    // The packages of a repository with several often lie at its top.
+    if root != "." && spec.settings.cached_paths.is_none() {
+        paths.push("node_modules".to_owned());
+    }
+    paths.sort();
+    paths.dedup();
+    let all = paths.clone();
+    paths.retain(|path| !all.iter().any(|other| other != path && within(path, other)));
+    paths
+}
+
+/// Looks for the snapshot to start from, and says why there is none.
+fn find(
+    index: &Index,
+    key: &Key,
+    use_cache: bool,
+    paths: &[String],
+) -> (Option<Snapshot>, CacheOutcome, String) {
+    if !use_cache {
+        let detail = "this build was asked for without a cache; what it leaves begins a new one";
+        return (None, CacheOutcome::Off, detail.to_owned());
+    }
+    let others = || index.snapshots().map(|(_, kept)| &kept.snapshot);
+    let production = others().find(|it| it.production && it.key.differs_only_in_branch(key));
+    match index.get(key).or(production) {
+        Some(found) if found.paths != paths => {
+            (None, CacheOutcome::Miss, "the project's cached paths have changed".to_owned())
+        }
+        Some(found) if found.key.branch == key.branch => {
+            let detail = "the cache of the branch's last READY build".to_owned();
+            (Some(found.clone()), CacheOutcome::Hit, detail)
+        }
+        Some(found) => {
+            let branch = &found.key.branch;
+            let detail = format!("the first build of this branch starts from the cache of `{branch}`");
+            (Some(found.clone()), CacheOutcome::Hit, detail)
+        }
+        None if others().any(|other| other.key.differs_only_in_image(key)) => {
+            let detail = "the builder image has changed since the cache was kept";
+            (None, CacheOutcome::Miss, detail.to_owned())
+        }
+        None => {
+            let detail = "nothing is kept for this branch with this image and root directory";
+            (None, CacheOutcome::Miss, detail.to_owned())
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! When an install step may be left out, because it would do nothing.
+//!
+//! It is the default command of a package manager with a lock file, the root manifest has no lifecycle scripts, no
+//! workspaces and no packages of the repository itself, `node_modules` is kept, and everything the step was given is
+//! what it was given when the cache was made.
+
+use grapnel_run::message::StepRequest;
+use sha2::{Digest as _, Sha256};
+
+use super::{environment, project_root::ProjectRoot, story::Story};
+use crate::{cache::Installed, engine::Image};
+
+/// What the log says of a step that is left out.
+pub const LEFT_OUT: &str = "left out: the files, the image, the command and the variables are those with which the \
+     cache was made (install.skip_unchanged = false turns this off)";
+
+/// Returns what an install step is given, where a build that is given the same may leave it out.
+pub async fn record(
+    story: &Story<'_>,
+    root: &ProjectRoot,
+    image: &Image,
+    request: &StepRequest,
+) -> Option<Installed> {
+    let modules = match root.below() {
+        "." => "node_modules".to_owned(),
+        below => format!("{below}/node_modules"),
+    };
+    story.cache.as_ref().filter(|cache| cache.keeps(&modules))?;
+    let mirrors = &story.pipeline.mirrors;
+    let tree = mirrors.tree_of(&story.spec.repository, &story.spec.commit, &story.given_up).await.ok()?;
+    let mut given = Sha256::new();
+    for part in [&tree, &image.id, &request.command, &request.directory] {
+        given.update(part);
+        given.update([0]);
+    }
+    for (name, value) in request.environment.iter().filter(|(name, _)| environment::lasts(name)) {
+        given.update(format!("{name}={value}\0"));
+    }
+    Some(Installed { given: hex::encode(given.finalize()), modules })
+}

@@ -1,0 +1,123 @@
+//! The end of a build's story: its output becomes an artifact.
+
+use std::path::{Path, PathBuf};
+
+use grapnel_artifacts::{ArtifactError, Limits};
+use grapnel_domain::{
+    event::{Outcome, Step},
+    failure::{Failure, FailureCode},
+};
+
+use super::{
+    detect::{OUTPUT_CANDIDATES, Plan},
+    project_root::ProjectRoot,
+    story::Story,
+};
+use crate::cache::{How, Shown, Stack};
+
+impl Story<'_> {
+    /// Checks the output and publishes it.
+    pub(super) async fn publish(&mut self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
+        self.recorder.step_started(Step::Output).await;
+        let told = self.try_publish(root, plan).await;
+        self.recorder.step_finished(Step::Output, told.is_ok().then_some(0)).await;
+        told
+    }
+
+    async fn try_publish(&mut self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
+        let output = self.output_directory(root, plan)?;
+        let path = self.real_output(root, &output).await?;
+        let store = self.pipeline.artifacts.clone();
+        let deployment = self.spec.id.deployment;
+        let limits = Limits { bytes: self.limits.artifact_bytes, files: self.limits.artifact_files };
+        let given_up = self.given_up.clone();
+        let publishing = self.publishing.insert(tokio::task::spawn_blocking(move || {
+            store.publish(deployment, &path, limits, &|| given_up.is_cancelled())
+        }));
+        let published = publishing.await;
+        self.publishing = None;
+        let manifest = published
+            .map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?
+            .map_err(|error| publish_failure(&error))?;
+        let (files, bytes) = (manifest.files.len() as u64, manifest.bytes());
+        let plural = if files == 1 { "" } else { "s" };
+        let said = format!("published {files} file{plural}, {bytes} bytes from {output}");
+        self.recorder.say(Step::Output, said).await;
+        Ok(Outcome::Ready { files, bytes })
+    }
+
+    fn output_directory(&self, root: &ProjectRoot, plan: &Plan) -> Result<String, Failure> {
+        if let Some(output) = &plan.output {
+            return Ok(output.as_str().to_owned());
+        }
+        let is_there = |candidate: &str| root.has_directory(candidate) || self.layers_show(root, candidate);
+        let found = OUTPUT_CANDIDATES.into_iter().find(|candidate| is_there(candidate));
+        match found {
+            Some(candidate) => Ok(candidate.to_owned()),
+            None if plan.build.is_none() => Ok(".".to_owned()),
+            None => {
+                let looked_for = OUTPUT_CANDIDATES.join(", ");
+                let message =
+                    format!("the build left none of {looked_for}; set the project's output directory");
+                Err(Failure::new(FailureCode::OutputMissing, message))
+            }
+        }
+    }
+
+    /// Returns where the output really is. What is partly the build's own and partly in the layers of its cache is put
+    /// together first, without copying.
+    async fn real_output(&self, root: &ProjectRoot, output: &str) -> Result<PathBuf, Failure> {
+        let Some((stack, path)) = self.layers_of(root, output) else {
+            return root.real_directory(output).ok_or_else(|| output_missing(output));
+        };
+        let merged = self.workspace.merged();
+        let to = merged.clone();
+        let put_together = tokio::task::spawn_blocking(move || match stack.find(Path::new(&path))? {
+            shown @ Shown::Directory(_) => stack.materialise(&shown, &to, How::Link).map(|()| true),
+            Shown::Nothing | Shown::File(_) => Ok(false),
+        });
+        match put_together.await {
+            Ok(Ok(true)) => Ok(merged),
+            Ok(Ok(false)) => Err(output_missing(output)),
+            Ok(Err(error)) => Err(Failure::new(FailureCode::ExecutorDiskFull, error.to_string())),
+            Err(error) => Err(Failure::new(FailureCode::Internal, error.to_string())),
+        }
+    }
+
+    fn layers_show(&self, root: &ProjectRoot, directory: &str) -> bool {
+        let shown =
+            self.layers_of(root, directory).and_then(|(stack, path)| stack.find(Path::new(&path)).ok());
+        matches!(shown, Some(Shown::Directory(_)))
+    }
+
+    /// Returns the layers that a directory of the project may partly come from, and its path from the top.
+    fn layers_of(&self, root: &ProjectRoot, directory: &str) -> Option<(Stack, String)> {
+        let path = match (root.below(), directory) {
+            (".", directory) => directory.to_owned(),
+            (below, ".") => below.to_owned(),
+            (below, directory) => format!("{below}/{directory}"),
+        };
+        let stack = self.cache.as_ref()?.layers_below(&path, &self.pipeline.caches, self.workspace)?;
+        Some((stack, path))
+    }
+}
+
+fn output_missing(output: &str) -> Failure {
+    let message = format!(
+        "the build left no directory `{output}` inside the repository, the project's output directory"
+    );
+    Failure::new(FailureCode::OutputMissing, message)
+}
+
+fn publish_failure(error: &ArtifactError) -> Failure {
+    match error {
+        ArtifactError::Refused(refusal) if refusal.is_about_size() => {
+            Failure::new(FailureCode::OutputTooLarge, error.to_string())
+        }
+        ArtifactError::Refused(_) => Failure::new(FailureCode::OutputRefused, error.to_string()),
+        ArtifactError::Io(_) => Failure::new(FailureCode::ExecutorDiskFull, error.to_string()),
+        ArtifactError::GivenUp | ArtifactError::NotFound(_) | ArtifactError::Manifest(_) => {
+            Failure::new(FailureCode::Internal, error.to_string())
+        }
+    }
+}
