@@ -109,6 +109,11 @@ pub enum Command {
         #[command(subcommand)]
         command: DeploymentCommand,
     },
+    /// Build caches: what the next build of a branch finds of the last one.
+    Cache {
+        #[command(subcommand)]
+        command: CacheCommand,
+    },
     /// How many hooks a project may have, and has.
     Limits {
         /// The project's name or id.
@@ -325,6 +330,23 @@ pub enum HookCommand {
     Revoke {
         /// Its id.
         hook: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum CacheCommand {
+    /// List a project's caches, on every executor.
+    List {
+        /// The project's name or id.
+        project: String,
+    },
+    /// Drop a project's caches, so that the next builds begin without.
+    Purge {
+        /// The project's name or id.
+        project: String,
+        /// Only this branch's.
+        #[arg(long)]
+        branch: Option<String>,
     },
 }
 

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use comfy_table::{ContentArrangement, Table, presets};
 use grapnel_proto::{
     convert::time::datetime,
-    hooks::v1::{Deployment, DeploymentState, Fault, Hook, Key, Project, Trigger},
+    hooks::v1::{BuildCache, Deployment, DeploymentState, Fault, Hook, Key, Project, Trigger},
     json::to_json,
 };
 use grapnel_runtime::Clock;
@@ -164,6 +164,28 @@ impl Printer {
             &["WHEN", "DECISION", "METHOD", "FROM", "AGENT", "DEPLOYMENT", "WHY"],
             rows,
             "nobody has requested a hook of this project yet",
+        )
+    }
+
+    /// Shows build caches.
+    pub fn caches(&self, caches: &[BuildCache]) -> String {
+        let rows = caches.iter().map(|it| {
+            vec![
+                printable(&it.executor),
+                printable(&it.branch),
+                printable(&it.root_directory),
+                printable(&it.builder_image),
+                it.generation.to_string(),
+                it.layers.to_string(),
+                indicatif::BinaryBytes(it.bytes).to_string(),
+                self.ago(it.made_at.as_ref()),
+                self.ago(it.used_at.as_ref()),
+            ]
+        });
+        table(
+            &["EXECUTOR", "BRANCH", "ROOT", "IMAGE", "GENERATION", "LAYERS", "SIZE", "MADE", "USED"],
+            rows,
+            "no build of this project has left a cache yet",
         )
     }
 

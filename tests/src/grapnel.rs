@@ -44,6 +44,8 @@ impl Setup {
 pub struct Grapnel {
     directory: TempDir,
     process: Child,
+    settings: Vec<(String, String)>,
+    executor: u16,
     name: String,
     gateway: u16,
     hooks: u16,
@@ -60,36 +62,60 @@ impl Grapnel {
             tempfile::Builder::new().prefix("grapnel-").tempdir().expect("a directory can be made");
         let [gateway, hooks, executor, sites] = [(); 4].map(|()| free_port());
         let name = format!("test-{hooks}");
+        let placeholder = Command::new("true").spawn().expect("a process can be started");
+        let settings = setup.settings;
+        let mut grapnel =
+            Self { directory, process: placeholder, settings, executor, name, gateway, hooks, sites };
+        let _ = grapnel.process.wait();
+        grapnel.start_again().await;
+        grapnel
+    }
+
+    /// Kills the process as nobody can prepare for.
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Starts it over the same data directory and waits until it answers.
+    ///
+    /// # Panics
+    /// It does not start; its log is told.
+    pub async fn start_again(&mut self) {
         let listen = |port: u16| format!("127.0.0.1:{port}");
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.directory.path().join("log"));
         let mut command = Command::new(binary());
         command
             .arg("up")
-            .env("GRAPNEL_DATA_DIR", directory.path().join("data"))
-            .env("GRAPNEL_EXECUTOR_NAME", &name)
-            .env("GRAPNEL_GATEWAY_LISTEN", listen(gateway))
-            .env("GRAPNEL_HOOKS_LISTEN", listen(hooks))
-            .env("GRAPNEL_EXECUTOR_LISTEN", listen(executor))
-            .env("GRAPNEL_SITES_LISTEN", listen(sites))
-            .env("GRAPNEL_GIT_ALLOWED_DIRS", directory.path().join("git"))
+            .env("GRAPNEL_DATA_DIR", self.data())
+            .env("GRAPNEL_EXECUTOR_NAME", &self.name)
+            .env("GRAPNEL_GATEWAY_LISTEN", listen(self.gateway))
+            .env("GRAPNEL_HOOKS_LISTEN", listen(self.hooks))
+            .env("GRAPNEL_EXECUTOR_LISTEN", listen(self.executor))
+            .env("GRAPNEL_SITES_LISTEN", listen(self.sites))
+            .env("GRAPNEL_GIT_ALLOWED_DIRS", self.directory.path().join("git"))
             .env("GRAPNEL_CA_BUNDLE", crate::told("GRAPNEL_TEST_CA_BUNDLE"))
             .env_remove("GRAPNEL_TEST_CA_BUNDLE")
             .env_remove("GRAPNEL_TEST_GRPCURL")
-            .envs(setup.settings)
+            .envs(self.settings.iter().cloned())
             .stdout(Stdio::null())
-            .stderr(fs::File::create(directory.path().join("log")).expect("a log can be made"));
-        let process = command.spawn().expect("the binary starts; `make test` builds it first");
-        let mut grapnel = Self { directory, process, name, gateway, hooks, sites };
-        let health = grapnel.url("/healthz");
+            .stderr(log.expect("a log can be made"));
+        self.process = command.spawn().expect("the binary starts; `make test` builds it first");
+        let health = self.url("/healthz");
         let ready = async {
             while !reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success()) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         if tokio::time::timeout(Duration::from_secs(30), ready).await.is_err() {
-            let _ = grapnel.process.kill();
-            panic!("it does not start: {}", grapnel.log());
+            let _ = self.process.kill();
+            panic!("it does not start: {}", self.log());
         }
-        grapnel
+    }
+
+    /// Returns the data directory.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     /// Returns the directory of the test's repositories, which the operator allows.
@@ -230,12 +256,11 @@ impl Grapnel {
     fn leftovers(&self) -> Vec<String> {
         let own = format!("{LABEL}={}", self.name);
         let mut left = lines(&["ps", "--all", "--quiet", "--filter", &own]);
-        let caches = lines(&["volume", "ls", "--quiet", "--filter", &own, "--filter", "label=grapnel.cache"]);
-        let volumes = lines(&["volume", "ls", "--quiet", "--filter", &own]);
-        left.extend(volumes.into_iter().filter(|volume| !caches.contains(volume)));
-        // The one bridge of all builds stays for as long as there are executors.
+        left.extend(lines(&["volume", "ls", "--quiet", "--filter", &own]));
+        // The bridges of all builds stay for as long as there are executors.
         let networks = lines(&["network", "ls", "--format", "{{.Name}}", "--filter", "name=grapnel"]);
-        left.extend(networks.into_iter().filter(|network| network != "grapnel-egress"));
+        let bridges = ["grapnel-egress", "grapnel-open"];
+        left.extend(networks.into_iter().filter(|network| !bridges.contains(&network.as_str())));
         let workspaces = fs::read_dir(self.directory.path().join("data/workspaces")).expect("it is there");
         left.extend(workspaces.flatten().map(|entry| entry.path().display().to_string()));
         left

@@ -1,5 +1,6 @@
 //! The client commands. They see gRPC and nothing else.
 
+mod caches;
 mod deployments;
 mod hooks;
 mod keys;
@@ -51,6 +52,7 @@ pub fn run(args: &ClientArgs, format: Format, command: Command) -> Result<ExitCo
             }
             Command::Deploy { project, branch, build } => client.deploy(project, branch, &build).await,
             Command::Deployment { command } => client.deployment(command).await,
+            Command::Cache { command } => client.cache(command).await,
             Command::Limits { project } => client.limits(project).await,
             Command::Key { command } => client.key(command).await,
             Command::Up

@@ -21,6 +21,8 @@ pub struct Installed {
 
 /// Why what a build left is not kept.
 enum NotKept {
+    /// It left nothing in the places that are cached.
+    Nothing,
     /// Somebody asked for it to be dropped.
     Purged,
     /// It is too large; so many bytes.
@@ -59,6 +61,7 @@ impl Caches {
             }
             Err(why) => {
                 let detail = match why {
+                    NotKept::Nothing => "the build left nothing in the cached places".to_owned(),
                     NotKept::Purged => "the cache was purged while this build ran".to_owned(),
                     NotKept::TooLarge(bytes) => format!(
                         "it takes {bytes} bytes, and the limit is {}: the next build begins without one",
@@ -66,7 +69,7 @@ impl Caches {
                     ),
                     NotKept::Io(error) => format!("the executor's disk: {error}"),
                 };
-                tracing::warn!(key = base.key, detail, "the cache of a build is not kept");
+                tracing::info!(key = base.key, detail, "the cache of a build is not kept");
                 report(CacheReport { action: CacheAction::NotKept, detail, ..base }, None)
             }
         };
@@ -177,15 +180,15 @@ impl Caches {
             return Err(NotKept::Purged);
         }
         let last = index.get(&key).cloned();
-        if snapshot.bytes() > self.config.key_bytes {
-            let bytes = snapshot.bytes();
+        let (bytes, nothing) = (snapshot.bytes(), snapshot.layers().next().is_none());
+        if nothing || bytes > self.config.key_bytes {
             if let Some(last) = index.remove(&key.hash()) {
                 self.forget(&last);
                 let free = index.unused(last.layers());
                 drop(index);
                 self.throw_away(free);
             }
-            return Err(NotKept::TooLarge(bytes));
+            return Err(if nothing { NotKept::Nothing } else { NotKept::TooLarge(bytes) });
         }
         snapshot.generation = last.as_ref().map_or(0, |last| last.generation) + 1;
         snapshot.made_at = now;

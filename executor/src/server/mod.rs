@@ -125,6 +125,7 @@ impl Executor {
             name: config.name.clone(),
             attempts: attempts.clone(),
             mirrors: pipeline.mirrors.clone(),
+            caches: pipeline.caches.clone(),
             engine: pipeline.engine.clone(),
             stopping: shutdown.clone(),
         };

@@ -4,7 +4,8 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::Stream;
 use grapnel_domain::{
-    BranchName, Error, Reason, RepositoryUrl, event::BuildEvent, failure::Failure, project::RelativePath,
+    BranchName, Error, Reason, RepositoryUrl, event::BuildEvent, failure::Failure, id::ProjectId,
+    project::RelativePath,
 };
 use grapnel_proto::{
     convert::{
@@ -13,13 +14,16 @@ use grapnel_proto::{
         checked,
         deployment::failure_to_wire,
         event::{build_event_to_wire, heartbeat},
+        time::timestamp,
     },
     error::to_status,
     executor::v1::{
         CancelDeployRequest, CancelDeployResponse, GetExecutorRequest, GetExecutorResponse,
-        ResolveSourceRequest, ResolveSourceResponse, TriggerDeployRequest, TriggerDeployResponse, Version,
+        ListCachesRequest, ListCachesResponse, PurgeCacheRequest, PurgeCacheResponse, ResolveSourceRequest,
+        ResolveSourceResponse, TriggerDeployRequest, TriggerDeployResponse, Version,
         executor_service_server::ExecutorService, resolve_source_response,
     },
+    hooks::v1::{BuildCache, PurgedCaches},
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -28,6 +32,7 @@ use tonic::{Request, Response, Status};
 
 use super::attempts::{Attempt, Attempts, NoAttempt};
 use crate::{
+    cache::{Caches, Listed},
     engine::Engine,
     repository_config::{FILE_LIMIT, GRAPNEL_TOML, RepositoryConfig, VERCEL_JSON, too_large},
     source::{CommittedFile, Mirrors, SourceError},
@@ -50,6 +55,8 @@ pub struct Service {
     pub attempts: Attempts,
     /// Where versions are resolved.
     pub mirrors: Arc<Mirrors>,
+    /// What builds find again.
+    pub caches: Caches,
     /// The engine, to be described.
     pub engine: Arc<dyn Engine>,
     /// Ends all streams.
@@ -133,9 +140,49 @@ impl ExecutorService for Service {
             engine,
         }))
     }
+
+    async fn list_caches(
+        &self,
+        request: Request<ListCachesRequest>,
+    ) -> Result<Response<ListCachesResponse>, Status> {
+        let (project, _) =
+            project_and_branch(&request.into_inner().project_id, "").map_err(|e| to_status(&e))?;
+        let caches = self.caches.list(Some(&project.to_string()));
+        let caches = caches.into_iter().map(|listed| self.listed(listed)).collect();
+        Ok(Response::new(ListCachesResponse { caches }))
+    }
+
+    async fn purge_cache(
+        &self,
+        request: Request<PurgeCacheRequest>,
+    ) -> Result<Response<PurgeCacheResponse>, Status> {
+        let PurgeCacheRequest { project_id, branch } = request.into_inner();
+        let (project, branch) = project_and_branch(&project_id, &branch).map_err(|e| to_status(&e))?;
+        let (project, branch) = (project.to_string(), branch.map(|branch| branch.to_string()));
+        let (count, bytes) = self.caches.purge(&project, branch.as_deref());
+        tracing::info!(project.id = project, branch, count, bytes, "build caches were purged");
+        let purged = PurgedCaches { executor: self.name.clone(), count, bytes };
+        Ok(Response::new(PurgeCacheResponse { purged: Some(purged) }))
+    }
 }
 
 impl Service {
+    fn listed(&self, listed: Listed) -> BuildCache {
+        let Listed { key, snapshot, used_at } = listed;
+        BuildCache {
+            executor: self.name.clone(),
+            key,
+            layers: u32::try_from(snapshot.layers().count()).unwrap_or(u32::MAX),
+            bytes: snapshot.bytes(),
+            branch: snapshot.key.branch,
+            root_directory: snapshot.key.root,
+            builder_image: snapshot.image_name,
+            generation: snapshot.generation,
+            made_at: Some(timestamp(snapshot.made_at)),
+            used_at: Some(timestamp(used_at)),
+        }
+    }
+
     /// Reads what the repository says of its deployments at a commit.
     async fn configuration(
         &self,
@@ -216,6 +263,17 @@ fn wanted(request: &ResolveSourceRequest) -> Result<Wanted, Error> {
     };
     violations.finish()?;
     Ok((checked(repository)?, checked(branch)?, root, commit))
+}
+
+fn project_and_branch(project: &str, branch: &str) -> Result<(ProjectId, Option<BranchName>), Error> {
+    let mut violations = Violations::default();
+    let project = violations.check("project_id", project.parse());
+    let branch = match branch {
+        "" => None,
+        text => violations.check("branch", BranchName::parse(text)),
+    };
+    violations.finish()?;
+    Ok((checked(project)?, branch))
 }
 
 fn refused(refusal: NoAttempt) -> Error {

@@ -6,8 +6,8 @@
 pub mod app;
 mod config;
 pub mod dispatch;
+mod executors;
 pub mod grpc;
-mod lookup;
 pub mod model;
 mod server;
 pub mod store;

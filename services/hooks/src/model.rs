@@ -238,3 +238,39 @@ pub struct Page<T> {
     /// Whether there are more after the last.
     pub more: bool,
 }
+
+/// A build cache, as an executor keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildCache {
+    /// The executor's name.
+    pub executor: String,
+    /// What it is kept under.
+    pub key: String,
+    /// The branch, as the executor names it.
+    pub branch: String,
+    /// The project's root directory.
+    pub root_directory: String,
+    /// The builder image's name.
+    pub builder_image: String,
+    /// Counts the builds that made it.
+    pub generation: u64,
+    /// Of how many layers it consists.
+    pub layers: u32,
+    /// The bytes that those take on disk.
+    pub bytes: u64,
+    /// When it was made.
+    pub made_at: Option<DateTime<Utc>>,
+    /// When it was last used.
+    pub used_at: Option<DateTime<Utc>>,
+}
+
+/// What an executor has dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PurgedCaches {
+    /// The executor's name.
+    pub executor: String,
+    /// How many caches.
+    pub count: u32,
+    /// Their bytes.
+    pub bytes: u64,
+}

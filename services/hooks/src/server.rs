@@ -11,11 +11,11 @@ use rand::RngExt as _;
 use tokio::net::TcpListener;
 
 use crate::{
-    app::{App, CommitLookup, FirstKey},
+    app::{AllExecutors, App, FirstKey},
     config::HooksConfig,
     dispatch::{Dispatcher, Executor, Patience},
+    executors::Reachable,
     grpc::{PUBLIC, routes},
-    lookup::ExecutorsLook,
     store::{OpenError, Store},
 };
 
@@ -57,7 +57,7 @@ impl Hooks {
             clock,
             limits: config.limits,
             rates: config.rates.clone(),
-            commits: CommitLookup::new(ExecutorsLook(Vec::new())),
+            executors: AllExecutors::new(Reachable(Vec::new())),
             addresses: config.addresses.clone(),
         };
         app.ensure_first_key(config.plan, &config.admin_key_file).await?;
@@ -90,7 +90,7 @@ impl Hooks {
             .iter()
             .map(|url| Executor::new(url, &config.executor_key, config.tls.as_ref(), config.resolve_within))
             .collect::<Result<Vec<_>, _>>()?;
-        app.commits = CommitLookup::new(ExecutorsLook(executors.clone()));
+        app.executors = AllExecutors::new(Reachable(executors.clone()));
         let dispatcher = Dispatcher::new(
             app.store.clone(),
             app.clock.clone(),

@@ -25,6 +25,10 @@ fn steady(text: &str, grapnel: &Grapnel) -> String {
         let mut words: Vec<String> = line.split(' ').map(word).collect();
         for at in 1..words.len() {
             // Ages are told in words; sites by their port.
+            if words[at] == "ms)" {
+                words[at - 1] = words[at - 1].replace(|c: char| c.is_ascii_digit(), "");
+                words[at] = "<n> ms)".to_owned();
+            }
             if words[at] == "ago" || (words[at] == "s" && words.get(at + 1).is_some_and(|next| next == "ago"))
             {
                 words[at - 1] = "<n>".to_owned();
@@ -144,6 +148,8 @@ async fn a_session_from_the_first_project_to_the_last() {
     run(&["deployment", "show", &id]);
     run(&["deployment", "logs", &id]);
     run(&["deployment", "cancel", &id]);
+    run(&["cache", "list", "harbour"]);
+    run(&["cache", "purge", "harbour", "--branch", "no..where"]);
     run(&["hook", "revoke", &hook]);
     run(&["trigger", &hook]);
     run(&["triggers", "harbour"]);

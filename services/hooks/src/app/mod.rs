@@ -2,8 +2,9 @@
 //!
 //! Domain types come in and records go out; who the caller is has been decided before.
 
-mod commits;
+mod caches;
 mod deployments;
+mod executors;
 mod hooks;
 mod keys;
 mod projects;
@@ -12,7 +13,7 @@ mod sites;
 mod status;
 mod triggers;
 
-pub use commits::{CommitLookup, Commits};
+pub use executors::{AllExecutors, Executors};
 use grapnel_domain::{id::ProjectId, plan::HookLimits, secret_token::HookToken};
 use grapnel_runtime::Clock;
 pub use hooks::{HookChanges, NewHook, WithUrl};
@@ -34,8 +35,8 @@ pub struct App {
     pub limits: HookLimits,
     /// Triggers by hook and by address.
     pub rates: TriggerRates,
-    /// Who looks into repositories.
-    pub commits: CommitLookup,
+    /// Who looks into repositories and keeps build caches.
+    pub executors: AllExecutors,
     /// How addresses look.
     pub addresses: Addresses,
 }

@@ -115,6 +115,10 @@ impl App {
             .await
             .map_err(|error| error.into_error(Reason::ProjectNotFound))?;
         tracing::info!(project.id = %project.id, "a project was deleted");
+        if let Err(error) = self.executors.purge(project.id, None).await {
+            // What is left is dropped when it has not been used for long.
+            tracing::warn!(project.id = %project.id, %error, "the caches of a deleted project cannot be purged now");
+        }
         Ok(())
     }
 }

@@ -122,7 +122,7 @@ impl App {
         let Some((hook, project)) = found else {
             return Ok(None);
         };
-        Ok(self.commits.refusal(&project.repository, &hook.branch, commit).await)
+        Ok(self.executors.refusal(&project.repository, &hook.branch, commit).await)
     }
 
     fn new_trigger(&self, brought: Brought) -> NewTrigger {

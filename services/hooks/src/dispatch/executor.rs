@@ -8,17 +8,20 @@ use std::{
     time::Duration,
 };
 
+use crate::model::{BuildCache, PurgedCaches};
 use grapnel_domain::{
-    BranchName, Error, Reason, RepositoryUrl, build::BuildSpec, failure::Failure, project::RelativePath,
-    secret_token::ApiKey,
+    BranchName, Error, Reason, RepositoryUrl, build::BuildSpec, failure::Failure, id::ProjectId,
+    project::RelativePath, secret_token::ApiKey,
 };
 use grapnel_proto::{
-    convert::{build::trigger_deploy_to_wire, deployment::failure_from_wire},
+    convert::{build::trigger_deploy_to_wire, deployment::failure_from_wire, time::datetime},
     error::from_status,
     executor::v1::{
-        CancelDeployRequest, GetExecutorRequest, ResolveSourceRequest, TriggerDeployResponse, Version,
-        executor_service_client::ExecutorServiceClient, resolve_source_response,
+        CancelDeployRequest, GetExecutorRequest, ListCachesRequest, PurgeCacheRequest, ResolveSourceRequest,
+        TriggerDeployResponse, Version, executor_service_client::ExecutorServiceClient,
+        resolve_source_response,
     },
+    hooks::v1 as wire,
 };
 use grapnel_runtime::grpc::{self, Bearer, EndError, Tls};
 use tokio::time::timeout;
@@ -145,6 +148,36 @@ impl Executor {
         Ok(answer.map_err(|status| from_status(&status, Reason::ExecutorUnavailable))?.into_inner())
     }
 
+    /// Lists the build caches of a project.
+    ///
+    /// # Errors
+    /// The executor does not answer.
+    pub async fn caches(&self, project: ProjectId) -> Result<Vec<BuildCache>, Error> {
+        let mut client = self.client.clone();
+        let request = ListCachesRequest { project_id: project.to_string() };
+        let answer = timeout(ANSWER, client.list_caches(request)).await.map_err(|_| away())?;
+        let answer = answer.map_err(|status| from_status(&status, Reason::ExecutorUnavailable))?.into_inner();
+        Ok(answer.caches.into_iter().map(cache).collect())
+    }
+
+    /// Drops the build caches of a project, or of one of its branches.
+    ///
+    /// # Errors
+    /// The executor does not answer.
+    pub async fn purge(
+        &self,
+        project: ProjectId,
+        branch: Option<&BranchName>,
+    ) -> Result<PurgedCaches, Error> {
+        let mut client = self.client.clone();
+        let branch = branch.map(ToString::to_string).unwrap_or_default();
+        let request = PurgeCacheRequest { project_id: project.to_string(), branch };
+        let answer = timeout(ANSWER, client.purge_cache(request)).await.map_err(|_| away())?;
+        let answer = answer.map_err(|status| from_status(&status, Reason::ExecutorUnavailable))?.into_inner();
+        let wire::PurgedCaches { executor, count, bytes } = answer.purged.unwrap_or_default();
+        Ok(PurgedCaches { executor, count, bytes })
+    }
+
     /// Ends an attempt and returns when its sandbox is gone.
     ///
     /// # Errors
@@ -155,6 +188,21 @@ impl Executor {
             CancelDeployRequest { deployment_id: spec.id.deployment.to_string(), attempt: spec.id.attempt };
         let answer = timeout(CANCEL, client.cancel_deploy(request)).await.map_err(|_| away())?;
         answer.map(|_| ()).map_err(|status| from_status(&status, Reason::ExecutorUnavailable))
+    }
+}
+
+fn cache(told: wire::BuildCache) -> BuildCache {
+    BuildCache {
+        made_at: datetime(told.made_at.as_ref()),
+        used_at: datetime(told.used_at.as_ref()),
+        executor: told.executor,
+        key: told.key,
+        branch: told.branch,
+        root_directory: told.root_directory,
+        builder_image: told.builder_image,
+        generation: told.generation,
+        layers: told.layers,
+        bytes: told.bytes,
     }
 }
 

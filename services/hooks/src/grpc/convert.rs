@@ -20,9 +20,31 @@ use tonic::Status;
 
 use crate::{
     app::Addresses,
-    model::{Deployment, Hook, Key, Project, Trigger},
+    model::{BuildCache, Deployment, Hook, Key, Project, PurgedCaches, Trigger},
     store::projects::ProjectRef,
 };
+
+/// Writes a build cache.
+pub fn build_cache(cache: BuildCache) -> wire::BuildCache {
+    wire::BuildCache {
+        executor: cache.executor,
+        key: cache.key,
+        branch: cache.branch,
+        root_directory: cache.root_directory,
+        builder_image: cache.builder_image,
+        generation: cache.generation,
+        layers: cache.layers,
+        bytes: cache.bytes,
+        made_at: cache.made_at.map(timestamp),
+        used_at: cache.used_at.map(timestamp),
+    }
+}
+
+/// Writes what an executor has dropped.
+pub fn purged_caches(purged: PurgedCaches) -> wire::PurgedCaches {
+    let PurgedCaches { executor, count, bytes } = purged;
+    wire::PurgedCaches { executor, count, bytes }
+}
 
 /// Turns an error into an answer. What is our own fault is logged here, with its causes, and only here.
 #[expect(clippy::needless_pass_by_value, reason = "it ends an error, as `map_err` wants it")]

@@ -314,6 +314,24 @@ impl HookService for HookHandlers {
             Ok(stream)
         })
     }
+
+    async fn list_caches(&self, request: Request<ListCachesRequest>) -> Answer<ListCachesResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let caches = self.app.list_caches(team, &project_ref(&request.into_inner().project)?).await?;
+            Ok(ListCachesResponse { caches: caches.into_iter().map(convert::build_cache).collect() })
+        })
+    }
+
+    async fn purge_cache(&self, request: Request<PurgeCacheRequest>) -> Answer<PurgeCacheResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Write).await?;
+            let PurgeCacheRequest { project, branch } = request.into_inner();
+            let branch = update::branch_or_all(&branch)?;
+            let purged = self.app.purge_cache(team, &project_ref(&project)?, branch.as_ref()).await?;
+            Ok(PurgeCacheResponse { purged: purged.into_iter().map(convert::purged_caches).collect() })
+        })
+    }
 }
 
 /// Root inside a sandbox is for an admin to allow; everything else of a project is for whoever writes.

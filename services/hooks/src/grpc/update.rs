@@ -157,6 +157,17 @@ pub fn branch_or_main(text: &str) -> Result<BranchName, grapnel_domain::branch::
     BranchName::parse(if text.is_empty() { "main" } else { text })
 }
 
+/// Reads a branch, where none means every one.
+pub fn branch_or_all(text: &str) -> Result<Option<BranchName>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mut violations = Violations::default();
+    let branch = violations.check("branch", BranchName::parse(text));
+    violations.finish()?;
+    Ok(branch)
+}
+
 fn paths(mask: Option<prost_types::FieldMask>) -> Result<Vec<String>, Error> {
     let paths = mask.unwrap_or_default().paths;
     if paths.is_empty() {

@@ -146,6 +146,18 @@ impl Things {
                 CancelDeploymentRequest { deployment_id: deployment() }.encode_to_vec(),
                 none,
             ),
+            method(
+                "HookService/ListCaches",
+                READ,
+                ListCachesRequest { project: project() }.encode_to_vec(),
+                none,
+            ),
+            method(
+                "HookService/PurgeCache",
+                WRITE,
+                PurgeCacheRequest { project: project(), branch: String::new() }.encode_to_vec(),
+                none,
+            ),
             method("KeyService/CreateKey", ADMIN, new_key.encode_to_vec(), Code::Ok),
             method("KeyService/ListKeys", ADMIN, ListKeysRequest::default().encode_to_vec(), Code::Ok),
             method("KeyService/RevokeKey", ADMIN, revoke_key.encode_to_vec(), none),

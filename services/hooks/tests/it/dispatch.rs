@@ -137,6 +137,20 @@ impl ExecutorService for Scripted {
         Ok(Response::new(CancelDeployResponse {}))
     }
 
+    async fn list_caches(
+        &self,
+        _: Request<ListCachesRequest>,
+    ) -> Result<Response<ListCachesResponse>, Status> {
+        Ok(Response::new(ListCachesResponse::default()))
+    }
+
+    async fn purge_cache(
+        &self,
+        _: Request<PurgeCacheRequest>,
+    ) -> Result<Response<PurgeCacheResponse>, Status> {
+        Ok(Response::new(PurgeCacheResponse::default()))
+    }
+
     async fn get_executor(
         &self,
         _: Request<GetExecutorRequest>,

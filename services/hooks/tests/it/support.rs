@@ -3,15 +3,16 @@
 use std::{net::SocketAddr, num::NonZeroU32, sync::Arc};
 
 use grapnel_domain::{
-    BranchName, RepositoryUrl,
+    BranchName, Error, RepositoryUrl,
+    id::ProjectId,
     plan::{HookLimits, Plan},
     project::BuildSettings,
     scope::Scope,
     secret_token::ApiKey,
 };
 use grapnel_hooks::{
-    app::{Addresses, App, CommitLookup, Commits, NewProject, TriggerRates},
-    model::Team,
+    app::{Addresses, AllExecutors, App, Executors, NewProject, TriggerRates},
+    model::{BuildCache, PurgedCaches, Team},
     store::{Store, projects::ProjectRef},
 };
 use grapnel_proto::DESCRIPTORS;
@@ -26,13 +27,21 @@ use tonic::{
     transport::Channel,
 };
 
-/// Nobody can look into repositories: every commit may be there.
-struct NobodyLooks;
+/// No executor: every commit may be there, and no cache is.
+struct NoExecutors;
 
 #[async_trait::async_trait]
-impl Commits for NobodyLooks {
+impl Executors for NoExecutors {
     async fn refusal(&self, _: &RepositoryUrl, _: &BranchName, _: &str) -> Option<String> {
         None
+    }
+
+    async fn caches(&self, _: ProjectId) -> Result<Vec<BuildCache>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn purge(&self, _: ProjectId, _: Option<&BranchName>) -> Result<Vec<PurgedCaches>, Error> {
+        Ok(Vec::new())
     }
 }
 
@@ -69,8 +78,8 @@ pub async fn app_at(url: &str, clock: Clock) -> (App, Team, ProjectRef) {
     };
     let plenty = NonZeroU32::new(1_000_000).unwrap();
     let rates = TriggerRates::new(plenty, plenty);
-    let commits = CommitLookup::new(NobodyLooks);
-    let app = App { store, clock, limits: HookLimits::default(), rates, commits, addresses };
+    let executors = AllExecutors::new(NoExecutors);
+    let app = App { store, clock, limits: HookLimits::default(), rates, executors, addresses };
     let new = NewProject {
         name: "site".parse().unwrap(),
         repository: RepositoryUrl::parse("https://example.org/site.git").unwrap(),

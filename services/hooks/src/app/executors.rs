@@ -1,0 +1,74 @@
+//! What use cases ask of executors: whether a branch has a commit, and what build caches there are.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use grapnel_domain::{BranchName, Error, RepositoryUrl, id::ProjectId};
+use tokio::time::timeout;
+
+use crate::model::{BuildCache, PurgedCaches};
+
+/// How long a trigger is kept waiting for the answer. Its sender gives up after two seconds.
+const PATIENCE: Duration = Duration::from_millis(1_200);
+
+/// All executors there are.
+#[async_trait]
+pub trait Executors: Send + Sync {
+    /// Says why a commit cannot be deployed from a branch; `None` where it can, or where nobody knows now.
+    async fn refusal(&self, repository: &RepositoryUrl, branch: &BranchName, commit: &str) -> Option<String>;
+
+    /// Lists the build caches of a project, by executor.
+    ///
+    /// # Errors
+    /// `EXECUTOR_UNAVAILABLE` where one does not answer.
+    async fn caches(&self, project: ProjectId) -> Result<Vec<BuildCache>, Error>;
+
+    /// Drops the build caches of a project, or of one of its branches.
+    ///
+    /// # Errors
+    /// `EXECUTOR_UNAVAILABLE` where one does not answer; the others have done it.
+    async fn purge(
+        &self,
+        project: ProjectId,
+        branch: Option<&BranchName>,
+    ) -> Result<Vec<PurgedCaches>, Error>;
+}
+
+/// Asks the executors. Clones ask the same.
+#[derive(Clone)]
+pub struct AllExecutors(Arc<dyn Executors>);
+
+impl AllExecutors {
+    /// Takes who is asked.
+    pub fn new(executors: impl Executors + 'static) -> Self {
+        Self(Arc::new(executors))
+    }
+
+    /// Asks within the time that a trigger has. Who cannot be told now is told by the deployment later.
+    pub(super) async fn refusal(
+        &self,
+        repository: &RepositoryUrl,
+        branch: &BranchName,
+        commit: &str,
+    ) -> Option<String> {
+        timeout(PATIENCE, self.0.refusal(repository, branch, commit)).await.ok().flatten()
+    }
+
+    pub(super) async fn caches(&self, project: ProjectId) -> Result<Vec<BuildCache>, Error> {
+        self.0.caches(project).await
+    }
+
+    pub(super) async fn purge(
+        &self,
+        project: ProjectId,
+        branch: Option<&BranchName>,
+    ) -> Result<Vec<PurgedCaches>, Error> {
+        self.0.purge(project, branch).await
+    }
+}
+
+impl fmt::Debug for AllExecutors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AllExecutors")
+    }
+}

@@ -1,0 +1,41 @@
+//! The executors as use cases know them: who looks into repositories, and keeps build caches.
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use grapnel_domain::{BranchName, Error, RepositoryUrl, failure::Fault, id::ProjectId};
+
+use crate::{
+    app::Executors,
+    dispatch::{Executor, Resolved},
+    model::{BuildCache, PurgedCaches},
+};
+
+/// The executors that can be asked.
+pub struct Reachable(pub Vec<Executor>);
+
+#[async_trait]
+impl Executors for Reachable {
+    async fn refusal(&self, repository: &RepositoryUrl, branch: &BranchName, commit: &str) -> Option<String> {
+        let executor = self.0.first()?;
+        match executor.resolve(repository, branch, None, Some(commit)).await {
+            Ok(Resolved::Failed(failure)) if failure.fault() == Fault::User => Some(failure.message),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    async fn caches(&self, project: ProjectId) -> Result<Vec<BuildCache>, Error> {
+        let answers = join_all(self.0.iter().map(|executor| executor.caches(project))).await;
+        let caches: Result<Vec<_>, _> = answers.into_iter().collect();
+        caches.map(|caches| caches.into_iter().flatten().collect())
+    }
+
+    async fn purge(
+        &self,
+        project: ProjectId,
+        branch: Option<&BranchName>,
+    ) -> Result<Vec<PurgedCaches>, Error> {
+        // All are asked before the first that does not answer is told of.
+        let answers = join_all(self.0.iter().map(|executor| executor.purge(project, branch))).await;
+        answers.into_iter().collect()
+    }
+}
