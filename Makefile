@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build image demo up test lint deny compose
+.PHONY: bench help setup build image demo up test lint deny compose
 
 help: ## Show the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -30,6 +30,9 @@ lint: ## Formatting, clippy, the contracts.
 
 test: setup ## Run everything.
 	scripts/test.sh
+
+bench: image ## Measure, beside what one would do instead; writes bench/results.
+	bench/run
 
 deny: ## Licences, bans and advisories of dependencies (needs cargo-deny).
 	cargo deny check licenses bans sources

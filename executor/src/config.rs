@@ -1,13 +1,16 @@
 //! The executor's settings.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use grapnel_domain::{build::BuildLimits, secret_token::ApiKey};
 use grapnel_runtime::{Setting, Settings, grpc::Tls, settings::shared};
 
 use ipnet::IpNet;
 
-use crate::{cache::Storage, engine::NetworkAccess};
+use crate::{
+    cache::Storage,
+    engine::{NetworkAccess, docker::EgressPolicy},
+};
 
 /// The table of these settings.
 pub const SETTINGS: &[Setting] = &[
@@ -28,6 +31,11 @@ pub const SETTINGS: &[Setting] = &[
         "executor.egress_allow",
         "",
         "Networks beside the internet that builds with `egress` reach, such as `10.20.0.0/16`, separated by commas.",
+    ),
+    Setting::computed(
+        "executor.resolvers",
+        "the host's",
+        "The addresses of the name servers that builds with `egress` ask, separated by commas. Needed where the executor does not see the host's own `/etc/resolv.conf`.",
     ),
     Setting::computed(
         "executor.seccomp",
@@ -101,6 +109,8 @@ pub struct ExecutorConfig {
     pub network: NetworkAccess,
     /// Networks that builds with a filtered network reach beside the internet.
     pub egress_allow: Vec<IpNet>,
+    /// The resolvers that they ask; empty is the host's.
+    pub resolvers: Vec<IpAddr>,
     /// The text of a seccomp profile in place of the engine's.
     pub seccomp: Option<String>,
     /// The OCI runtime of sandboxes.
@@ -141,6 +151,15 @@ pub struct CacheLimits {
 }
 
 impl ExecutorConfig {
+    /// Returns what builds reach beside the internet.
+    pub fn egress(&self) -> EgressPolicy {
+        EgressPolicy {
+            allow: self.egress_allow.clone(),
+            resolvers: self.resolvers.clone(),
+            helper_image: self.builder_image.clone(),
+        }
+    }
+
     /// Reads the settings; what is wrong is noted in them. `key` is that of a process that starts both sides itself.
     pub fn read(settings: &mut Settings, key: Option<ApiKey>) -> Option<Self> {
         let network = match settings.get::<String>("executor.network").as_deref() {
@@ -161,7 +180,8 @@ impl ExecutorConfig {
             }
         };
         let seccomp = seccomp(settings);
-        let egress_allow = networks(settings);
+        let egress_allow = list(settings, "executor.egress_allow", "a network such as 10.20.0.0/16");
+        let resolvers = list(settings, "executor.resolvers", "an address such as 10.0.0.2");
         let ca_bundle = settings.path("ca_bundle");
         if let Some(path) = &ca_bundle
             && let Err(error) = std::fs::File::open(path)
@@ -185,6 +205,7 @@ impl ExecutorConfig {
             docker_socket: settings.require("executor.docker", String::new()),
             network,
             egress_allow,
+            resolvers,
             seccomp,
             runtime: settings.get("executor.runtime"),
             builder_image: settings.require("builder_image", String::new()),
@@ -225,17 +246,17 @@ fn seccomp(settings: &mut Settings) -> Option<String> {
     read.map_err(|error| settings.complain("executor.seccomp", format!("cannot be read: {error}"))).ok()
 }
 
-fn networks(settings: &mut Settings) -> Vec<IpNet> {
-    let text: String = settings.require("executor.egress_allow", String::new());
-    let mut networks = Vec::new();
+/// Reads a list that is separated by commas; `what` says what each part has to be.
+fn list<T: FromStr>(settings: &mut Settings, key: &str, what: &str) -> Vec<T> {
+    let text: String = settings.get(key).unwrap_or_default();
+    let mut read = Vec::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         match part.parse() {
-            Ok(network) => networks.push(network),
-            Err(_) => settings
-                .complain("executor.egress_allow", format!("`{part}` is no network such as 10.20.0.0/16")),
+            Ok(it) => read.push(it),
+            Err(_) => settings.complain(key, format!("`{part}` is not {what}")),
         }
     }
-    networks
+    read
 }
 
 fn host_name() -> String {

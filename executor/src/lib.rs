@@ -8,6 +8,7 @@ mod config;
 pub mod disk;
 pub mod engine;
 pub mod link;
+pub mod network;
 pub mod pipeline;
 mod repository_config;
 mod server;
@@ -15,4 +16,4 @@ pub mod source;
 pub mod workspace;
 
 pub use config::{CacheLimits, ExecutorConfig, SETTINGS};
-pub use server::{Executor, StartError, install_runner};
+pub use server::{Executor, StartError, Trial, install_runner};

@@ -2,7 +2,11 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
-use grapnel_executor::engine::{Engine as _, docker::DockerEngine};
+use grapnel_domain::secret_token::ApiKey;
+use grapnel_executor::{
+    ExecutorConfig, Trial,
+    engine::{Engine as _, NetworkAccess, docker::DockerEngine},
+};
 use grapnel_hooks::store::Store;
 use grapnel_runtime::{
     Settings,
@@ -15,6 +19,9 @@ use super::Finding;
 /// The oldest engine, and the least free space, that Grapnel works with.
 const OLDEST_API: (u32, u32) = (1, 41);
 const LEAST_FREE: u64 = 2 << 30;
+
+/// How long a check may take that starts a sandbox.
+const TRIAL: Duration = Duration::from_secs(60);
 
 /// How long one check may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -37,6 +44,7 @@ pub async fn all(mut settings: Settings, read: Result<(), SettingsError>) -> Vec
     findings.push(data_directory(&data_dir));
     findings.push(git().await);
     findings.extend(docker(&socket, &image).await);
+    findings.extend(builds(&mut settings).await);
     findings.push(database_of(&data_dir, database).await);
     if let Some(bundle) = ca_bundle {
         findings.push(readable("CA bundle", &bundle));
@@ -109,6 +117,55 @@ async fn docker(socket: &str, image: &str) -> Vec<Finding> {
         Err(_) => Finding::failure("builder image", "the engine does not answer in time", advice),
     };
     vec![docker, image]
+}
+
+/// Tries what builds need of the engine: a network that is closed, and overlays for their caches.
+async fn builds(settings: &mut Settings) -> Vec<Finding> {
+    // Whatever is wrong with the settings has been told already.
+    let Some(config) = ExecutorConfig::read(settings, Some(ApiKey::generate(&mut rand::rng()))) else {
+        return Vec::new();
+    };
+    let Ok(trial) = Trial::prepare(&config) else { return Vec::new() };
+    vec![network(&config, &trial).await, cache(&trial).await]
+}
+
+async fn network(config: &ExecutorConfig, trial: &Trial) -> Finding {
+    let check = "builds' network";
+    if config.network == NetworkAccess::None {
+        return Finding::ok(check, "none: builds reach nothing");
+    }
+    match timeout(TRIAL, trial.network().ready(config.network)).await {
+        Ok(Ok(())) if config.network == NetworkAccess::Open => Finding::warning(
+            check,
+            "open: builds reach whatever this machine reaches, its own services too",
+            "choose executor.network = egress unless all who may change a repository may do that",
+        ),
+        Ok(Ok(())) => Finding::ok(check, "egress: a sandbox has tried the firewall, and it holds"),
+        Ok(Err(error)) => Finding::failure(
+            check,
+            error.to_string(),
+            "give the kernel nf_tables and the builder image nft (`make image`), or choose executor.network = none, or open, which filters nothing",
+        ),
+        Err(_) => {
+            Finding::failure(check, "the engine does not answer in time", "look at the engine's own log")
+        }
+    }
+}
+
+async fn cache(trial: &Trial) -> Finding {
+    let check = "build cache";
+    match timeout(TRIAL, trial.caches().overlays()).await {
+        Ok(Ok(Ok(()))) => Finding::ok(check, "the engine mounts overlays: nothing is copied"),
+        Ok(Ok(Err(why))) => Finding::warning(
+            check,
+            format!("caches are copied: {why}"),
+            "let the executor run as root with CAP_SYS_ADMIN, with its data directory at the same path for the engine",
+        ),
+        Ok(Err(error)) => Finding::warning(check, error.to_string(), "correct that first"),
+        Err(_) => {
+            Finding::failure(check, "the engine does not answer in time", "look at the engine's own log")
+        }
+    }
 }
 
 fn api(version: &str) -> Option<(u32, u32)> {

@@ -1,4 +1,4 @@
-//! `grapnel-run <socket>`: the first process of a sandbox.
+//! `grapnel-run <socket>`: the first process of a sandbox. (`grapnel-run --try <address>…` tries a sandbox's network.)
 //!
 //! It connects out to the executor's socket, runs the steps that come, one after the other, and sends what they
 //! print and how they end. It holds no secret longer than a step, and the build cannot look into it: it is not
@@ -6,6 +6,7 @@
 
 mod outbox;
 mod step;
+mod trial;
 
 use std::{io, os::unix::net::UnixStream, process::ExitCode, sync::Arc, thread, time::Duration};
 
@@ -26,9 +27,12 @@ const RETRIES: u32 = 1_200;
 
 fn main() -> ExitCode {
     let Some(socket) = std::env::args_os().nth(1) else {
-        eprintln!("usage: grapnel-run <socket>");
+        eprintln!("usage: grapnel-run <socket> | --try <address>…");
         return ExitCode::from(2);
     };
+    if socket == "--try" {
+        return trial::run(std::env::args().skip(2));
+    }
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         eprintln!("grapnel-run: the process cannot be closed to the build: {error}");
         return ExitCode::FAILURE;

@@ -208,7 +208,6 @@ impl Caches {
                 self.compact(stack.clone());
             }
         }
-        self.bring_to_disk(snapshot.key.hash());
         self.evict();
     }
 }

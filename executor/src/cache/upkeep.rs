@@ -8,22 +8,34 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Caches, How, LAYERS, Layer, SNAPSHOTS, Shown, Snapshot, Stack, TRASH, new_layer_id};
 use crate::disk;
 
+/// How long new snapshots wait to be brought to the disk.
+const TO_DISK: Duration = Duration::from_secs(30);
+
 /// How often old snapshots are looked for.
 const LOOK: Duration = Duration::from_secs(3600);
 
 impl Caches {
-    /// Drops what is too old, every hour, until it is stopped.
+    /// Brings new snapshots to the disk after a while, and drops what is too old, until it is stopped.
     pub async fn watch_over(self, stop: CancellationToken) {
+        let mut looked = Instant::now();
+        self.evict();
         while !stop.is_cancelled() {
-            self.evict();
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(TO_DISK) => {}
+            }
+            let caches = self.clone();
+            // Nothing is lost where this breaks off: what is not known to be on the disk is dropped after a crash.
+            let _ = tokio::task::spawn_blocking(move || caches.bring_to_disk()).await;
+            if looked.elapsed() > LOOK {
+                looked = Instant::now();
+                self.evict();
             }
         }
     }
@@ -105,12 +117,11 @@ impl Caches {
             let merged = caches.merge(&stack);
             let mut index = caches.index();
             index.compacting.remove(&ids);
-            let (mut free, mut to_disk) = (Vec::new(), Vec::new());
+            let mut free = Vec::new();
             match merged {
                 Ok(merged) => {
                     let changed = index.compacted(&ids, &merged);
                     for snapshot in &changed {
-                        to_disk.push(snapshot.key.hash());
                         if let Err(error) = snapshot.write(&caches.snapshot_path(&snapshot.key.hash())) {
                             tracing::warn!(%error, "a compacted cache cannot be written down; it stays as it was on disk");
                         }
@@ -125,7 +136,6 @@ impl Caches {
             let free = index.unused(free.iter());
             drop(index);
             caches.throw_away(free);
-            to_disk.into_iter().for_each(|key| caches.bring_to_disk(key));
         });
     }
 
@@ -153,32 +163,34 @@ impl Caches {
         }
     }
 
-    /// Lets a snapshot outlive a crash of the machine: brings it to the disk, then says so in its file.
-    pub(super) fn bring_to_disk(&self, key: String) {
-        let caches = self.clone();
-        self.upkeep.spawn_blocking(move || {
-            let Some(generation) = caches.generation(&key) else { return };
-            let synced = fs::File::open(&caches.config.directory).and_then(|it| Ok(rustix::fs::syncfs(it)?));
-            if let Err(error) = synced {
-                tracing::warn!(%error, "a cache cannot be brought to the disk; it is dropped if the machine crashes");
-                return;
-            }
-            // Another one may have come meanwhile; that one is brought to the disk by itself.
-            let mut index = caches.index();
-            let current = index.snapshots().find(|(name, _)| **name == key).map(|(_, kept)| kept.clone());
-            if let Some(kept) = current.filter(|kept| kept.snapshot.generation == generation) {
-                let snapshot = Snapshot { boot: None, ..kept.snapshot };
-                let path = caches.snapshot_path(&key);
-                if snapshot.write(&path).is_ok() {
-                    index.put(snapshot, kept.used_at);
+    /// Lets snapshots outlive a crash of the machine: brings them to the disk, then says so in their files. Not at once,
+    /// since a file system that writes a gigabyte keeps everybody waiting; by then the kernel has written most of it.
+    fn bring_to_disk(&self) {
+        let waiting: Vec<Snapshot> = {
+            let index = self.index();
+            let snapshots = index.snapshots().map(|(_, kept)| &kept.snapshot);
+            snapshots.filter(|snapshot| snapshot.boot.is_some()).cloned().collect()
+        };
+        if waiting.is_empty() {
+            return;
+        }
+        let synced = fs::File::open(&self.config.directory).and_then(|it| Ok(rustix::fs::syncfs(it)?));
+        if let Err(error) = synced {
+            tracing::warn!(%error, "caches cannot be brought to the disk; they are dropped if the machine crashes");
+            return;
+        }
+        let mut index = self.index();
+        for snapshot in waiting {
+            let key = snapshot.key.hash();
+            let kept = index.snapshots().find(|(name, _)| **name == key).map(|(_, kept)| kept.clone());
+            // What came meanwhile waits for the next time.
+            if let Some(kept) = kept.filter(|kept| kept.snapshot == snapshot) {
+                let on_disk = Snapshot { boot: None, ..snapshot };
+                if on_disk.write(&self.snapshot_path(&key)).is_ok() {
+                    index.put(on_disk, kept.used_at);
                 }
             }
-        });
-    }
-
-    fn generation(&self, key: &str) -> Option<u64> {
-        let index = self.index();
-        index.snapshots().find(|(name, _)| *name == key).map(|(_, kept)| kept.snapshot.generation)
+        }
     }
 
     /// Drops what nobody has used for too long, then the least recently used until all fit. What a build uses stays.

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
     os::unix::process::ExitStatusExt as _,
     path::Path,
     process::Stdio,
@@ -18,8 +19,8 @@ use tokio::{process::Command, sync::watch, task::AbortHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Description, Engine, EngineError, Exit, Image, Inventory, MountSource, Sandbox, SandboxId, Volume,
-    VolumeSource,
+    Description, Engine, EngineError, Exit, Image, Inventory, MountSource, NetworkAccess, Sandbox, SandboxId,
+    Volume, VolumeSource,
 };
 
 /// What a sandbox ends with that was killed: 128 + SIGKILL.
@@ -38,6 +39,8 @@ pub enum Call {
     CreateVolume,
     /// [`Engine::remove_volume`]
     RemoveVolume,
+    /// [`Engine::prepare_network`]
+    PrepareNetwork,
     /// [`Engine::start`]
     Start,
     /// [`Engine::wait`]
@@ -138,6 +141,10 @@ impl Engine for FakeEngine {
     async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
         self.asked(Call::RemoveVolume)?.volumes.remove(name);
         Ok(())
+    }
+
+    async fn prepare_network(&self, _: NetworkAccess) -> Result<Vec<SocketAddr>, EngineError> {
+        self.asked(Call::PrepareNetwork).map(|_| Vec::new())
     }
 
     async fn start(&self, sandbox: &Sandbox) -> Result<SandboxId, EngineError> {

@@ -2,13 +2,13 @@
 //!
 //! An engine knows images, volumes and sandboxes. It knows nothing of steps and logs: those travel between the
 //! pipeline and the runner, over a socket that the engine only mounts. Call order for one attempt:
-//! [`Engine::image`], [`Engine::create_volume`] for each volume, [`Engine::start`], [`Engine::wait`] beside the
+//! [`Engine::image`], [`Engine::prepare_network`], [`Engine::create_volume`] for each volume, [`Engine::start`], [`Engine::wait`] beside the
 //! work, [`Engine::kill`] to end it early, [`Engine::remove`], [`Engine::remove_volume`].
 //!
 //! Every call may be made twice and from several tasks. A dropped future leaves the engine's side to finish or
 //! not: whoever created something removes it, and [`Engine::list`] finds what a dead process left.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 pub use grapnel_domain::project::NetworkAccess;
@@ -40,6 +40,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Removes a volume. A volume that is not there is removed already.
     async fn remove_volume(&self, name: &str) -> Result<(), EngineError>;
+
+    /// Makes a network as it has to be, however often it is asked to, and returns addresses that sandboxes of it must not
+    /// reach, so that it can be tried; none where there is nothing to try.
+    ///
+    /// [`EngineError::Network`] where what closes it cannot be placed.
+    async fn prepare_network(&self, access: NetworkAccess) -> Result<Vec<SocketAddr>, EngineError>;
 
     /// Creates and starts a sandbox and returns its id. Leaves nothing behind when it fails.
     async fn start(&self, sandbox: &Sandbox) -> Result<SandboxId, EngineError>;

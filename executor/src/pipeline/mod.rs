@@ -30,6 +30,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     cache::{Caches, Installed, Prepared},
     engine::Engine,
+    network::BuildNetwork,
     source::Mirrors,
     workspace::Workspace,
 };
@@ -48,6 +49,8 @@ pub struct Pipeline {
     pub artifacts: ArtifactStore,
     /// What builds find again.
     pub caches: Caches,
+    /// What they reach.
+    pub network: BuildNetwork,
     /// How sandboxes look.
     pub sandbox: SandboxConfig,
     /// The directory of all workspaces.

@@ -168,6 +168,11 @@ fn line_failure(error: &LinkError) -> Failure {
 }
 
 impl SandboxConfig {
+    /// Returns the network of a build: what its project asks for, never more than the operator's.
+    pub fn network_of(&self, spec: &BuildSpec) -> NetworkAccess {
+        spec.settings.network.unwrap_or(self.network).min(self.network)
+    }
+
     /// Describes the sandbox of an attempt.
     pub fn describe(
         &self,
@@ -207,7 +212,7 @@ impl SandboxConfig {
             working_dir: WORKSPACE.to_owned(),
             user: if spec.settings.run_as_root { (0, 0) } else { self.user },
             mounts,
-            network: spec.settings.network.unwrap_or(self.network).min(self.network),
+            network: self.network_of(spec),
             limits: SandboxLimits {
                 memory_bytes: limits.memory_bytes,
                 milli_cpus: limits.milli_cpus,

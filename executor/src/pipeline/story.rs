@@ -127,7 +127,12 @@ impl<'a> Story<'a> {
     /// Tells the whole story.
     pub async fn tell(&mut self) -> Result<Outcome, Failure> {
         let (image_name, image) = self.find_image().await?;
-        let (root, plan) = self.check_out().await?;
+        // Of the two the network takes longer only once, when it is tried.
+        let access = self.pipeline.sandbox.network_of(self.spec);
+        let network = self.pipeline.network.clone();
+        let (checked_out, network) = tokio::join!(self.check_out(), network.ready(access));
+        let (root, plan) = checked_out?;
+        network.map_err(|error| engine_failure(&error))?;
         if plan.disabled {
             return Ok(Outcome::Skipped { reason: CancelReason::DisabledByConfig });
         }

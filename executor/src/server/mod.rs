@@ -31,7 +31,8 @@ use tonic::{Request, Status, service::RoutesBuilder};
 use crate::{
     cache::{CacheConfig, Caches},
     config::ExecutorConfig,
-    engine::{Engine, docker::DockerEngine},
+    engine::{Engine, NetworkAccess, docker::DockerEngine},
+    network::BuildNetwork,
     pipeline::{Pipeline, sandbox::SandboxConfig},
     source::{self, SourceConfig},
 };
@@ -83,7 +84,8 @@ impl Executor {
     /// # Errors
     /// The data directory or the address cannot be used. An engine that does not answer is no error: builds say so.
     pub async fn bind(config: ExecutorConfig, clock: Clock) -> Result<Self, StartError> {
-        let engine: Arc<dyn Engine> = Arc::new(DockerEngine::new(&config.docker_socket));
+        let engine = DockerEngine::new(&config.docker_socket).with_egress(config.egress());
+        let engine: Arc<dyn Engine> = Arc::new(engine);
         Self::bind_with(config, clock, engine).await
     }
 
@@ -119,7 +121,12 @@ impl Executor {
             tracing::warn!(%error, "artifacts that were left unfinished cannot be removed");
         }
         let caches = pipeline.caches.clone();
-        let watching = tokio::spawn(caches.watch_over(shutdown.child_token()));
+        let upkeep = TaskTracker::new();
+        upkeep.spawn(caches.watch_over(shutdown.child_token()));
+        if config.network >= NetworkAccess::Egress {
+            upkeep.spawn(pipeline.network.clone().watch_over(shutdown.child_token()));
+        }
+        upkeep.close();
         let attempts = Attempts::new(pipeline.clone(), clock, config.slots, shutdown.child_token());
         let service = Service {
             name: config.name.clone(),
@@ -143,7 +150,7 @@ impl Executor {
                 .await;
         let drained = async {
             attempts.drained().await;
-            let _ = watching.await;
+            upkeep.wait().await;
             pipeline.cleanups.close();
             pipeline.cleanups.wait().await;
             pipeline.caches.settled().await;
@@ -152,6 +159,37 @@ impl Executor {
             tracing::warn!("builds are still ending; the sweep of the next start removes what they leave");
         }
         served
+    }
+}
+
+/// What `grapnel doctor` tries of an executor, without serving.
+pub struct Trial {
+    pipeline: Pipeline,
+    _directory: tempfile::TempDir,
+}
+
+impl Trial {
+    /// Prepares an executor with these settings in a directory of its own below the configured one.
+    ///
+    /// # Errors
+    /// The data directory cannot be used.
+    pub fn prepare(config: &ExecutorConfig) -> Result<Self, StartError> {
+        let unusable = |cause| StartError::DataDirectory { path: config.data_dir.clone(), cause };
+        let directory =
+            tempfile::Builder::new().prefix("doctor-").tempdir_in(&config.data_dir).map_err(unusable)?;
+        let engine = Arc::new(DockerEngine::new(&config.docker_socket).with_egress(config.egress()));
+        let config = ExecutorConfig { data_dir: directory.path().to_owned(), ..config.clone() };
+        Ok(Self { pipeline: pipeline(&config, engine, &Clock::system())?, _directory: directory })
+    }
+
+    /// Returns the network of its builds.
+    pub fn network(&self) -> &BuildNetwork {
+        &self.pipeline.network
+    }
+
+    /// Returns the caches of its builds.
+    pub fn caches(&self) -> &Caches {
+        &self.pipeline.caches
     }
 }
 
@@ -192,8 +230,11 @@ fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>, clock: &Clock) -> 
         size_limit: config.git_size_limit,
     })
     .map_err(unusable)?;
+    let network =
+        BuildNetwork::new(engine.clone(), config.name.clone(), runner.clone(), config.builder_image.clone());
     Ok(Pipeline {
         caches,
+        network,
         engine,
         mirrors,
         artifacts: ArtifactStore::new(data.join("artifacts")),

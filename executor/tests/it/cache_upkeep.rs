@@ -177,3 +177,26 @@ async fn what_a_dead_process_left_half_done_goes_at_the_next_start_and_snapshots
     reopened.pipeline.caches.settled().await;
     reopened.nothing_is_orphaned();
 }
+
+#[tokio::test]
+async fn what_may_not_have_reached_the_disk_before_the_machine_went_down_is_not_believed() {
+    let site = Site::real(|_| {}).await;
+    site.ready(&site.running(FIRST)).await;
+    let file = entries(&site.caches_directory().join("snapshots")).remove(0);
+    let written = fs::read_to_string(&file).unwrap();
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    fs::write(&file, written.replace(boot.trim(), "another")).unwrap();
+    let reopened = site.reopen();
+    assert_eq!(reopened.pipeline.caches.list(None), []);
+    reopened.settled().await;
+    reopened.nothing_is_orphaned();
+
+    // What has reached it is.
+    reopened.ready(&reopened.running(FIRST)).await;
+    let stop = grapnel_runtime::CancellationToken::new();
+    let watching = tokio::spawn(reopened.pipeline.caches.clone().watch_over(stop.clone()));
+    tokio::task::yield_now().await;
+    stop.cancel();
+    watching.await.unwrap();
+    assert_eq!(reopened.pipeline.caches.list(None)[0].snapshot.boot, None);
+}

@@ -67,6 +67,7 @@ impl Served {
             runtime: None,
             seccomp: None,
             egress_allow: Vec::new(),
+            resolvers: Vec::new(),
             skip_unchanged_install: true,
             cache: CacheLimits {
                 storage: Storage::Auto,

@@ -25,6 +25,7 @@ use grapnel_executor::{
         fake::{FakeEngine, Program},
     },
     install_runner,
+    network::BuildNetwork,
     pipeline::{Pipeline, recorder::Recorder, sandbox::SandboxConfig},
     source::{self, SourceConfig},
 };
@@ -64,6 +65,7 @@ impl<E: Engine + Clone> Site<E> {
         let directory = tempfile::tempdir().unwrap();
         let below = |name: &str| directory.path().join(name);
         let shared: Arc<dyn Engine> = Arc::new(engine.clone());
+        let engine_of_network = shared.clone();
         let mirrors = source::open(SourceConfig {
             mirrors: below("mirrors"),
             allowed_dirs: vec![below("git")],
@@ -88,6 +90,12 @@ impl<E: Engine + Clone> Site<E> {
             mirrors: mirrors.clone(),
             artifacts: ArtifactStore::new(below("artifacts")),
             caches: Caches::open(caches, shared, Clock::system()).unwrap(),
+            network: BuildNetwork::new(
+                engine_of_network,
+                name.clone(),
+                install_runner(&below("bin")).unwrap(),
+                image.into(),
+            ),
             sandbox: SandboxConfig {
                 executor: name,
                 runner: install_runner(&below("bin")).unwrap(),

@@ -62,7 +62,7 @@ async fn caches_are_listed_told_of_and_purged() {
 
     let id = grapnel.trigger(&url).await;
     grapnel.ready(&id).await;
-    let page = grapnel.page("site", "/").await.text().await.unwrap();
+    let page = grapnel.page(&id, "/").await.text().await.unwrap();
     assert_eq!(page, "hit\n");
     assert_eq!(listed(&grapnel)["caches"][0]["generation"], "2");
     let table = String::from_utf8(grapnel.cli(&["cache", "list", "site"]).stdout).unwrap();
@@ -75,7 +75,7 @@ async fn caches_are_listed_told_of_and_purged() {
     assert_eq!(listed(&grapnel), serde_json::json!({ "caches": [] }));
     let id = grapnel.trigger(&format!("{url}?buildCache=true")).await;
     grapnel.ready(&id).await;
-    assert_eq!(grapnel.page("site", "/").await.text().await.unwrap(), "miss\n");
+    assert_eq!(grapnel.page(&id, "/").await.text().await.unwrap(), "miss\n");
     grapnel.nothing_is_left().await;
 }
 
@@ -105,6 +105,6 @@ async fn a_build_killed_with_its_executor_leaves_the_next_one_the_old_snapshot()
     site.commit("Do not");
     let id = grapnel.trigger(&url).await;
     grapnel.ready(&id).await;
-    assert_eq!(grapnel.page("site", "/").await.text().await.unwrap(), "hit\n");
+    assert_eq!(grapnel.page(&id, "/").await.text().await.unwrap(), "hit\n");
     grapnel.nothing_is_left().await;
 }

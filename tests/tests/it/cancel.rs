@@ -20,6 +20,9 @@ async fn a_build_that_runs_and_one_that_waits_end_when_asked_to() {
     let (_, url) = grapnel.project(request).await;
     let running = grapnel.trigger(&url).await;
     grapnel.until(&running, |it| it.state() == DeploymentState::Building).await;
+    // At the same commit the newer one would take the place of the older.
+    site.write("index.html", "hello");
+    site.commit("Say hello");
     let waiting = grapnel.trigger(&url).await;
     grapnel.until(&waiting, |it| it.state() == DeploymentState::Queued).await;
 

@@ -9,7 +9,8 @@ use std::{
 use grapnel_e2e::root;
 
 /// Which of our crates each of our crates may depend on.
-const CRATES: [(&str, &[&str]); 11] = [
+const CRATES: [(&str, &[&str]); 12] = [
+    ("grapnel-bench", &["grapnel-domain", "grapnel-executor", "grapnel-runtime"]),
     ("grapnel-domain", &[]),
     ("grapnel-artifacts", &["grapnel-domain"]),
     ("grapnel-runtime", &["grapnel-domain"]),
@@ -47,10 +48,12 @@ const ONLY_BELOW: [(&str, &[&str]); 5] = [
         &[
             "executor/src/source/git.rs",
             "executor/src/engine/fake.rs",
+            "executor/src/engine/docker/firewall.rs",
             "executor/build.rs",
             "executor/runner",
             "executor/tests",
             "cli/src/doctor",
+            "bench",
             "tests",
         ],
     ),

@@ -26,7 +26,7 @@ struct Case {
     node: &'static str,
 }
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     Case { name: "npm", file: ("README", ""), runs: "$ npm install", node: "v24." },
     Case {
         name: "pnpm",
@@ -43,6 +43,12 @@ const CASES: [Case; 7] = [
     Case {
         name: "yarn-modern",
         file: ("yarn.lock", include_str!("../../data/yarn-modern.lock")),
+        runs: "$ yarn install --immutable",
+        node: "v24.",
+    },
+    Case {
+        name: "yarn-earlier",
+        file: ("yarn.lock", include_str!("../../data/yarn-earlier.lock")),
         runs: "$ yarn install --immutable",
         node: "v24.",
     },

@@ -7,11 +7,11 @@ use bollard::models::{
     MountBindOptions, MountType, MountVolumeOptions, ResourcesUlimits,
 };
 
-use super::{EGRESS_NETWORK, Mount, MountSource, NetworkAccess, OPEN_NETWORK, Sandbox};
+use super::{EgressPolicy, Mount, MountSource, NetworkAccess, OPEN_NETWORK, Sandbox};
 
 /// Returns the container of a sandbox. Whatever is not said here is the engine's default, so everything that
 /// isolates is said.
-pub fn container(sandbox: &Sandbox) -> ContainerCreateBody {
+pub fn container(sandbox: &Sandbox, egress: &EgressPolicy) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some(sandbox.image.clone()),
         entrypoint: Some(sandbox.command.clone()),
@@ -27,12 +27,12 @@ pub fn container(sandbox: &Sandbox) -> ContainerCreateBody {
         tty: Some(false),
         open_stdin: Some(false),
         stop_timeout: Some(5),
-        host_config: Some(host_config(sandbox)),
+        host_config: Some(host_config(sandbox, egress)),
         ..ContainerCreateBody::default()
     }
 }
 
-fn host_config(sandbox: &Sandbox) -> HostConfig {
+fn host_config(sandbox: &Sandbox, egress: &EgressPolicy) -> HostConfig {
     let memory = i64::try_from(sandbox.limits.memory_bytes).unwrap_or(i64::MAX);
     HostConfig {
         privileged: Some(false),
@@ -51,9 +51,11 @@ fn host_config(sandbox: &Sandbox) -> HostConfig {
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         network_mode: Some(match sandbox.network {
             NetworkAccess::None => "none".to_owned(),
-            NetworkAccess::Egress => EGRESS_NETWORK.to_owned(),
+            NetworkAccess::Egress => egress.bridge(),
             NetworkAccess::Open => OPEN_NETWORK.to_owned(),
         }),
+        dns: (sandbox.network == NetworkAccess::Egress && !egress.resolvers.is_empty())
+            .then(|| egress.resolvers.iter().map(ToString::to_string).collect()),
         publish_all_ports: Some(false),
         auto_remove: Some(false),
         runtime: sandbox.runtime.clone(),
@@ -153,6 +155,8 @@ mod tests {
             seccomp: None,
             labels: BTreeMap::from([("grapnel.deployment".into(), "dpl_x".into())]),
         };
-        insta::assert_snapshot!(serde_json::to_string_pretty(&container(&sandbox)).unwrap());
+        insta::assert_snapshot!(
+            serde_json::to_string_pretty(&container(&sandbox, &EgressPolicy::default())).unwrap()
+        );
     }
 }

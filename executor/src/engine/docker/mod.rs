@@ -2,21 +2,21 @@
 
 mod config;
 mod error;
+mod firewall;
+mod network;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::SocketAddr,
     path::Path,
     sync::OnceLock,
     time::Duration,
 };
 
 use async_trait::async_trait;
-use bollard::{
-    Docker,
-    models::{NetworkCreateRequest, VolumeCreateRequest},
-    query_parameters as query,
-};
+use bollard::{Docker, models::VolumeCreateRequest, query_parameters as query};
 use error::{EngineResultExt as _, translate};
+pub use firewall::EgressPolicy;
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
@@ -28,7 +28,8 @@ use super::{
 /// How long the engine may take to answer a request. Creating and starting are slow on a busy disk.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// The bridge of sandboxes with [`NetworkAccess::Egress`]. Containers on it do not reach each other.
+/// The bridge of sandboxes with [`NetworkAccess::Egress`] where the operator opens nothing beside the internet.
+/// Containers on it do not reach each other.
 pub const EGRESS_NETWORK: &str = "grapnel-egress";
 
 /// The bridge of sandboxes with [`NetworkAccess::Open`]. They do not reach each other either.
@@ -39,13 +40,20 @@ pub const OPEN_NETWORK: &str = "grapnel-open";
 pub struct DockerEngine {
     socket: String,
     docker: OnceLock<Docker>,
+    egress: EgressPolicy,
 }
 
 impl DockerEngine {
     /// Takes the path of the engine's socket, such as `/var/run/docker.sock`. It need not be there yet: every call
     /// looks for it until one has found it.
     pub fn new(socket: &str) -> Self {
-        Self { socket: socket.to_owned(), docker: OnceLock::new() }
+        Self { socket: socket.to_owned(), docker: OnceLock::new(), egress: EgressPolicy::default() }
+    }
+
+    /// Says what builds reach beside the internet.
+    #[must_use]
+    pub fn with_egress(self, egress: EgressPolicy) -> Self {
+        Self { egress, ..self }
     }
 
     fn docker(&self) -> Result<&Docker, EngineError> {
@@ -56,25 +64,6 @@ impl DockerEngine {
             Docker::connect_with_socket(&self.socket, ANSWER.as_secs(), bollard::API_DEFAULT_VERSION)
                 .map_err(|error| translate(error, &self.socket))?;
         Ok(self.docker.get_or_init(|| docker))
-    }
-
-    /// Makes a bridge whose sandboxes do not reach each other, unless it is there.
-    async fn ensure_network(&self, name: &str) -> Result<(), EngineError> {
-        let found = self.docker()?.inspect_network(name, None::<query::InspectNetworkOptions>);
-        if answered(found).await?.or_missing(name)?.is_some() {
-            return Ok(());
-        }
-        let request = NetworkCreateRequest {
-            name: name.to_owned(),
-            driver: Some("bridge".to_owned()),
-            options: Some(HashMap::from([
-                ("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned()),
-                ("com.docker.network.bridge.name".to_owned(), name.to_owned()),
-            ])),
-            ..NetworkCreateRequest::default()
-        };
-        // Two executors may create it at once; the second finds it there.
-        answered(self.docker()?.create_network(request)).await?.or_conflict(name)
     }
 }
 
@@ -117,14 +106,14 @@ impl Engine for DockerEngine {
         answered(removed).await?.or_missing(name).map(|_| ())
     }
 
+    async fn prepare_network(&self, access: NetworkAccess) -> Result<Vec<SocketAddr>, EngineError> {
+        self.make_network(access).await
+    }
+
     async fn start(&self, sandbox: &Sandbox) -> Result<SandboxId, EngineError> {
-        match sandbox.network {
-            NetworkAccess::None => {}
-            NetworkAccess::Egress => self.ensure_network(EGRESS_NETWORK).await?,
-            NetworkAccess::Open => self.ensure_network(OPEN_NETWORK).await?,
-        }
         let options = query::CreateContainerOptionsBuilder::default().name(&sandbox.name).build();
-        let created = self.docker()?.create_container(Some(options), config::container(sandbox));
+        let created =
+            self.docker()?.create_container(Some(options), config::container(sandbox, &self.egress));
         let created = answered(created).await?.map_err(|error| match error::status(&error) {
             Some(404) => EngineError::ImageMissing(sandbox.image.clone()),
             _ => translate(error, &sandbox.name),
