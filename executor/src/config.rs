@@ -58,6 +58,11 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "Directories below which repositories may be named by path, separated by colons.",
     ),
+    Setting::new(
+        "git.closed_networks",
+        "",
+        "Networks in which no repository is fetched from, such as `127.0.0.0/8,10.0.0.0/8`. Link-local addresses are always closed, and private and loopback ones to whatever a server redirects to.",
+    ),
     Setting::new("git.timeout", "10m", "How long one fetch of a repository may take."),
     Setting::new("git.size_limit", "10GiB", "How large the mirror of a repository may be."),
     Setting::new(
@@ -121,6 +126,8 @@ pub struct ExecutorConfig {
     pub ca_bundle: Option<PathBuf>,
     /// Directories of repositories that may be named by path.
     pub git_allowed_dirs: Vec<PathBuf>,
+    /// Networks in which no repository is fetched from.
+    pub git_closed_networks: Vec<IpNet>,
     /// Time of one fetch.
     pub git_timeout: Duration,
     /// Bytes of one mirror.
@@ -181,6 +188,7 @@ impl ExecutorConfig {
         };
         let seccomp = seccomp(settings);
         let egress_allow = list(settings, "executor.egress_allow", "a network such as 10.20.0.0/16");
+        let git_closed_networks = list(settings, "git.closed_networks", "a network such as 10.20.0.0/16");
         let resolvers = list(settings, "executor.resolvers", "an address such as 10.0.0.2");
         let ca_bundle = settings.path("ca_bundle");
         if let Some(path) = &ca_bundle
@@ -211,6 +219,7 @@ impl ExecutorConfig {
             builder_image: settings.require("builder_image", String::new()),
             ca_bundle,
             git_allowed_dirs: settings.directories("git.allowed_dirs"),
+            git_closed_networks,
             git_timeout: settings.duration("git.timeout"),
             git_size_limit: settings.bytes("git.size_limit"),
             ceilings: BuildLimits {

@@ -94,6 +94,21 @@ impl RepositoryUrl {
         }
     }
 
+    /// Returns the port of a remote repository: the one that is named, else its transport's.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Remote { transport, url, .. } => {
+                let named = Url::parse(url).ok().and_then(|url| url.port());
+                named.unwrap_or(match transport {
+                    Transport::Https => 443,
+                    Transport::Http => 80,
+                    Transport::Ssh => 22,
+                })
+            }
+            Self::Local(_) => 0,
+        }
+    }
+
     /// Returns the host; `None` for a path.
     pub fn host(&self) -> Option<&str> {
         match self {
@@ -204,6 +219,19 @@ mod tests {
             ("file:///srv/git/site.git", "/srv/git/site.git"),
         ] {
             assert_eq!(RepositoryUrl::parse(text).unwrap().to_string(), rebuilt);
+        }
+    }
+
+    #[test]
+    fn a_port_is_the_one_that_is_named_or_its_transports() {
+        for (text, port) in [
+            ("https://example.org/x", 443),
+            ("http://example.org/x", 80),
+            ("git@example.org:x", 22),
+            ("ssh://example.org:2222/x", 2222),
+            ("http://[::1]:3000/x", 3000),
+        ] {
+            assert_eq!(RepositoryUrl::parse(text).unwrap().port(), port);
         }
     }
 

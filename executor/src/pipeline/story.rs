@@ -196,10 +196,11 @@ impl<'a> Story<'a> {
     async fn try_check_out(&mut self) -> Result<(ProjectRoot, Plan), Failure> {
         let BuildSpec { repository, branch, commit, .. } = self.spec.clone();
         let tree = self.workspace.tree();
-        let Pipeline { mirrors, sandbox, .. } = self.pipeline.clone();
+        let mirrors = self.pipeline.mirrors.clone();
+        let owner = self.pipeline.owner(self.spec);
         let (directory, given_up) = (tree.clone(), self.given_up.clone());
         let checking_out = self.checking_out.insert(tokio::spawn(async move {
-            mirrors.checkout(&repository, &branch, &commit, &directory, sandbox.user, &given_up).await
+            mirrors.checkout(&repository, &branch, &commit, &directory, owner, &given_up).await
         }));
         let checked_out = checking_out.await;
         self.checking_out = None;

@@ -226,6 +226,7 @@ fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>, clock: &Clock) -> 
         mirrors: data.join("mirrors"),
         allowed_dirs: config.git_allowed_dirs.clone(),
         ca_bundle: config.ca_bundle.clone(),
+        closed_networks: config.git_closed_networks.clone(),
         timeout: config.git_timeout,
         size_limit: config.git_size_limit,
     })

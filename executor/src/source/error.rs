@@ -51,6 +51,14 @@ pub enum SourceError {
     /// The operator does not allow the address.
     #[error("{0} is a directory that the operator does not allow; see git.allowed_dirs")]
     NotAllowed(String),
+    /// It leads to an address where no repository is fetched from.
+    #[error("{url} leads to {address}, an address that repositories are not fetched from")]
+    AddressRefused {
+        /// The repository.
+        url: String,
+        /// The host and its address.
+        address: String,
+    },
     /// Git refuses what is in it, as it refuses traps.
     #[error("{url} holds what git refuses: {cause}")]
     ContentRefused {
@@ -88,7 +96,9 @@ impl SourceError {
             Self::BranchNotFound { .. } => FailureCode::BranchNotFound,
             Self::CommitNotFound { .. } | Self::CommitNotOnBranch { .. } => FailureCode::CommitNotFound,
             Self::RepositoryEmpty(_) => FailureCode::RepositoryEmpty,
-            Self::NotAllowed(_) | Self::ContentRefused { .. } => FailureCode::RepositoryRefused,
+            Self::NotAllowed(_) | Self::AddressRefused { .. } | Self::ContentRefused { .. } => {
+                FailureCode::RepositoryRefused
+            }
             Self::TooLarge { .. } => FailureCode::RepositoryTooLarge,
             Self::DiskFull => FailureCode::ExecutorDiskFull,
             Self::Canceled | Self::Git(_) => FailureCode::Internal,

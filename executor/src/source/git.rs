@@ -57,8 +57,8 @@ const CONFIG: &[&str] = &[
 pub enum Reach {
     /// Not at all.
     Nothing,
-    /// Over https, http and ssh.
-    Network,
+    /// Over https, http and ssh; the first two by way of the SOCKS5 proxy on this port of 127.0.0.1.
+    Network(u16),
     /// By path: an allowed directory, or a mirror of ours. Whose it is does not matter then.
     Files,
 }
@@ -148,7 +148,7 @@ impl Git {
     ) -> Command {
         let (allowed, transports): (&str, &[&str]) = match reach {
             Reach::Nothing => ("none", &[]),
-            Reach::Network => ("https:http:ssh", &["https", "http", "ssh"]),
+            Reach::Network(_) => ("https:http:ssh", &["https", "http", "ssh"]),
             Reach::Files => ("file", &["file"]),
         };
         let mut command = Command::new("git");
@@ -159,6 +159,10 @@ impl Git {
         for transport in transports {
             command.arg("-c").arg(format!("protocol.{transport}.allow=always"));
         }
+        if let Reach::Network(port) = reach {
+            // The `h` lets the proxy resolve names.
+            command.arg("-c").arg(format!("http.proxy=socks5h://127.0.0.1:{port}"));
+        }
         command.args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
@@ -168,7 +172,7 @@ impl Git {
     fn environment(&self, reach: Reach, allowed: &str) -> Vec<(&'static str, OsString)> {
         let global = match reach {
             Reach::Files => self.home.join(FILES_CONFIG),
-            Reach::Nothing | Reach::Network => "/dev/null".into(),
+            Reach::Nothing | Reach::Network(_) => "/dev/null".into(),
         };
         let mut environment: Vec<(&'static str, OsString)> = vec![
             ("PATH", "/usr/local/bin:/usr/bin:/bin".into()),

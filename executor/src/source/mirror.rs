@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Git, SourceConfig, SourceError,
     git::{Bounds, GitError, Reach},
+    way_out::{Policy, Trouble, WayOut},
 };
 use crate::disk;
 
@@ -180,10 +181,9 @@ impl Mirrors {
                 .map(String::from);
         let bounds = self.bounds(cancel);
         let output = tokio::select! {
-            output = self.git.run(mirror, reach(repository), fetch, &bounds) => output,
+            output = self.go_out(mirror, repository, fetch, &bounds) => output?,
             () = self.grown_too_large(mirror) => return Err(self.too_large(mirror, url).await),
         };
-        let output = self.finished(&url, output)?;
         if output.status.success() {
             // A fetch that was over before its size was looked at.
             return if disk::usage(mirror).await.unwrap_or(u64::MAX) > self.config.size_limit {
@@ -197,6 +197,34 @@ impl Mirrors {
             return Err(SourceError::BranchNotFound { url, branch: refspec.to_owned() });
         }
         Err(SourceError::from_git(&url, &stderr))
+    }
+
+    /// Runs git with what it needs to reach a repository, and nothing more.
+    async fn go_out<const N: usize>(
+        &self,
+        mirror: &Path,
+        repository: &RepositoryUrl,
+        arguments: [String; N],
+        bounds: &Bounds,
+    ) -> Result<Output, SourceError> {
+        let url = repository.to_string();
+        let RepositoryUrl::Remote { host, .. } = repository else {
+            let output = self.git.run(mirror, Reach::Files, arguments, bounds).await;
+            return self.finished(&url, output);
+        };
+        let (host, port) = (host.trim_matches(['[', ']']).to_owned(), repository.port());
+        let policy = Policy { home: (host, port), closed: self.config.closed_networks.clone() };
+        let cannot =
+            |error: std::io::Error| SourceError::Git(format!("the way out cannot be opened: {error}"));
+        // Before git starts at all, and for ssh, which goes by itself, at all.
+        policy.addresses(&policy.home.0, policy.home.1).await.map_err(|why| trouble(&url, why))?;
+        let way_out = WayOut::open(policy).await.map_err(cannot)?;
+        let output = self.git.run(mirror, Reach::Network(way_out.port()), arguments, bounds).await;
+        let output = self.finished(&url, output)?;
+        match way_out.trouble() {
+            Some(why) if !output.status.success() => Err(trouble(&url, why)),
+            _ => Ok(output),
+        }
     }
 
     async fn ensure_mirror(&self, mirror: &Path, cancel: &CancellationToken) -> Result<(), SourceError> {
@@ -224,8 +252,7 @@ impl Mirrors {
     ) -> SourceError {
         let url = repository.to_string();
         let list = ["ls-remote", "--heads", "--end-of-options", &url].map(String::from);
-        let output = self.git.run(mirror, reach(repository), list, &self.bounds(cancel)).await;
-        match self.finished(&url, output) {
+        match self.go_out(mirror, repository, list, &self.bounds(cancel)).await {
             Err(error) => error,
             Ok(output) if output.status.success() && output.stdout.is_empty() => {
                 SourceError::RepositoryEmpty(url)
@@ -305,10 +332,11 @@ impl Mirrors {
     }
 }
 
-fn reach(repository: &RepositoryUrl) -> Reach {
-    match repository {
-        RepositoryUrl::Remote { .. } => Reach::Network,
-        RepositoryUrl::Local(_) => Reach::Files,
+fn trouble(url: &str, why: Trouble) -> SourceError {
+    let url = url.to_owned();
+    match why {
+        Trouble::Refused(address) => SourceError::AddressRefused { url, address },
+        Trouble::Unreachable(cause) => SourceError::Unreachable { url, cause },
     }
 }
 

@@ -8,8 +8,11 @@ mod error;
 mod files;
 mod git;
 mod mirror;
+mod way_out;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use ipnet::IpNet;
 
 pub use error::SourceError;
 pub use files::CommittedFile;
@@ -25,6 +28,8 @@ pub struct SourceConfig {
     pub allowed_dirs: Vec<PathBuf>,
     /// A bundle of authorities to trust, where the system's own are not enough.
     pub ca_bundle: Option<PathBuf>,
+    /// Networks in which no repository is fetched from.
+    pub closed_networks: Vec<IpNet>,
     /// How long one fetch may take.
     pub timeout: Duration,
     /// How many bytes a mirror may have.

@@ -78,6 +78,7 @@ impl Served {
             builder_image: IMAGE.into(),
             ca_bundle: None,
             git_allowed_dirs: vec![directory.path().join("git")],
+            git_closed_networks: Vec::new(),
             git_timeout: Duration::from_secs(60),
             git_size_limit: 1 << 30,
             ceilings: BuildLimits::default(),

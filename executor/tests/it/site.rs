@@ -21,7 +21,7 @@ use grapnel_executor::{
     cache::{CacheConfig, Caches, Storage},
     engine::{
         Engine, Inventory, NetworkAccess,
-        docker::DockerEngine,
+        docker::{DockerEngine, EgressPolicy},
         fake::{FakeEngine, Program},
     },
     install_runner,
@@ -60,6 +60,17 @@ impl Site<DockerEngine> {
     }
 }
 
+impl Site<DockerEngine> {
+    /// The same with a network.
+    pub async fn real_on(network: NetworkAccess) -> Self {
+        let egress = EgressPolicy { helper_image: REAL_IMAGE.into(), ..EgressPolicy::default() };
+        let engine = DockerEngine::new("/var/run/docker.sock").with_egress(egress);
+        let mut site = Self::over(engine, REAL_IMAGE, (10_001, 10_001), |_| {}).await;
+        site.pipeline.sandbox.network = network;
+        site
+    }
+}
+
 impl<E: Engine + Clone> Site<E> {
     async fn over(engine: E, image: &str, user: (u32, u32), change: impl FnOnce(&mut CacheConfig)) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -70,6 +81,7 @@ impl<E: Engine + Clone> Site<E> {
             mirrors: below("mirrors"),
             allowed_dirs: vec![below("git")],
             ca_bundle: None,
+            closed_networks: Vec::new(),
             timeout: Duration::from_secs(60),
             size_limit: 1 << 30,
         })

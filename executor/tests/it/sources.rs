@@ -58,6 +58,7 @@ fn mirrors(directory: &TempDir, name: &str, limit: impl FnOnce(&mut SourceConfig
         mirrors: directory.path().join(name),
         allowed_dirs: vec![directory.path().join("git")],
         ca_bundle: None,
+        closed_networks: Vec::new(),
         timeout: Duration::from_secs(60),
         size_limit: 1 << 30,
     };

@@ -1,0 +1,144 @@
+//! Builds against the network, with listeners of our own for whatever must not be reached.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
+    process::Command,
+};
+
+use grapnel_executor::engine::NetworkAccess;
+
+use crate::site::Site;
+
+/// What stands for the metadata of clouds: an address that this test puts on the loopback interface.
+const METADATA: &str = "169.254.169.254";
+
+struct Metadata;
+
+impl Metadata {
+    fn put() -> Self {
+        let _ = Command::new("ip").args(["address", "add", &format!("{METADATA}/32"), "dev", "lo"]).status();
+        Self
+    }
+}
+
+impl Drop for Metadata {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["address", "del", &format!("{METADATA}/32"), "dev", "lo"]).status();
+    }
+}
+
+fn own_address() -> IpAddr {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect("192.0.2.1:9").unwrap();
+    socket.local_addr().unwrap().ip()
+}
+
+fn gateway(network: &str) -> IpAddr {
+    let format = "{{(index .IPAM.Config 0).Gateway}}";
+    let output =
+        Command::new("docker").args(["network", "inspect", "--format", format, network]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+}
+
+/// Says of each address whether a build reaches it.
+fn reaching(addresses: &[SocketAddr]) -> String {
+    let list: Vec<_> = addresses.iter().map(|it| format!("('{}', {})", it.ip(), it.port())).collect();
+    format!(
+        "python3 - <<'PYTHON'
+import socket
+for address in [{}]:
+    s = socket.socket(); s.settimeout(1)
+    try:
+        s.connect(address); print('REACHED', *address)
+    except ConnectionRefusedError:
+        print('REACHED', *address, 'and was refused')
+    except OSError as error:
+        print('closed', *address, type(error).__name__)
+PYTHON
+cat /proc/net/if_inet6 2>/dev/null | grep -v ' lo$' | sed 's/^/IPV6 /'",
+        list.join(", ")
+    )
+}
+
+#[tokio::test]
+async fn b6_a_build_reaches_nothing_of_ours_and_an_open_one_does() {
+    let closed = Site::real_on(NetworkAccess::Egress).await;
+    closed.pipeline.network.ready(NetworkAccess::Egress).await.unwrap();
+    let open = Site::real_on(NetworkAccess::Open).await;
+    open.pipeline.network.ready(NetworkAccess::Open).await.unwrap();
+    let _metadata = Metadata::put();
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let hosts = |bridge: &str| {
+        [gateway(bridge), own_address(), gateway("bridge"), METADATA.parse().unwrap()]
+            .map(|address| SocketAddr::new(address, port))
+    };
+    // Docker's API and the ports of our own services, on the addresses where a build would look for them.
+    let mut addresses = hosts("grapnel-egress").to_vec();
+    for service in [2375, 7300, 7301, 7302, 7380, 5432, 22] {
+        addresses.push(SocketAddr::new(gateway("grapnel-egress"), service));
+    }
+    let came = closed.attacked(&reaching(&addresses)).await;
+    assert!(came.is_ready(), "{:?}\n{}", came.outcome, came.log);
+    assert_eq!(came.log.matches("closed ").count(), addresses.len(), "{}", came.log);
+    assert!(!came.log.contains("IPV6"), "{}", came.log);
+
+    // The listener is there: a build on the open network, and only that, finds it.
+    let came = open.attacked(&reaching(&hosts("grapnel-open"))).await;
+    assert_eq!(came.log.matches("REACHED ").count(), 4, "{}", came.log);
+    let none = Site::real(|_| {}).await;
+    let came = none.attacked(&reaching(&addresses)).await;
+    assert_eq!(came.log.matches("closed ").count(), addresses.len(), "{}", came.log);
+}
+
+#[tokio::test]
+async fn b6_builds_do_not_reach_each_other() {
+    for access in [NetworkAccess::Egress, NetworkAccess::Open] {
+        let site = std::sync::Arc::new(Site::real_on(access).await);
+        site.pipeline.network.ready(access).await.unwrap();
+        let (tell, told) = tokio::sync::oneshot::channel::<String>();
+        let serving = site.clone();
+        let listening = tokio::spawn(async move {
+            let tell = std::sync::Mutex::new(Some(tell));
+            let spec = serving.running(
+                "echo address $(hostname -i); python3 -c \"
+import socket
+s = socket.socket(); s.bind(('0.0.0.0', 8000)); s.listen(); s.settimeout(10)
+try:
+    s.accept(); print('VISITED')
+except TimeoutError:
+    print('nobody came')\"",
+            );
+            let (_, events) = serving
+                .build(&spec, |event, _| {
+                    let text = super::printed(std::slice::from_ref(event));
+                    if let Some(address) = text.lines().find_map(|line| line.strip_prefix("address "))
+                        && let Some(tell) = tell.lock().unwrap().take()
+                    {
+                        tell.send(address.trim().to_owned()).unwrap();
+                    }
+                })
+                .await;
+            super::printed(&events)
+        });
+        let address: IpAddr = told.await.unwrap().parse().unwrap();
+        let came = site.attacked(&reaching(&[SocketAddr::new(address, 8000)])).await;
+        came.says(&format!("closed {address} 8000"));
+        let log = listening.await.unwrap();
+        assert!(log.contains("nobody came"), "{access:?}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn b6_a_firewall_that_does_not_hold_lets_no_build_run() {
+    let site = Site::real_on(NetworkAccess::Egress).await;
+    let network = &site.pipeline.network;
+    network.ready(NetworkAccess::Egress).await.unwrap();
+    // Whoever takes the rules away finds them there again when the next build begins.
+    let flush = || Command::new("nft").args(["delete", "table", "inet", "grapnel_egress"]).status();
+    if !flush().is_ok_and(|status| status.success()) {
+        panic!("nft is needed here to take rules away");
+    }
+    let came = site.attacked(&reaching(&[SocketAddr::new(gateway("grapnel-egress"), 1)])).await;
+    came.says("closed ");
+}
