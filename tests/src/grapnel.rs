@@ -259,8 +259,8 @@ impl Grapnel {
         left.extend(lines(&["volume", "ls", "--quiet", "--filter", &own]));
         // The bridges of all builds stay for as long as there are executors.
         let networks = lines(&["network", "ls", "--format", "{{.Name}}", "--filter", "name=grapnel"]);
-        let bridges = ["grapnel-egress", "grapnel-open"];
-        left.extend(networks.into_iter().filter(|network| !bridges.contains(&network.as_str())));
+        let is_a_bridge = |network: &String| network.starts_with("grapnel-eg") || network == "grapnel-open";
+        left.extend(networks.into_iter().filter(|network| !is_a_bridge(network)));
         let workspaces = fs::read_dir(self.directory.path().join("data/workspaces")).expect("it is there");
         left.extend(workspaces.flatten().map(|entry| entry.path().display().to_string()));
         left

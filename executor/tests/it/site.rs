@@ -64,6 +64,11 @@ impl Site<DockerEngine> {
     /// The same with a network.
     pub async fn real_on(network: NetworkAccess) -> Self {
         let egress = EgressPolicy { helper_image: REAL_IMAGE.into(), ..EgressPolicy::default() };
+        Self::real_under(network, egress).await
+    }
+
+    /// The same under a policy.
+    pub async fn real_under(network: NetworkAccess, egress: EgressPolicy) -> Self {
         let engine = DockerEngine::new("/var/run/docker.sock").with_egress(egress);
         let mut site = Self::over(engine, REAL_IMAGE, (10_001, 10_001), |_| {}).await;
         site.pipeline.sandbox.network = network;

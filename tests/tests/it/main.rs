@@ -12,6 +12,8 @@ mod hook_url;
 mod latency;
 mod layers;
 mod processes;
+mod secrets;
+mod security;
 mod sites;
 mod start;
 mod tools;

@@ -62,8 +62,11 @@ impl DockerEngine {
     }
 
     /// Puts the firewall's rules by a container on the host's network, for an executor that is not there, or has not the
-    /// right: it has the engine's socket, and so has as much power, but not the kernel's ear.
-    async fn put_by_container(&self) -> Result<(), EngineError> {
+    /// right: it has the engine's socket, and so has as much power, but not the kernel's ear. The bridge has to be there.
+    ///
+    /// # Errors
+    /// [`EngineError::Network`] where the kernel or the helper's image has not what it takes.
+    pub async fn put_by_container(&self) -> Result<(), EngineError> {
         let name = format!("grapnel-firewall-{:016x}", rand::random::<u64>());
         let body = ContainerCreateBody {
             image: Some(self.egress.helper_image.clone()),

@@ -5,25 +5,57 @@ use std::{
     process::Command,
 };
 
-use grapnel_executor::engine::NetworkAccess;
+use grapnel_domain::failure::FailureCode;
+use grapnel_executor::engine::{
+    Engine as _, NetworkAccess,
+    docker::{DockerEngine, EgressPolicy},
+};
 
-use crate::site::Site;
+use crate::site::{REAL_IMAGE, Site};
 
 /// What stands for the metadata of clouds: an address that this test puts on the loopback interface.
 const METADATA: &str = "169.254.169.254";
 
-struct Metadata;
+enum Metadata {
+    OnThisHost,
+    /// In a network namespace of our own, which forwarded packets reach.
+    Beyond,
+}
+
+const NAMESPACE: &str = "grapnel-metadata";
+
+fn ip(arguments: &str) -> bool {
+    Command::new("ip").args(arguments.split(' ')).output().is_ok_and(|output| output.status.success())
+}
 
 impl Metadata {
     fn put() -> Self {
-        let _ = Command::new("ip").args(["address", "add", &format!("{METADATA}/32"), "dev", "lo"]).status();
-        Self
+        ip(&format!("address add {METADATA}/32 dev lo"));
+        Self::OnThisHost
+    }
+
+    fn put_beyond_a_bridge() -> Self {
+        drop(Self::Beyond);
+        for step in [
+            &format!("netns add {NAMESPACE}"),
+            &format!("link add grapnel-md type veth peer name grapnel-mdp netns {NAMESPACE}"),
+            "address add 169.254.169.253/30 dev grapnel-md",
+            "link set grapnel-md up",
+            &format!("-n {NAMESPACE} address add {METADATA}/30 dev grapnel-mdp"),
+            &format!("-n {NAMESPACE} link set grapnel-mdp up"),
+        ] {
+            assert!(ip(step), "{step}");
+        }
+        Self::Beyond
     }
 }
 
 impl Drop for Metadata {
     fn drop(&mut self) {
-        let _ = Command::new("ip").args(["address", "del", &format!("{METADATA}/32"), "dev", "lo"]).status();
+        match self {
+            Self::OnThisHost => ip(&format!("address del {METADATA}/32 dev lo")),
+            Self::Beyond => ip(&format!("netns del {NAMESPACE}")) | ip("link del grapnel-md"),
+        };
     }
 }
 
@@ -129,16 +161,64 @@ except TimeoutError:
     }
 }
 
+/// A bridge that no other test uses, under a policy that no other test has. It goes when this is dropped.
+struct OwnBridge(EgressPolicy);
+
+impl OwnBridge {
+    fn new(allow: &str) -> Self {
+        let allow = vec![allow.parse().unwrap()];
+        Self(EgressPolicy { allow, helper_image: REAL_IMAGE.into(), ..EgressPolicy::default() })
+    }
+
+    fn table(&self) -> String {
+        self.0.bridge().replace('-', "_")
+    }
+
+    fn nft(&self, what: &str) -> bool {
+        let status =
+            Command::new("nft").args([what, "table", "inet", &self.table()]).output().unwrap().status;
+        status.success()
+    }
+}
+
+impl Drop for OwnBridge {
+    fn drop(&mut self) {
+        self.nft("delete");
+        let _ = Command::new("docker").args(["network", "rm", &self.0.bridge()]).output();
+    }
+}
+
 #[tokio::test]
 async fn b6_a_firewall_that_does_not_hold_lets_no_build_run() {
-    let site = Site::real_on(NetworkAccess::Egress).await;
-    let network = &site.pipeline.network;
+    let bridge = OwnBridge::new("198.51.100.1/32");
+    let site = Site::real_under(NetworkAccess::Egress, bridge.0.clone()).await;
+    let network = site.pipeline.network.clone();
     network.ready(NetworkAccess::Egress).await.unwrap();
     // Whoever takes the rules away finds them there again when the next build begins.
-    let flush = || Command::new("nft").args(["delete", "table", "inet", "grapnel_egress"]).status();
-    if !flush().is_ok_and(|status| status.success()) {
-        panic!("nft is needed here to take rules away");
-    }
-    let came = site.attacked(&reaching(&[SocketAddr::new(gateway("grapnel-egress"), 1)])).await;
+    assert!(bridge.nft("delete"), "they were there");
+    let came = site.attacked(&reaching(&[SocketAddr::new(gateway(&bridge.0.bridge()), 1)])).await;
     came.says("closed ");
+    assert!(bridge.nft("list"));
+
+    // What the rules leave open is found by the trial: here by an operator who opens what must be closed.
+    let open = OwnBridge::new("169.254.0.0/16");
+    let site = Site::real_under(NetworkAccess::Egress, open.0.clone()).await;
+    let _metadata = Metadata::put_beyond_a_bridge();
+    let refused = site.pipeline.network.ready(NetworkAccess::Egress).await.unwrap_err();
+    assert!(refused.to_string().contains("169.254.169.254"), "{refused}");
+    let came = site.attacked("true").await;
+    assert!(matches!(came.failed(), Some((FailureCode::NetworkUnavailable, _))), "{:?}", came.outcome);
+}
+
+#[tokio::test]
+async fn p3_an_executor_that_is_not_on_the_host_places_the_firewall_by_a_container() {
+    let bridge = OwnBridge::new("198.51.100.2/32");
+    let engine = DockerEngine::new("/var/run/docker.sock").with_egress(bridge.0.clone());
+    engine.prepare_network(NetworkAccess::Egress).await.unwrap();
+    assert!(bridge.nft("delete"), "they were there");
+    engine.put_by_container().await.unwrap();
+    assert!(bridge.nft("list"));
+    let without = EgressPolicy { helper_image: "no/such:image".into(), ..bridge.0.clone() };
+    let engine = DockerEngine::new("/var/run/docker.sock").with_egress(without);
+    assert!(engine.put_by_container().await.is_err(), "without nft it says so");
 }

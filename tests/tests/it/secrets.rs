@@ -1,0 +1,133 @@
+//! Where tokens and keys must not be: in anything that a process of ours writes, shows, or passes on.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use grapnel_e2e::{Grapnel, Repository, Setup};
+use grapnel_proto::hooks::v1::{BuildSettings, CreateProjectRequest};
+
+/// Finds every file below a directory that contains one of the secrets.
+fn files_with(directory: &Path, secrets: &[String], found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_symlink() {
+            continue;
+        }
+        if path.is_dir() {
+            files_with(&path, secrets, found);
+        } else if let Ok(bytes) = fs::read(&path)
+            && secrets.iter().any(|secret| contains(&bytes, secret))
+        {
+            found.push(path);
+        }
+    }
+}
+
+fn contains(bytes: &[u8], secret: &str) -> bool {
+    bytes.windows(secret.len()).any(|window| window == secret.as_bytes())
+}
+
+fn printed(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The environments and command lines of every process but this test's own and those it starts.
+fn of_processes(own: u32) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let number: Option<u32> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if number.is_some_and(|number| number != own && number != std::process::id()) {
+            for name in ["environ", "cmdline"] {
+                text += &String::from_utf8_lossy(&fs::read(entry.path().join(name)).unwrap_or_default());
+            }
+        }
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s0_tokens_and_keys_are_nowhere_but_where_they_were_given_out() {
+    let grapnel = Grapnel::start(Setup::default().set("LOG_LEVEL", "trace")).await;
+    let site = Repository::with(&grapnel.repositories().join("site"), &[("index.html", "hi")]);
+    let settings = BuildSettings {
+        build_command: Some("env; cat /proc/*/environ 2>/dev/null; echo waiting; sleep 4".into()),
+        output_directory: Some(".".into()),
+        ..Default::default()
+    };
+    let request = CreateProjectRequest {
+        name: "site".into(),
+        repository_url: site.path(),
+        settings: Some(settings),
+        ..Default::default()
+    };
+    let (_, url) = grapnel.project(request).await;
+    let key = grapnel.key();
+    let token = url.rsplit('/').next().unwrap().to_owned();
+    // Another key, another token by rotation, and wrong ones that look right.
+    let made: serde_json::Value = serde_json::from_slice(
+        &grapnel.cli(&["key", "create", "ci", "--scopes", "deploy", "--output", "json"]).stdout,
+    )
+    .unwrap();
+    let other_key = made["secret"].as_str().unwrap().to_owned();
+    let hooks: serde_json::Value =
+        serde_json::from_slice(&grapnel.cli(&["hook", "list", "site", "--output", "json"]).stdout).unwrap();
+    let hook = hooks["hooks"][0]["id"].as_str().unwrap().to_owned();
+    let rotated: serde_json::Value =
+        serde_json::from_slice(&grapnel.cli(&["hook", "rotate", &hook, "--output", "json"]).stdout).unwrap();
+    let new_url = rotated["url"].as_str().unwrap().to_owned();
+    let new_token = new_url.rsplit('/').next().unwrap().to_owned();
+    let client = reqwest::Client::new();
+    for request in [
+        client.get(&url).header("Referer", &url),
+        client.put(&url),
+        client.post(format!("{url}?buildCache=maybe")),
+        client.post(format!("{new_url}/more")),
+        client.get(grapnel.url("/v1/deployments/dpl_x")).bearer_auth(&other_key),
+    ] {
+        let answer = request.send().await.unwrap();
+        let text = format!("{:?} {}", answer.headers().clone(), answer.text().await.unwrap());
+        assert!(!text.contains(&token) && !text.contains(&new_token) && !text.contains(&other_key), "{text}");
+    }
+    let id = grapnel.trigger(&new_url).await;
+    let begun = std::time::Instant::now();
+    while !printed("docker", &["ps", "--format", "{{.Names}}"]).contains(&id) {
+        assert!(begun.elapsed().as_secs() < 30, "{}", grapnel.log());
+    }
+    let secrets = [key.clone(), token, other_key, new_token];
+    let none_in = |what: &str, text: &str| {
+        for secret in &secrets {
+            // The middle of it is as bad as all of it.
+            assert!(!text.contains(&secret[6..30]), "a secret is in {what}");
+        }
+    };
+    none_in("docker inspect", &printed("docker", &["inspect", &format!("grapnel-{id}-1")]));
+    none_in("other processes", &of_processes(grapnel.pid()));
+    grapnel.ready(&id).await;
+    none_in("the log of the processes", &grapnel.log());
+    assert!(grapnel.log().contains("TRACE") || grapnel.log().contains("DEBUG"), "the log says much");
+    for arguments in [
+        vec!["deployment", "logs", id.as_str()],
+        vec!["deployment", "show", &id, "--output", "json"],
+        vec!["hook", "list", "site", "--output", "json"],
+        vec!["triggers", "site", "--output", "json"],
+        vec!["key", "list", "--output", "json"],
+        vec!["project", "list", "--output", "json"],
+    ] {
+        let output = grapnel.cli(&arguments);
+        none_in(arguments[0], &String::from_utf8_lossy(&output.stdout));
+        none_in(arguments[0], &String::from_utf8_lossy(&output.stderr));
+    }
+    for path in ["/metrics", "/healthz"] {
+        let answer = client.get(grapnel.url(path)).send().await.unwrap();
+        none_in(path, &answer.text().await.unwrap());
+    }
+    let mut found = Vec::new();
+    files_with(&grapnel.data(), &secrets.map(|secret| secret[6..30].to_owned()), &mut found);
+    assert_eq!(found, [grapnel.data().join("admin.key")], "only the file that was made for it");
+    let mode = std::os::unix::fs::MetadataExt::mode(&found[0].metadata().unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+}
