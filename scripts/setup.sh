@@ -14,6 +14,8 @@ have python3 || missing+=(python3)
 have npm || missing+=(npm)
 [ -x /usr/lib/postgresql/15/bin/initdb ] || have initdb || missing+=(postgresql-15)
 have setsid || missing+=(util-linux)
+have nft || [ -x /usr/sbin/nft ] || missing+=(nftables)
+have ip || missing+=(iproute2)
 [ ${#missing[@]} = 0 ] || install "${missing[@]}"
 
 if ! docker info >/dev/null 2>&1; then

@@ -38,6 +38,12 @@ const CLOSED_V4: [&str; 11] = [
 const CLOSED_V6: [&str; 7] =
     ["::/127", "::ffff:0:0/96", "64:ff9b::/96", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"];
 
+/// What is accepted to a resolver, after its address.
+pub(super) const NAMES: &str = " meta l4proto { tcp, udp } th dport 53";
+
+/// Where the rules of resolvers belong that are not known here: a comment, for nft.
+pub(super) const RESOLVERS_HERE: &str = "# resolvers";
+
 /// How long nft may take.
 const PUT: Duration = Duration::from_secs(10);
 
@@ -67,7 +73,7 @@ impl EgressPolicy {
     /// Returns the resolvers that builds ask: those that are set, else the host's.
     pub fn resolvers(&self) -> Vec<IpAddr> {
         if !self.resolvers.is_empty() {
-            return self.resolvers.clone();
+            return self.resolvers.iter().copied().filter(|address| !address.is_loopback()).collect();
         }
         // Where the second is there, the first names only the host's own cache.
         ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"]
@@ -83,7 +89,11 @@ impl EgressPolicy {
         let bridge = self.bridge();
         let table = bridge.replace('-', "_");
         let resolvers = self.resolvers();
-        let dns = accepted(&resolvers, " meta l4proto { tcp, udp } th dport 53");
+        let mut dns = accepted(&resolvers, NAMES);
+        if dns.is_empty() {
+            // The container that places the rules knows the host's resolvers, and puts theirs here.
+            dns = format!("\t\t{RESOLVERS_HERE}\n");
+        }
         let allow = accepted(&self.allow, "");
         let refuse = "reject with icmpx type admin-prohibited";
         let (closed_v4, closed_v6) = (CLOSED_V4.join(", "), CLOSED_V6.join(", "));

@@ -14,7 +14,22 @@ use futures_util::StreamExt as _;
 use super::{
     DockerEngine, EngineError, NetworkAccess, OPEN_NETWORK, answered,
     error::{EngineResultExt as _, translate},
+    firewall::{NAMES, RESOLVERS_HERE},
 };
+
+/// Puts the rules it is given. On the host's network it sees the host's own resolvers, which an executor in a container
+/// of its own does not.
+const PUT: &str = r#"set -eu
+for address in $(sed -n 's/^nameserver[[:space:]]*//p' /etc/resolv.conf); do
+    case "$address" in
+        127.* | ::1 | *%*) continue ;;
+        *:*) family=ip6 ;;
+        *) family=ip ;;
+    esac
+    names="${names:-}$family daddr $address$NAMES accept\n"
+done
+printf %s "$RULES" | sed "s/^[[:space:]]*$RESOLVERS_HERE\$/${names:-}/" | nft -f -
+"#;
 
 /// A port on which nothing of ours listens: that a host refuses it shows that it was reached.
 const NOBODYS: u16 = 1;
@@ -70,9 +85,13 @@ impl DockerEngine {
         let name = format!("grapnel-firewall-{:016x}", rand::random::<u64>());
         let body = ContainerCreateBody {
             image: Some(self.egress.helper_image.clone()),
-            entrypoint: Some(["/bin/sh", "-c", "printf %s \"$RULES\" | nft -f -"].map(str::to_owned).into()),
+            entrypoint: Some(["/bin/sh", "-c", PUT].map(str::to_owned).into()),
             cmd: Some(Vec::new()),
-            env: Some(vec![format!("RULES={}", self.egress.rules())]),
+            env: Some(vec![
+                format!("RULES={}", self.egress.rules()),
+                format!("RESOLVERS_HERE={RESOLVERS_HERE}"),
+                format!("NAMES={NAMES}"),
+            ]),
             user: Some("0:0".to_owned()),
             host_config: Some(HostConfig {
                 network_mode: Some("host".to_owned()),

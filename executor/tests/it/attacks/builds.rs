@@ -295,3 +295,33 @@ async fn p2_root_inside_has_no_power_either_and_only_where_it_was_asked_for() {
     assert!(log.starts_with("0\nCapEff:\t0000000000000000\n"), "{log}");
     assert_eq!(log.matches("refused\n").count(), 2, "{log}");
 }
+
+#[tokio::test]
+async fn p4_another_runtime_is_the_engines_to_have() {
+    let mut site = Site::real(|_| {}).await;
+    site.pipeline.sandbox.runtime = Some("io.containerd.runc.v2".into());
+    let came = site.attacked("echo built").await;
+    came.says("built");
+    assert!(came.is_ready(), "{:?}", came.outcome);
+    site.pipeline.sandbox.runtime = Some("no-such-runtime".into());
+    let came = site.attacked("echo built").await;
+    assert!(
+        matches!(came.failed(), Some((_, said)) if said.contains("no-such-runtime")),
+        "{:?}",
+        came.outcome
+    );
+    site.nothing_is_left().await;
+}
+
+#[tokio::test]
+async fn p5_an_operators_seccomp_profile_takes_the_place_of_the_engines() {
+    let mut site = Site::real(|_| {}).await;
+    let profile = serde_json::json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["symlink", "symlinkat"], "action": "SCMP_ACT_ERRNO" }],
+    });
+    site.pipeline.sandbox.seccomp = Some(profile.to_string());
+    let came = site.attacked("ln -s a b && echo LINKED; touch c && echo touched").await;
+    assert!(came.is_ready() && !came.log.contains("LINKED"), "{}", came.log);
+    came.says("touched");
+}

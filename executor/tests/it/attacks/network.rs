@@ -218,6 +218,16 @@ async fn p3_an_executor_that_is_not_on_the_host_places_the_firewall_by_a_contain
     assert!(bridge.nft("delete"), "they were there");
     engine.put_by_container().await.unwrap();
     assert!(bridge.nft("list"));
+    // An executor in a container of its own does not know the host's resolvers: the placing one does.
+    let nameless = EgressPolicy { resolvers: vec!["127.0.0.11".parse().unwrap()], ..bridge.0.clone() };
+    let engine = DockerEngine::new("/var/run/docker.sock").with_egress(nameless);
+    engine.put_by_container().await.unwrap();
+    let listed =
+        Command::new("nft").args(["list", "table", "inet", &bridge.table()]).output().unwrap().stdout;
+    let listed = String::from_utf8(listed).unwrap();
+    let host = std::fs::read_to_string("/etc/resolv.conf").unwrap();
+    let resolver = host.lines().find_map(|line| line.strip_prefix("nameserver ")).unwrap().trim();
+    assert_eq!(listed.matches(&format!("{resolver} ")).count(), 2, "{listed}");
     let without = EgressPolicy { helper_image: "no/such:image".into(), ..bridge.0.clone() };
     let engine = DockerEngine::new("/var/run/docker.sock").with_egress(without);
     assert!(engine.put_by_container().await.is_err(), "without nft it says so");
