@@ -5,8 +5,8 @@ use std::{collections::HashSet, fs, io, path::Path, time::Instant};
 use grapnel_domain::event::{CacheAction, CacheReport};
 
 use super::{
-    COMPACT_AT, Caches, LONGEST, Layer, Prepared, Shown, Snapshot, Stack, layer, new_layer_id, report,
-    snapshot::this_boot, stack::goes_on_elsewhere,
+    COMPACT_AT, Caches, LONGEST, Layer, Prepared, Shown, Snapshot, Stack, index::InUse, layer, new_layer_id,
+    report, snapshot::this_boot, stack::goes_on_elsewhere,
 };
 use crate::{disk, workspace::Workspace};
 
@@ -83,9 +83,10 @@ impl Caches {
         workspace: &Workspace,
         installed: Option<Installed>,
     ) -> Result<Snapshot, NotKept> {
-        let mut new = Vec::new();
-        let made = self.take_layers(prepared, workspace, &mut new);
-        let kept = made.and_then(|snapshot| {
+        let mut touched = Vec::new();
+        let made = self.take_layers(prepared, workspace, &mut touched);
+        let kept = made.and_then(|(snapshot, _in_use)| {
+            touched.extend(snapshot.layers().cloned());
             let stack = Stack::new(self.directories(&snapshot.workspace));
             // A build may remove what its install step has brought.
             let there =
@@ -93,8 +94,8 @@ impl Caches {
             let install = installed.filter(there).map(|it| it.given);
             self.switch(prepared, Snapshot { install, ..snapshot })
         });
-        // Of what was taken, the snapshot names all, nothing, or what it was merged into.
-        let free = self.index().unused(new.iter());
+        // Of these the snapshot names all, nothing, or what they were merged into.
+        let free = self.index().unused(touched.iter());
         self.throw_away(free);
         kept
     }
@@ -105,7 +106,7 @@ impl Caches {
         prepared: &Prepared,
         workspace: &Workspace,
         new: &mut Vec<String>,
-    ) -> Result<Snapshot, NotKept> {
+    ) -> Result<(Snapshot, InUse), NotKept> {
         let mut snapshot = prepared.base.clone();
         if prepared.stands_alone() {
             snapshot.workspace.clear();
@@ -118,6 +119,8 @@ impl Caches {
         let index = self.index();
         index.rebase(&mut snapshot.workspace);
         index.rebase(&mut snapshot.tools);
+        // What they have been compacted into is nobody's yet, should somebody else replace the snapshot meanwhile.
+        let in_use = index.use_layers(snapshot.layers());
         drop(index);
         drop_hidden(&mut snapshot.workspace);
         for stack in [&mut snapshot.workspace, &mut snapshot.tools] {
@@ -128,7 +131,7 @@ impl Caches {
                 *stack = vec![merged];
             }
         }
-        Ok(snapshot)
+        Ok((snapshot, in_use))
     }
 
     fn take_workspace(

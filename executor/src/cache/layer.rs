@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, openat2, renameat, statat},
+    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, openat2, renameat, statat},
     io::Errno,
 };
 
@@ -41,20 +41,23 @@ pub fn take(tree: &Path, path: &str, layer: &Path) -> io::Result<Option<bool>> {
     }))
 }
 
-/// What a checkout has at a path, links on the way not followed: `Some(true)` is a directory.
+/// What a checkout has at a path: `Some(true)` is a directory. A link, or anything else that is no directory, on the way
+/// counts as what is there: nothing of ours belongs behind it.
 ///
 /// # Errors
 /// The disk cannot be read.
 pub fn has(tree: &Path, path: &str) -> io::Result<Option<bool>> {
-    let path = Path::new(path);
-    let (Some(name), Some(from)) = (path.file_name(), open_inside(tree, parent(path))?) else {
-        return Ok(None);
-    };
-    match statat(&from, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error.into()),
+    let mut at = tree.to_owned();
+    for part in Path::new(path).components() {
+        at.push(part);
+        match at.symlink_metadata() {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return Ok(Some(false)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        }
     }
+    Ok(Some(true))
 }
 
 /// Makes the directories of a path in a layer, with the owners and modes that they have in the tree.
@@ -109,6 +112,15 @@ mod tests {
             assert_eq!(take(&tree, path, &layer).unwrap(), None, "{path}");
         }
         assert!(outside.join("bundle").is_dir());
+        for (path, there) in [
+            ("away/bundle", Some(false)),
+            ("up", Some(false)),
+            ("vendor", Some(true)),
+            ("vendor/missing", None),
+            ("missing/deep", None),
+        ] {
+            assert_eq!(has(&tree, path).unwrap(), there, "{path}");
+        }
         assert_eq!(take(&tree, "up", &layer).unwrap(), Some(true), "a link moves itself");
         assert!(layer.join("up").is_symlink());
     }

@@ -64,7 +64,7 @@ struct Mounted<'a> {
 impl Caches {
     /// Puts the cache of a build in place: its branch's, else the production branch's, else an empty one. The checkout
     /// has to be there, and nothing may run in the workspace yet. [`Caches::release`] gives back what this makes in the
-    /// engine, also when it fails.
+    /// engine; where it fails it leaves nothing.
     ///
     /// # Errors
     /// The disk or the engine fails.
@@ -81,10 +81,14 @@ impl Caches {
         let owner = build.owner;
         fs::create_dir_all(workspace.tools())?;
         std::os::unix::fs::chown(workspace.tools(), Some(owner.0), Some(owner.1))?;
-        if mounts {
-            self.mount(&mut prepared, build.spec, workspace).await?;
+        let placed = if mounts {
+            self.mount(&mut prepared, build.spec, workspace).await
         } else {
-            self.copy(&prepared, workspace).await?;
+            self.copy(&prepared, workspace).await
+        };
+        if let Err(error) = placed {
+            self.release(prepared).await;
+            return Err(error);
         }
         prepared.report.took = began.elapsed();
         Ok(prepared)
@@ -184,7 +188,6 @@ impl Caches {
         let (tree, tools) = (workspace.tree(), workspace.tools());
         let of_tree = Mounted { name: "workspace", upper: &tree, layers: &prepared.base.workspace };
         let of_tools = Mounted { name: "tools", upper: &tools, layers: &prepared.base.tools };
-        let mut volumes = Vec::new();
         for (place, source) in [(of_tree, &mut prepared.workspace), (of_tools, &mut prepared.tools)] {
             if place.layers.is_empty() {
                 continue;
@@ -204,17 +207,10 @@ impl Caches {
                     (label::ATTEMPT.to_owned(), spec.id.attempt.to_string()),
                 ]),
             };
-            volumes.push(volume.name.clone());
+            prepared.volumes.push(volume.name.clone());
             *source = MountSource::Volume(volume.name.clone());
-            if let Err(error) = self.engine.create_volume(&volume).await {
-                for volume in &volumes {
-                    // What is left is found by its labels.
-                    let _ = self.engine.remove_volume(volume).await;
-                }
-                return Err(error.into());
-            }
+            self.engine.create_volume(&volume).await?;
         }
-        prepared.volumes = volumes;
         Ok(())
     }
 

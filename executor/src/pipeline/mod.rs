@@ -71,6 +71,10 @@ impl Pipeline {
     /// A failed build is an outcome, and so is a failure of ours. When `cancel` is cancelled the sandbox is killed at
     /// once. Dropping the future instead leaves the sandbox to the next sweep.
     pub async fn run(&self, spec: &BuildSpec, recorder: &Recorder, cancel: &CancellationToken) -> Outcome {
+        if spec.settings.run_as_root && !rustix::process::geteuid().is_root() {
+            let message = "the project's builds run as root, and this executor, which is not root itself, cannot give them that";
+            return Outcome::Failed { failure: Failure::new(FailureCode::ConfigInvalid, message) };
+        }
         let limits = self.ceilings.under_ceilings(spec.settings.limits);
         let root = self.workspaces.join(spec.id.to_string());
         let workspace = match Workspace::create(root, self.owner(spec), &spec.body) {

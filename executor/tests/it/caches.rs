@@ -15,7 +15,7 @@ use grapnel_domain::{
     project::RelativePath,
 };
 use grapnel_executor::{
-    cache::{How, Shown, Stack},
+    cache::{How, Shown, Stack, Storage},
     disk,
     engine::Engine,
 };
@@ -301,6 +301,28 @@ async fn an_output_in_a_cached_place_is_published_whole() {
     spec.settings.build_command = Some("true".into());
     site.ready(&spec).await;
     assert_eq!(site.pipeline.artifacts.open(spec.id.deployment).unwrap().manifest().files.len(), 4);
+}
+
+#[tokio::test]
+async fn links_that_a_repository_puts_in_the_way_of_a_cached_place_lead_nowhere() {
+    for storage in [Storage::Auto, Storage::Copy] {
+        let site = Site::real(|config| config.storage = storage).await;
+        let mut spec = site.running("mkdir -p vendor/bundle && echo planted > vendor/bundle/file");
+        spec.settings.cached_paths = Some(vec![RelativePath::parse("vendor/bundle").unwrap()]);
+        site.ready(&spec).await;
+        let outside = site.directory.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        std::os::unix::fs::symlink(&outside, site.directory.path().join("git/site/vendor")).unwrap();
+        site.repository.commit("Put a link in the way");
+        let branch = BranchName::parse("main").unwrap();
+        let cancel = grapnel_runtime::CancellationToken::new();
+        let resolved = site.pipeline.mirrors.resolve(&spec.repository, &branch, &cancel).await;
+        spec.commit = resolved.unwrap().commit;
+        spec.id = site.spec().id;
+        spec.settings.build_command = Some("mkdir -p dist && echo hi > dist/index.html".into());
+        site.build(&spec, |_, _| {}).await;
+        assert!(entries(&outside).is_empty(), "{storage:?}");
+    }
 }
 
 #[tokio::test]
