@@ -127,12 +127,13 @@ impl<'a> Story<'a> {
     /// Tells the whole story.
     pub async fn tell(&mut self) -> Result<Outcome, Failure> {
         let (image_name, image) = self.find_image().await?;
-        // Of the two the network takes longer only once, when it is tried.
+        // A trial of the network that has begun is brought to its end, also where this story is not: it has a sandbox.
         let access = self.pipeline.sandbox.network_of(self.spec);
         let network = self.pipeline.network.clone();
-        let (checked_out, network) = tokio::join!(self.check_out(), network.ready(access));
-        let (root, plan) = checked_out?;
-        network.map_err(|error| engine_failure(&error))?;
+        let ready = tokio::spawn(async move { network.ready(access).await });
+        let (root, plan) = self.check_out().await?;
+        let ready = ready.await.map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?;
+        ready.map_err(|error| engine_failure(&error))?;
         if plan.disabled {
             return Ok(Outcome::Skipped { reason: CancelReason::DisabledByConfig });
         }

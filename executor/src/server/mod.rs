@@ -122,6 +122,9 @@ impl Executor {
         }
         let caches = pipeline.caches.clone();
         let upkeep = TaskTracker::new();
+        let trial = caches.clone();
+        // Found out now, so that the first build need not wait for it; where the engine is away it is asked again then.
+        upkeep.spawn(async move { drop(trial.overlays().await) });
         upkeep.spawn(caches.watch_over(shutdown.child_token()));
         if config.network >= NetworkAccess::Egress {
             upkeep.spawn(pipeline.network.clone().watch_over(shutdown.child_token()));

@@ -149,13 +149,18 @@ async fn a_sandbox_that_fails_its_build_is_told_apart_from_a_build_that_fails() 
 async fn an_engine_that_fails_is_no_fault_of_the_build_and_nothing_stays() {
     let site = Site::new(obedient()).await;
     let away = || EngineError::Unavailable("the engine restarts".into());
-    for call in [Call::Image, Call::CreateVolume, Call::Start, Call::Wait] {
+    for call in [Call::Image, Call::PrepareNetwork, Call::CreateVolume, Call::Start, Call::Wait] {
         site.engine.fail_next(call, away());
         let (code, message) = site.failure(&site.spec()).await;
         assert_eq!(code, FailureCode::EngineUnavailable, "{call:?}: {message}");
         assert!(message.contains("the engine restarts"), "{call:?}: {message}");
         site.nothing_is_left().await;
     }
+    // Nothing runs on a network that is not as it has to be.
+    site.engine.fail_next(Call::PrepareNetwork, EngineError::Network("no nf_tables".into()));
+    let (code, message) = site.failure(&site.spec()).await;
+    assert_eq!(code, FailureCode::NetworkUnavailable, "{message}");
+    site.nothing_is_left().await;
     // The image vanishes between the look at it and the start.
     site.engine.fail_next(Call::Start, EngineError::ImageMissing(IMAGE.into()));
     assert_eq!(site.failure(&site.spec()).await.0, FailureCode::ImageMissing);
