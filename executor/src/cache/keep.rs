@@ -108,7 +108,7 @@ impl Caches {
         new: &mut Vec<String>,
     ) -> Result<(Snapshot, InUse), NotKept> {
         let mut snapshot = prepared.base.clone();
-        if prepared.stands_alone() {
+        if prepared.copied {
             snapshot.workspace.clear();
             snapshot.tools.clear();
         }

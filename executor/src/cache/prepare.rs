@@ -238,11 +238,6 @@ impl Caches {
 }
 
 impl Prepared {
-    /// Returns where a copy of the layers works; both are plain directories then.
-    pub(super) fn stands_alone(&self) -> bool {
-        self.copied
-    }
-
     /// Returns what the workspace shows at a path of it, where a part of it may come from the layers; none where all
     /// of it is the build's own.
     pub fn layers_below(&self, path: &str, caches: &Caches, workspace: &Workspace) -> Option<Stack> {

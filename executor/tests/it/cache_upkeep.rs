@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use grapnel_domain::{
     BranchName,
     build::BuildSpec,
-    event::{CacheAction, CacheOutcome, Outcome},
+    event::{BuildEvent, CacheAction, CacheOutcome, Outcome},
 };
 use grapnel_executor::{cache::Storage, disk};
 
@@ -20,24 +20,32 @@ async fn twenty_overlapping_builds_each_see_the_snapshot_they_started_with_and_o
     let site = Site::real(|_| {}).await;
     let first = "mkdir -p node_modules dist && echo 0 > node_modules/by && head -c 100000 /dev/urandom > node_modules/big";
     site.ready(&site.running(first)).await;
-    let (tell, _) = tokio::sync::broadcast::channel::<()>(64);
     let site = std::sync::Arc::new(site);
+    let begun = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let mut running = tokio::task::JoinSet::new();
     for number in 1..=20 {
-        let (site, mut told) = (site.clone(), tell.subscribe());
+        let (site, begun) = (site.clone(), begun.clone());
         running.spawn(async move {
             let build = format!(
-                "test $(cat node_modules/by) = 0 && test ! -e node_modules/of && echo {number} > node_modules/by \
-                 && echo {number} > node_modules/of && sleep 0.3 && test $(cat node_modules/by) = {number}"
+                "while [ ! -e /run/grapnel/link/go ]; do sleep 0.05; done; test $(cat node_modules/by) = 0 \
+                 && test ! -e node_modules/of && echo {number} > node_modules/by && echo {number} > node_modules/of \
+                 && test $(cat node_modules/by) = {number}"
             );
-            // Each has begun before any is over: the snapshot is chosen when the sandbox starts.
-            let spec = site.running(&build);
-            let begun = site.build_and_hold(&spec, &mut told).await;
-            (number, begun)
+            let (outcome, _) = site
+                .build_beside_others(&site.running(&build), |event, _| {
+                    let has_its_cache =
+                        matches!(event, BuildEvent::Cache(report) if report.action == CacheAction::Restored);
+                    // All of them have it before any goes on.
+                    if has_its_cache && begun.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 19 {
+                        for workspace in entries(&site.pipeline.workspaces) {
+                            fs::write(workspace.join("link/go"), "").unwrap();
+                        }
+                    }
+                })
+                .await;
+            (number, outcome)
         });
     }
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    drop(tell);
     while let Some(built) = running.join_next().await {
         let (number, outcome) = built.unwrap();
         assert!(matches!(outcome, Outcome::Ready { .. }), "{number}: {outcome:?}");
@@ -159,6 +167,14 @@ async fn caches_go_when_they_are_too_large_too_old_or_too_many() {
     branches.sort();
     assert_eq!(branches, ["one", "two"], "the one that was used longest ago went");
     site.nothing_is_orphaned();
+    let site = site.reopen(|config| config.max_age = Duration::ZERO);
+    assert_eq!(site.pipeline.caches.list(None).len(), 2);
+    let stop = grapnel_runtime::CancellationToken::new();
+    stop.cancel();
+    site.pipeline.caches.clone().watch_over(stop).await;
+    site.settled().await;
+    assert_eq!(site.pipeline.caches.list(None), [], "nobody has used them for that long");
+    site.nothing_is_orphaned();
 }
 
 #[tokio::test]
@@ -172,7 +188,7 @@ async fn what_a_dead_process_left_half_done_goes_at_the_next_start_and_snapshots
     }
     fs::write(caches.join("snapshots/torn.json"), "{\"form\":1,").unwrap();
     fs::write(caches.join("snapshots/x.new"), "").unwrap();
-    let reopened = site.reopen();
+    let reopened = site.reopen(|_| {});
     assert_eq!(reopened.found_by_the_next(), before);
     reopened.pipeline.caches.settled().await;
     reopened.nothing_is_orphaned();
@@ -186,7 +202,7 @@ async fn what_may_not_have_reached_the_disk_before_the_machine_went_down_is_not_
     let written = fs::read_to_string(&file).unwrap();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     fs::write(&file, written.replace(boot.trim(), "another")).unwrap();
-    let reopened = site.reopen();
+    let reopened = site.reopen(|_| {});
     assert_eq!(reopened.pipeline.caches.list(None), []);
     reopened.settled().await;
     reopened.nothing_is_orphaned();

@@ -265,14 +265,7 @@ async fn what_the_repository_has_in_a_cached_place_is_the_repositorys() {
     site.ready(&spec).await;
     site.repository.write("public/own", "own");
     site.repository.commit("Have public");
-    let branch = BranchName::parse("main").unwrap();
-    let resolved = site
-        .pipeline
-        .mirrors
-        .resolve(&spec.repository, &branch, &grapnel_runtime::CancellationToken::new())
-        .await;
-    spec.commit = resolved.unwrap().commit;
-    spec.id = site.spec().id;
+    site.bring_up_to_date(&mut spec).await;
     spec.settings.build_command = Some("test \"$(ls public)\" = own && echo x > public/x".into());
     let (restored, _) = site.ready(&spec).await;
     assert_eq!(restored.outcome, CacheOutcome::Hit);
@@ -314,11 +307,7 @@ async fn links_that_a_repository_puts_in_the_way_of_a_cached_place_lead_nowhere(
         fs::create_dir(&outside).unwrap();
         std::os::unix::fs::symlink(&outside, site.directory.path().join("git/site/vendor")).unwrap();
         site.repository.commit("Put a link in the way");
-        let branch = BranchName::parse("main").unwrap();
-        let cancel = grapnel_runtime::CancellationToken::new();
-        let resolved = site.pipeline.mirrors.resolve(&spec.repository, &branch, &cancel).await;
-        spec.commit = resolved.unwrap().commit;
-        spec.id = site.spec().id;
+        site.bring_up_to_date(&mut spec).await;
         spec.settings.build_command = Some("mkdir -p dist && echo hi > dist/index.html".into());
         site.build(&spec, |_, _| {}).await;
         assert!(entries(&outside).is_empty(), "{storage:?}");

@@ -160,8 +160,27 @@ impl<E: Engine + Clone> Site<E> {
         }
     }
 
-    /// Runs a build; `on_event` is told everything and may end it.
+    /// Gives a build the branch's present commit, and an id of its own.
+    pub async fn bring_up_to_date(&self, spec: &mut BuildSpec) {
+        let branch = BranchName::parse("main").unwrap();
+        let cancel = CancellationToken::new();
+        spec.commit = self.pipeline.mirrors.resolve(&spec.repository, &branch, &cancel).await.unwrap().commit;
+        spec.id = self.spec().id;
+    }
+
+    /// Runs a build, and waits until what it leaves to be done is done; `on_event` is told everything and may end it.
     pub async fn build(
+        &self,
+        spec: &BuildSpec,
+        on_event: impl Fn(&BuildEvent, &CancellationToken),
+    ) -> (Outcome, Vec<BuildEvent>) {
+        let built = self.build_beside_others(spec, on_event).await;
+        self.settled().await;
+        built
+    }
+
+    /// Does the same, and waits for nothing after it.
+    pub async fn build_beside_others(
         &self,
         spec: &BuildSpec,
         on_event: impl Fn(&BuildEvent, &CancellationToken),
@@ -184,7 +203,6 @@ impl<E: Engine + Clone> Site<E> {
         };
         let (outcome, events) = tokio::join!(building, listening);
         collecting.await.unwrap();
-        self.settled().await;
         (outcome, events)
     }
 
@@ -193,31 +211,6 @@ impl<E: Engine + Clone> Site<E> {
             Outcome::Failed { failure } => (failure.code, failure.message),
             other => panic!("it did not fail: {other:?}"),
         }
-    }
-
-    /// Does the same for many builds at once, and holds the end of each back until `told` is closed.
-    pub async fn build_and_hold(
-        &self,
-        spec: &BuildSpec,
-        told: &mut tokio::sync::broadcast::Receiver<()>,
-    ) -> Outcome {
-        let (tell, mut events) = mpsc::channel(1);
-        let (recorder, _collecting) = Recorder::start(Clock::system(), 1 << 20, tell);
-        let cancel = CancellationToken::new();
-        let building = async {
-            let outcome = self.pipeline.run(spec, &recorder, &cancel).await;
-            drop(recorder);
-            outcome
-        };
-        let listening = async {
-            while let Some(event) = events.recv().await {
-                // Nothing more is taken of a build that has its cache until all have theirs.
-                if matches!(event, BuildEvent::Cache(_)) {
-                    let _ = told.recv().await;
-                }
-            }
-        };
-        tokio::join!(building, listening).0
     }
 
     /// Waits until whatever builds have left to be done is done.
@@ -229,8 +222,9 @@ impl<E: Engine + Clone> Site<E> {
     }
 
     /// The same site, as an executor finds it that starts again.
-    pub fn reopen(self) -> Self {
-        let config = self.pipeline.caches.config().clone();
+    pub fn reopen(self, change: impl FnOnce(&mut CacheConfig)) -> Self {
+        let mut config = self.pipeline.caches.config().clone();
+        change(&mut config);
         let caches = Caches::open(config, self.pipeline.engine.clone(), Clock::system()).unwrap();
         Self { pipeline: Pipeline { caches, ..self.pipeline }, ..self }
     }

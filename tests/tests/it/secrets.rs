@@ -104,7 +104,9 @@ async fn s0_tokens_and_keys_are_nowhere_but_where_they_were_given_out() {
             assert!(!text.contains(&secret[6..30]), "a secret is in {what}");
         }
     };
-    none_in("docker inspect", &printed("docker", &["inspect", &format!("grapnel-{id}-1")]));
+    let inspected = printed("docker", &["inspect", &format!("grapnel-{id}-1")]);
+    assert!(inspected.contains("grapnel.deployment"), "the sandbox was there to be looked at: {inspected}");
+    none_in("docker inspect", &inspected);
     none_in("other processes", &of_processes(grapnel.pid()));
     grapnel.ready(&id).await;
     none_in("the log of the processes", &grapnel.log());
