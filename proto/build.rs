@@ -6,9 +6,20 @@ use prost::Message as _;
 
 const FILES: &[&str] = &[
     "grapnel/executor/v1/executor_service.proto",
+    "grapnel/hooks/v1/credential_service.proto",
     "grapnel/hooks/v1/hook_service.proto",
     "grapnel/hooks/v1/key_service.proto",
+    "grapnel/hooks/v1/secret_service.proto",
     "grapnel/hooks/v1/site_service.proto",
+    "grapnel/hooks/v1/variable_service.proto",
+];
+
+/// Messages that hold secrets in clear: whoever prints one by accident prints nothing of it.
+const SECRETIVE: &[&str] = &[
+    ".grapnel.executor.v1.BuildVariable",
+    ".grapnel.hooks.v1.SshKeyCredential",
+    ".grapnel.hooks.v1.TokenCredential",
+    ".grapnel.hooks.v1.VariableValue",
 ];
 
 #[expect(
@@ -20,6 +31,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(FILES, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    tonic_prost_build::configure().skip_debug(SECRETIVE).compile_fds(descriptors)?;
     Ok(())
 }

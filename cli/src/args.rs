@@ -236,6 +236,12 @@ pub struct SettingsArgs {
     /// Run builds as the sandbox's user 0, still without any capability. It takes a key with the scope `admin`.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub run_as_root: Option<bool>,
+    /// Check submodules out too, with theirs.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub submodules: Option<bool>,
+    /// Fetch the files that Git LFS keeps apart.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub lfs: Option<bool>,
 }
 
 /// What a build reaches over the network.

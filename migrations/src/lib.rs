@@ -7,6 +7,7 @@
 mod lock;
 mod m20261124_000001_first;
 mod m20261124_000002_triggers;
+mod m20261124_000003_sources;
 
 pub use lock::{LockError, migrate};
 use sea_orm_migration::prelude::*;
@@ -18,6 +19,10 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261124_000001_first::Migration), Box::new(m20261124_000002_triggers::Migration)]
+        vec![
+            Box::new(m20261124_000001_first::Migration),
+            Box::new(m20261124_000002_triggers::Migration),
+            Box::new(m20261124_000003_sources::Migration),
+        ]
     }
 }

@@ -7,6 +7,7 @@
 pub mod convert;
 pub mod error;
 pub mod json;
+mod secretive;
 
 /// The encoded `FileDescriptorSet` of all contracts, imports included: for reflection and for JSON.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

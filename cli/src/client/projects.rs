@@ -128,6 +128,8 @@ fn to_settings(args: &SettingsArgs) -> BuildSettings {
         }
         .into(),
         run_as_root: args.run_as_root.unwrap_or(false),
+        submodules: args.submodules.unwrap_or(false),
+        lfs: args.lfs.unwrap_or(false),
     }
 }
 
@@ -157,6 +159,8 @@ fn update(
         ("settings.cached_paths", !settings.cached_paths.is_empty()),
         ("settings.network", settings.network.is_some()),
         ("settings.run_as_root", settings.run_as_root.is_some()),
+        ("settings.submodules", settings.submodules.is_some()),
+        ("settings.lfs", settings.lfs.is_some()),
     ];
     let mut paths: Vec<String> =
         given.into_iter().filter(|(_, given)| *given).map(|(path, _)| path.to_owned()).collect();

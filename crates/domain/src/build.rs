@@ -9,6 +9,8 @@ use crate::{
     id::{DeploymentId, HookId, ProjectId},
     name::{HookName, ProjectName},
     project::BuildSettings,
+    source::SourceAccess,
+    variable::BuildVariable,
 };
 
 /// One attempt of one deployment.
@@ -57,6 +59,10 @@ pub struct BuildSpec {
     pub use_cache: bool,
     /// How to build.
     pub settings: BuildSettings,
+    /// What its steps see beside what Grapnel itself tells them.
+    pub variables: Vec<BuildVariable>,
+    /// What git needs beside the repository's address.
+    pub access: SourceAccess,
 }
 
 /// The hook that asked for a build.

@@ -36,6 +36,20 @@ ids! {
     TriggerId = TriggerKind, "trg";
     /// Names a deployment.
     DeploymentId = DeploymentKind, "dpl";
+    /// Names a variable.
+    VariableId = VariableKind, "var";
+    /// Names a credential; it says nothing of what is in it.
+    CredentialId = CredentialKind, "cred";
+    /// Names a sealed value in the store.
+    SealedId = SealedKind, "seal";
+    /// Names an endpoint.
+    EndpointId = EndpointKind, "ep";
+    /// Names an event that is sent to an endpoint.
+    EventId = EventKind, "evt";
+    /// Names one try to bring an event.
+    DeliveryId = DeliveryKind, "dlv";
+    /// Names what a git host is told about a commit.
+    StatusId = StatusKind, "sts";
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! randomness, and say what follows. Whatever two processes have to agree on in meaning stands here; how it
 //! looks on the wire stands in `grapnel-proto`.
 
+pub mod address;
 pub mod branch;
 pub mod build;
 pub mod deployment;
@@ -17,9 +18,13 @@ pub mod plan;
 pub mod project;
 pub mod repository_url;
 pub mod scope;
+pub mod secret_text;
 pub mod secret_token;
+pub mod source;
 pub mod trigger;
+pub mod variable;
 
 pub use branch::BranchName;
 pub use error::{Error, ErrorCode, FieldViolation, Reason};
 pub use repository_url::RepositoryUrl;
+pub use secret_text::SecretText;

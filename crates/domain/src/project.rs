@@ -29,6 +29,12 @@ pub struct BuildSettings {
     /// Whether its builds run as the sandbox's user 0, without any capability. For an `admin` key to say.
     #[serde(default)]
     pub run_as_root: bool,
+    /// Whether submodules are checked out too.
+    #[serde(default)]
+    pub submodules: bool,
+    /// Whether files that Git LFS keeps apart are fetched.
+    #[serde(default)]
+    pub lfs: bool,
 }
 
 /// What a build reaches over the network, from nothing to everything.

@@ -22,7 +22,7 @@ pub enum RepositoryUrl {
 }
 
 /// How git reaches a repository.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transport {
     /// HTTPS.
     Https,
@@ -30,6 +30,26 @@ pub enum Transport {
     Http,
     /// SSH.
     Ssh,
+}
+
+impl Transport {
+    /// Returns the scheme of its addresses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Http => "http",
+            Self::Ssh => "ssh",
+        }
+    }
+
+    /// Returns the port where an address names none.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Https => 443,
+            Self::Http => 80,
+            Self::Ssh => 22,
+        }
+    }
 }
 
 /// Why an address is refused.
@@ -99,11 +119,7 @@ impl RepositoryUrl {
         match self {
             Self::Remote { transport, url, .. } => {
                 let named = Url::parse(url).ok().and_then(|url| url.port());
-                named.unwrap_or(match transport {
-                    Transport::Https => 443,
-                    Transport::Http => 80,
-                    Transport::Ssh => 22,
-                })
+                named.unwrap_or(transport.default_port())
             }
             Self::Local(_) => 0,
         }

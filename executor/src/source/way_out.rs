@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use grapnel_domain::address::{is_never_meant, is_private};
 use ipnet::IpNet;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
@@ -115,32 +116,8 @@ impl Policy {
     }
 
     fn allows(&self, address: IpAddr, at_home: bool) -> bool {
-        let address = address.to_canonical();
-        let is_closed = self.closed.iter().any(|network| network.contains(&address));
-        !is_closed && !is_never_a_repository(address) && (at_home || !is_private(address))
-    }
-}
-
-fn is_never_a_repository(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.octets()[0] == 0 || v4.is_multicast() || v4.is_broadcast(),
-        // The last is where a cloud has its metadata.
-        IpAddr::V6(v6) => {
-            v6.is_unicast_link_local()
-                || v6.is_unspecified()
-                || v6.is_multicast()
-                || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
-        }
-    }
-}
-
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
-            v4.is_loopback() || v4.is_private() || shared
-        }
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local(),
+        let is_closed = self.closed.iter().any(|network| network.contains(&address.to_canonical()));
+        !is_closed && !is_never_meant(address) && (at_home || !is_private(address))
     }
 }
 

@@ -15,6 +15,7 @@ use grapnel_domain::{
     event::{BuildEvent, Outcome},
     failure::FailureCode,
     project::BuildSettings,
+    source::SourceAccess,
 };
 use grapnel_e2e::Repository;
 use grapnel_executor::{
@@ -157,6 +158,8 @@ impl<E: Engine + Clone> Site<E> {
                 build_command: Some("mkdir dist && cp index.html dist/ && echo built >&2".into()),
                 ..BuildSettings::default()
             },
+            variables: Vec::new(),
+            access: SourceAccess::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use grapnel_domain::{
 use super::{
     Violations, checked,
     project::{settings_from_wire, settings_to_wire},
+    source::{access_from_wire, access_to_wire, build_variable_to_wire, build_variables_from_wire},
 };
 use crate::executor::v1 as wire;
 
@@ -36,6 +37,8 @@ pub fn trigger_deploy_to_wire(spec: &BuildSpec, after_sequence: u64) -> wire::Tr
             settings: Some(settings_to_wire(&spec.settings)),
             title: spec.title.clone(),
             body: spec.body.clone(),
+            variables: spec.variables.iter().map(build_variable_to_wire).collect(),
+            access: Some(access_to_wire(&spec.access)),
         }),
     }
 }
@@ -56,6 +59,8 @@ pub fn trigger_deploy_from_wire(request: wire::TriggerDeployRequest) -> Result<(
     let commit = violations.check("spec.version.commit", commit(version.commit));
     let hook = hook_origin(&spec.hook_id, &spec.hook_name, &mut violations);
     let settings = settings_from_wire("spec.settings", spec.settings, &mut violations);
+    let variables = build_variables_from_wire("spec.variables", spec.variables, &mut violations);
+    let access = access_from_wire("spec.access", spec.access, &mut violations);
     violations.finish()?;
     let spec = BuildSpec {
         id: checked(id)?,
@@ -72,6 +77,8 @@ pub fn trigger_deploy_from_wire(request: wire::TriggerDeployRequest) -> Result<(
         body: spec.body,
         use_cache: spec.build_cache,
         settings,
+        variables,
+        access,
     };
     Ok((spec, request.after_sequence))
 }
@@ -102,6 +109,12 @@ pub fn commit(text: String) -> Result<String, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use grapnel_domain::{
+        SecretText,
+        source::{CredentialSecret, SourceAccess, SourceCredential},
+        variable::BuildVariable,
+    };
+
     use super::*;
 
     fn spec() -> BuildSpec {
@@ -123,6 +136,25 @@ mod tests {
             body: b"{}".to_vec(),
             use_cache: true,
             settings: grapnel_domain::project::BuildSettings::default(),
+            variables: vec![BuildVariable {
+                name: "API_TOKEN".parse().unwrap(),
+                value: SecretText::new("hunter2"),
+                secret: true,
+            }],
+            access: SourceAccess {
+                owner: Some("team_01h455vb4pex5vsknk084sn02q".parse().unwrap()),
+                credentials: vec![
+                    SourceCredential {
+                        origin: "https://example.org".parse().unwrap(),
+                        secret: CredentialSecret::Token { user: "u".into(), token: SecretText::new("t") },
+                    },
+                    SourceCredential {
+                        origin: "ssh://example.org:2222".parse().unwrap(),
+                        secret: CredentialSecret::SshKey(SecretText::new("k")),
+                    },
+                ],
+                known_hosts: grapnel_domain::source::well_known_hosts(),
+            },
         }
     }
 

@@ -9,6 +9,7 @@ pub mod build;
 pub mod deployment;
 pub mod event;
 pub mod project;
+pub mod source;
 pub mod time;
 pub mod trigger;
 

@@ -33,6 +33,8 @@ pub fn settings_to_wire(settings: &BuildSettings) -> wire::BuildSettings {
         }),
         network: network_to_wire(settings.network).into(),
         run_as_root: settings.run_as_root,
+        submodules: settings.submodules,
+        lfs: settings.lfs,
     }
 }
 
@@ -53,6 +55,8 @@ pub fn settings_from_wire(
         cached_paths: cached_paths(&format!("{field}.cached_paths"), settings.cached_paths, violations),
         network: network(&format!("{field}.network"), settings.network, violations),
         run_as_root: settings.run_as_root,
+        submodules: settings.submodules,
+        lfs: settings.lfs,
     }
 }
 
@@ -172,6 +176,8 @@ mod tests {
             cached_paths: Some(vec![RelativePath::parse("public").unwrap()]),
             network: Some(NetworkAccess::None),
             run_as_root: true,
+            submodules: true,
+            lfs: true,
         };
         let mut violations = Violations::default();
         let read = settings_from_wire("settings", Some(settings_to_wire(&settings)), &mut violations);
@@ -199,6 +205,8 @@ mod tests {
             cached_paths: Some(wire::CachedPaths { paths: vec!["..".into(), "a/.GIT".into(), ".".into()] }),
             network: 9,
             run_as_root: false,
+            submodules: false,
+            lfs: false,
         };
         settings_from_wire("settings", Some(wrong), &mut violations);
         let error = violations.finish().unwrap_err();

@@ -22,6 +22,11 @@ pub const SETTINGS: &[Setting] = &[
         "The database: `sqlite:///path/to/file` or `postgres://user@host/name`.",
     ),
     Setting::computed(
+        "secret_key_file",
+        "secret.key in the data directory, made at the first start",
+        "The file of the keys under which secrets are sealed at rest, 32 bytes in base64 a line. Hooks services over one database share it. Keep it apart from backups of the database.",
+    ),
+    Setting::computed(
         "executors",
         "the executor of `grapnel up`",
         "The addresses of the executors, separated by commas, such as `http://executor:7302`.",
@@ -52,6 +57,10 @@ pub struct HooksConfig {
     pub database_url: String,
     /// Where the first key is left.
     pub admin_key_file: PathBuf,
+    /// The file of the keys of secrets.
+    pub secret_key_file: PathBuf,
+    /// Whether somebody named that file: then it has to be there.
+    pub secret_key_file_is_given: bool,
     /// The executors' addresses.
     pub executors: Vec<String>,
     /// The plan of the first team.
@@ -97,11 +106,14 @@ impl HooksConfig {
         if executor_key.is_none() {
             settings.complain("executor_key", "is missing: it is what is shown to executors");
         }
+        let secret_key_file = settings.path("secret_key_file");
         let default_url = format!("sqlite://{}", data_dir.join("grapnel.db").display());
         Some(Self {
             listen: settings.require("hooks.listen", String::new()),
             database_url: settings.get("database_url").unwrap_or(default_url),
             admin_key_file: data_dir.join("admin.key"),
+            secret_key_file_is_given: secret_key_file.is_some(),
+            secret_key_file: secret_key_file.unwrap_or_else(|| data_dir.join("secret.key")),
             executors: settings.list("executors"),
             plan: settings.require("plan", Plan::Hobby),
             limits: HookLimits {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use grapnel_domain::{BranchName, Error, RepositoryUrl, failure::Fault, id::ProjectId};
+use grapnel_domain::{BranchName, Error, RepositoryUrl, failure::Fault, id::ProjectId, source::SourceAccess};
 
 use crate::{
     app::Executors,
@@ -15,9 +15,15 @@ pub struct Reachable(pub Vec<Executor>);
 
 #[async_trait]
 impl Executors for Reachable {
-    async fn refusal(&self, repository: &RepositoryUrl, branch: &BranchName, commit: &str) -> Option<String> {
+    async fn refusal(
+        &self,
+        repository: &RepositoryUrl,
+        branch: &BranchName,
+        commit: &str,
+        access: &SourceAccess,
+    ) -> Option<String> {
         let executor = self.0.first()?;
-        match executor.resolve(repository, branch, None, Some(commit)).await {
+        match executor.resolve(repository, branch, None, Some(commit), access).await {
             Ok(Resolved::Failed(failure)) if failure.fault() == Fault::User => Some(failure.message),
             Ok(_) | Err(_) => None,
         }

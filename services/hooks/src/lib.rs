@@ -9,6 +9,8 @@ pub mod dispatch;
 mod executors;
 pub mod grpc;
 pub mod model;
+mod private_file;
+pub mod sealing;
 mod server;
 pub mod store;
 

@@ -16,7 +16,8 @@ use crate::{
     dispatch::{Dispatcher, Executor, Patience},
     executors::Reachable,
     grpc::{PUBLIC, routes},
-    store::{OpenError, Store},
+    sealing::{KeyFileError, Sealer},
+    store::{OpenError, Store, StoreError},
 };
 
 /// How often old triggers are removed.
@@ -28,6 +29,12 @@ pub enum StartError {
     /// The database.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The database again.
+    #[error("the database cannot be read: {0}")]
+    Read(#[from] StoreError),
+    /// The keys of secrets.
+    #[error(transparent)]
+    SecretKeys(#[from] KeyFileError),
     /// The first key.
     #[error(transparent)]
     FirstKey(#[from] FirstKey),
@@ -52,8 +59,10 @@ impl Hooks {
     pub async fn bind(config: HooksConfig, clock: Clock) -> Result<Self, StartError> {
         let (listener, address) = grpc::listen(&config.listen).await?;
         let store = Store::open(&config.database_url).await?;
+        let sealer = sealer(&config, &store).await?;
         let app = App {
             store,
+            sealer,
             clock,
             limits: config.limits,
             rates: config.rates.clone(),
@@ -125,6 +134,22 @@ impl Hooks {
         }
         served
     }
+}
+
+/// Opens the keys of secrets. A new key would open nothing of what is there, so it is only made where nothing is.
+async fn sealer(config: &HooksConfig, store: &Store) -> Result<Sealer, StartError> {
+    let in_use = store.sealing_keys().await?;
+    let make = !config.secret_key_file_is_given && in_use.is_empty();
+    let sealer = Sealer::open(config.secret_key_file.clone(), make)?;
+    let known = sealer.key_ids();
+    for key in in_use.iter().filter(|key| !known.contains(key)) {
+        tracing::error!(
+            key,
+            file = %config.secret_key_file.display(),
+            "secrets are sealed under a key that is not in the secret key file; builds that need them fail"
+        );
+    }
+    Ok(sealer)
 }
 
 /// Removes what the ledger need not keep any more, now and then.

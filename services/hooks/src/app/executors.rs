@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use grapnel_domain::{BranchName, Error, RepositoryUrl, id::ProjectId};
+use grapnel_domain::{BranchName, Error, RepositoryUrl, id::ProjectId, source::SourceAccess};
 use tokio::time::timeout;
 
 use crate::model::{BuildCache, PurgedCaches};
@@ -15,7 +15,13 @@ const PATIENCE: Duration = Duration::from_millis(1_200);
 #[async_trait]
 pub trait Executors: Send + Sync {
     /// Says why a commit cannot be deployed from a branch; `None` where it can, or where nobody knows now.
-    async fn refusal(&self, repository: &RepositoryUrl, branch: &BranchName, commit: &str) -> Option<String>;
+    async fn refusal(
+        &self,
+        repository: &RepositoryUrl,
+        branch: &BranchName,
+        commit: &str,
+        access: &SourceAccess,
+    ) -> Option<String>;
 
     /// Lists the build caches of a project, by executor.
     ///
@@ -50,8 +56,9 @@ impl AllExecutors {
         repository: &RepositoryUrl,
         branch: &BranchName,
         commit: &str,
+        access: &SourceAccess,
     ) -> Option<String> {
-        timeout(PATIENCE, self.0.refusal(repository, branch, commit)).await.ok().flatten()
+        timeout(PATIENCE, self.0.refusal(repository, branch, commit, access)).await.ok().flatten()
     }
 
     pub(super) async fn caches(&self, project: ProjectId) -> Result<Vec<BuildCache>, Error> {

@@ -1,9 +1,7 @@
 //! API keys.
 
 use std::{
-    fs, io,
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -18,6 +16,7 @@ use grapnel_domain::{
 use super::App;
 use crate::{
     model::{Key, Page},
+    private_file,
     store::StoreError,
 };
 
@@ -94,7 +93,7 @@ impl App {
         }
         let scopes = [Scope::Admin].into_iter().collect();
         let (key, secret) = self.new_key(team.id, "first start".to_owned(), scopes);
-        write_private(file, secret.expose())
+        private_file::write(file, &format!("{}\n", secret.expose()))
             .map_err(|cause| FirstKey::File { path: file.to_owned(), cause })?;
         self.store.create_key(&key, &secret).await?;
         tracing::info!(file = %file.display(), "an admin key was made");
@@ -113,13 +112,4 @@ impl App {
         };
         (key, secret)
     }
-}
-
-/// Writes a file that only its owner can read, and that is there whole or not at all.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(format!("{text}\n").as_bytes())?;
-    file.sync_all()?;
-    fs::rename(new, path)
 }

@@ -22,13 +22,15 @@ pub use projects::{NewProject, ProjectChanges};
 pub use rates::TriggerRates;
 pub use triggers::{Answered, Brought, TriggerTarget, unknown_hook};
 
-use crate::store::Store;
+use crate::{sealing::Sealer, store::Store};
 
 /// The use cases, with what they need. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct App {
     /// What is durable.
     pub store: Store,
+    /// How secrets are kept.
+    pub sealer: Sealer,
     /// Time and ids.
     pub clock: Clock,
     /// Hooks per project by plan.

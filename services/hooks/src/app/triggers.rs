@@ -6,6 +6,7 @@ use grapnel_domain::{
     BranchName, Error, Reason,
     id::{HookId, ProjectId, TeamId, TriggerId},
     secret_token::HookToken,
+    source::SourceAccess,
     trigger::{BODY_KEPT, Decision},
 };
 use sha2::{Digest as _, Sha256};
@@ -122,7 +123,7 @@ impl App {
         let Some((hook, project)) = found else {
             return Ok(None);
         };
-        Ok(self.executors.refusal(&project.repository, &hook.branch, commit).await)
+        Ok(self.executors.refusal(&project.repository, &hook.branch, commit, &SourceAccess::default()).await)
     }
 
     fn new_trigger(&self, brought: Brought) -> NewTrigger {

@@ -11,10 +11,12 @@ use std::{
 use crate::model::{BuildCache, PurgedCaches};
 use grapnel_domain::{
     BranchName, Error, Reason, RepositoryUrl, build::BuildSpec, failure::Failure, id::ProjectId,
-    project::RelativePath, secret_token::ApiKey,
+    project::RelativePath, secret_token::ApiKey, source::SourceAccess,
 };
 use grapnel_proto::{
-    convert::{build::trigger_deploy_to_wire, deployment::failure_from_wire, time::datetime},
+    convert::{
+        build::trigger_deploy_to_wire, deployment::failure_from_wire, source::access_to_wire, time::datetime,
+    },
     error::from_status,
     executor::v1::{
         CancelDeployRequest, GetExecutorRequest, ListCachesRequest, PurgeCacheRequest, ResolveSourceRequest,
@@ -112,12 +114,14 @@ impl Executor {
         branch: &BranchName,
         root_directory: Option<&RelativePath>,
         commit: Option<&str>,
+        access: &SourceAccess,
     ) -> Result<Resolved, Error> {
         let request = ResolveSourceRequest {
             repository_url: repository.to_string(),
             branch: branch.to_string(),
             root_directory: root_directory.map(|path| path.as_str().to_owned()).unwrap_or_default(),
             commit: commit.unwrap_or_default().to_owned(),
+            access: Some(access_to_wire(access)),
         };
         let mut client = self.client.clone();
         let answer =

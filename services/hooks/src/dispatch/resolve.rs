@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use grapnel_domain::{Error, Reason};
+use grapnel_domain::{Error, Reason, build::BuildSpec};
 
 use super::{Dispatcher, executor::Resolved};
 use crate::store::{Claimed, StoreError};
@@ -14,10 +14,11 @@ impl Dispatcher {
         let Some(executor) = self.executors.first() else {
             return;
         };
-        let root = claimed.spec.settings.root_directory.as_ref();
+        let BuildSpec { repository, branch, settings, access, .. } = &claimed.spec;
+        let root = settings.root_directory.as_ref();
         let commit = claimed.deployment.wanted_commit.as_deref();
         let resolved = tokio::select! {
-            resolved = executor.resolve(&claimed.spec.repository, &claimed.spec.branch, root, commit) => resolved,
+            resolved = executor.resolve(repository, branch, root, commit, access) => resolved,
             () = self.keep_lease(id) => return,
             () = self.stopping.cancelled() => return self.release(id, Duration::ZERO).await,
         };

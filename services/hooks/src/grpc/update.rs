@@ -18,7 +18,7 @@ const LONGEST_GRACE: u32 = 30 * 24 * 60 * 60;
 /// Copies one setting from the new settings to the present ones.
 type CopySetting = fn(&mut BuildSettings, &BuildSettings);
 
-const SETTINGS: [(&str, CopySetting); 15] = [
+const SETTINGS: [(&str, CopySetting); 17] = [
     ("settings.root_directory", |to, from| {
         to.root_directory.clone_from(&from.root_directory);
     }),
@@ -58,6 +58,8 @@ const SETTINGS: [(&str, CopySetting); 15] = [
     }),
     ("settings.network", |to, from| to.network = from.network),
     ("settings.run_as_root", |to, from| to.run_as_root = from.run_as_root),
+    ("settings.submodules", |to, from| to.submodules = from.submodules),
+    ("settings.lfs", |to, from| to.lfs = from.lfs),
 ];
 
 /// Reads what is to be changed of a project.

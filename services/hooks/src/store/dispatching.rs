@@ -12,6 +12,7 @@ use grapnel_domain::{
     event::{Outcome, StateChange},
     failure::{Failure, FailureCode, Fault},
     id::DeploymentId,
+    source::SourceAccess,
 };
 use sea_orm::{
     ActiveValue::Set,
@@ -46,7 +47,8 @@ pub enum Claim {
 pub struct Claimed {
     /// The deployment.
     pub deployment: Deployment,
-    /// What to build, as far as it is known: without a commit while the version is not resolved.
+    /// What to build, as far as it is known: without a commit while the version is not resolved, and without anything
+    /// secret; see [`crate::inputs`].
     pub spec: BuildSpec,
 }
 
@@ -427,6 +429,8 @@ fn claimed_from(row: deployment::Model, project: &project::Model) -> Result<Clai
         body,
         use_cache: deployment.use_cache,
         settings: project.settings,
+        variables: Vec::new(),
+        access: SourceAccess::default(),
     };
     Ok(Claimed { deployment, spec })
 }

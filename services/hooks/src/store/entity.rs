@@ -137,6 +137,51 @@ entity!(trigger, "trigger" {
     pub at: DateTimeUtc,
 });
 
+entity!(sealed_value, "sealed_value" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub owner_id: String,
+    pub key_id: String,
+    pub sealed: String,
+});
+
+entity!(variable, "variable" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub team_id: String,
+    pub project_id: String,
+    pub name: String,
+    pub branches: String,
+    pub secret: bool,
+    pub value: Option<String>,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+});
+
+entity!(credential, "credential" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub team_id: String,
+    pub project_id: Option<String>,
+    pub origin: String,
+    pub kind: String,
+    pub user_name: String,
+    pub last_four: String,
+    pub public_key: String,
+    pub created_at: DateTimeUtc,
+});
+
+entity!(trusted_host, "trusted_host" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub team_id: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub host: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub port: i32,
+    pub host_keys: String,
+    pub created_at: DateTimeUtc,
+});
+
 entity!(installation, "installation" {
     #[sea_orm(primary_key, auto_increment = false)]
     pub name: String,

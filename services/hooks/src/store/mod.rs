@@ -13,6 +13,7 @@ mod keys;
 pub mod ledger;
 pub mod projects;
 mod rows;
+pub mod sealed;
 mod sites;
 mod superseding;
 mod transitions;

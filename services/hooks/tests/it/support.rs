@@ -1,6 +1,11 @@
 //! What the tests stand on: databases, a team with a project, calls over gRPC.
 
-use std::{net::SocketAddr, num::NonZeroU32, sync::Arc};
+use std::{
+    net::SocketAddr,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use grapnel_domain::{
     BranchName, Error, RepositoryUrl,
@@ -9,10 +14,12 @@ use grapnel_domain::{
     project::BuildSettings,
     scope::Scope,
     secret_token::ApiKey,
+    source::SourceAccess,
 };
 use grapnel_hooks::{
     app::{Addresses, AllExecutors, App, Executors, NewProject, TriggerRates},
     model::{BuildCache, PurgedCaches, Team},
+    sealing::Sealer,
     store::{Store, projects::ProjectRef},
 };
 use grapnel_proto::DESCRIPTORS;
@@ -32,7 +39,13 @@ struct NoExecutors;
 
 #[async_trait::async_trait]
 impl Executors for NoExecutors {
-    async fn refusal(&self, _: &RepositoryUrl, _: &BranchName, _: &str) -> Option<String> {
+    async fn refusal(
+        &self,
+        _: &RepositoryUrl,
+        _: &BranchName,
+        _: &str,
+        _: &SourceAccess,
+    ) -> Option<String> {
         None
     }
 
@@ -49,7 +62,17 @@ impl Executors for NoExecutors {
 pub async fn on_both(body: impl AsyncFn(String)) {
     let directory = tempfile::tempdir().unwrap();
     body(format!("sqlite://{}/grapnel.db", directory.path().display())).await;
-    body(new_postgres_database().await).await;
+    let postgres = new_postgres_database().await;
+    body(postgres.clone()).await;
+    let _ = std::fs::remove_file(secret_key_file(&postgres));
+}
+
+/// Returns where the keys of a database's secrets are: beside it, or under its name.
+pub fn secret_key_file(url: &str) -> PathBuf {
+    match url.strip_prefix("sqlite://") {
+        Some(path) => Path::new(path).with_file_name("secret.key"),
+        None => std::env::temp_dir().join(format!("{}.key", url.rsplit('/').next().unwrap())),
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are told by their environment where the database is")]
@@ -79,7 +102,8 @@ pub async fn app_at(url: &str, clock: Clock) -> (App, Team, ProjectRef) {
     let plenty = NonZeroU32::new(1_000_000).unwrap();
     let rates = TriggerRates::new(plenty, plenty);
     let executors = AllExecutors::new(NoExecutors);
-    let app = App { store, clock, limits: HookLimits::default(), rates, executors, addresses };
+    let sealer = Sealer::open(secret_key_file(url), true).unwrap();
+    let app = App { store, sealer, clock, limits: HookLimits::default(), rates, executors, addresses };
     let new = NewProject {
         name: "site".parse().unwrap(),
         repository: RepositoryUrl::parse("https://example.org/site.git").unwrap(),

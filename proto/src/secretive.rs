@@ -1,0 +1,29 @@
+//! How messages with secrets print themselves: without them. The list stands in build.rs.
+
+use std::fmt;
+
+use crate::{executor::v1::BuildVariable, hooks::v1 as hooks};
+
+impl fmt::Debug for hooks::VariableValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VariableValue").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for hooks::TokenCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenCredential").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for hooks::SshKeyCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SshKeyCredential").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for BuildVariable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BuildVariable").field("name", &self.name).finish_non_exhaustive()
+    }
+}
