@@ -19,6 +19,7 @@ use grapnel_domain::{
     build::{AttemptId, BuildSpec},
     event::{CacheAction, CacheOutcome},
     project::BuildSettings,
+    source::SourceAccess,
 };
 use grapnel_executor::{
     cache::{Build, CacheConfig, Caches, Storage},
@@ -218,6 +219,8 @@ fn spec(id: AttemptId, project_id: grapnel_domain::id::ProjectId) -> Result<Buil
         body: Vec::new(),
         use_cache: true,
         settings: BuildSettings::default(),
+        variables: Vec::new(),
+        access: SourceAccess::default(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! The executor's settings.
 
-use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use grapnel_domain::{build::BuildLimits, secret_token::ApiKey};
 use grapnel_runtime::{Setting, Settings, grpc::Tls, settings::shared};
@@ -48,11 +48,6 @@ pub const SETTINGS: &[Setting] = &[
         "The OCI runtime of sandboxes, such as `runsc`.",
     ),
     Setting::new("builder_image", "grapnel/builder:latest", "The image of builds whose project names none."),
-    Setting::computed(
-        "ca_bundle",
-        "none",
-        "A bundle of authorities (PEM) that git and builds trust instead of their own, where the network between here and the world needs it.",
-    ),
     Setting::new(
         "git.allowed_dirs",
         "",
@@ -187,15 +182,10 @@ impl ExecutorConfig {
             }
         };
         let seccomp = seccomp(settings);
-        let egress_allow = list(settings, "executor.egress_allow", "a network such as 10.20.0.0/16");
-        let git_closed_networks = list(settings, "git.closed_networks", "a network such as 10.20.0.0/16");
-        let resolvers = list(settings, "executor.resolvers", "an address such as 10.0.0.2");
-        let ca_bundle = settings.path("ca_bundle");
-        if let Some(path) = &ca_bundle
-            && let Err(error) = std::fs::File::open(path)
-        {
-            settings.complain("ca_bundle", format!("cannot be read: {error}"));
-        }
+        let egress_allow = settings.list_of("executor.egress_allow", "a network such as 10.20.0.0/16");
+        let git_closed_networks = settings.list_of("git.closed_networks", "a network such as 10.20.0.0/16");
+        let resolvers = settings.list_of("executor.resolvers", "an address such as 10.0.0.2");
+        let ca_bundle = shared::ca_bundle(settings);
         let slots = settings.require("executor.slots", 1);
         if slots == 0 {
             settings.complain("executor.slots", "must be at least 1");
@@ -253,19 +243,6 @@ fn seccomp(settings: &mut Settings) -> Option<String> {
         serde_json::from_str::<serde_json::Value>(&text).map(|_| text).map_err(|error| error.to_string())
     });
     read.map_err(|error| settings.complain("executor.seccomp", format!("cannot be read: {error}"))).ok()
-}
-
-/// Reads a list that is separated by commas; `what` says what each part has to be.
-fn list<T: FromStr>(settings: &mut Settings, key: &str, what: &str) -> Vec<T> {
-    let text: String = settings.get(key).unwrap_or_default();
-    let mut read = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        match part.parse() {
-            Ok(it) => read.push(it),
-            Err(_) => settings.complain(key, format!("`{part}` is not {what}")),
-        }
-    }
-    read
 }
 
 fn host_name() -> String {

@@ -31,7 +31,8 @@ pub fn access_from_wire(
     };
     let credential = format!("{field}.credentials");
     let credentials = access.credentials.into_iter();
-    let credentials = credentials.filter_map(|it| credential_from_wire(&credential, it, violations)).collect();
+    let credentials =
+        credentials.filter_map(|it| credential_from_wire(&credential, it, violations)).collect();
     let host = format!("{field}.known_hosts");
     let known_hosts = access.known_hosts.into_iter();
     let known_hosts = known_hosts.filter_map(|it| known_host_from_wire(&host, it, violations)).collect();
@@ -157,7 +158,11 @@ mod tests {
             known_hosts: vec![
                 hooks::KnownHost { host: "-oProxyCommand=x".into(), ..Default::default() },
                 hooks::KnownHost { host: "a.org".into(), port: 70_000, ..Default::default() },
-                hooks::KnownHost { host: "a.org".into(), keys: vec![hooks::HostKey::default()], ..Default::default() },
+                hooks::KnownHost {
+                    host: "a.org".into(),
+                    keys: vec![hooks::HostKey::default()],
+                    ..Default::default()
+                },
             ],
         };
         access_from_wire("access", Some(access), &mut violations);

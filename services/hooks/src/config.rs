@@ -8,7 +8,10 @@ use grapnel_domain::{
 };
 use grapnel_runtime::{Setting, Settings, grpc::Tls, settings::shared};
 
-use crate::app::{Addresses, TriggerRates};
+use crate::{
+    app::{Addresses, TriggerRates},
+    outbound::http::Reach,
+};
 
 /// The shortest time for which the ledger can be kept.
 const SHORTEST_RETENTION: Duration = Duration::from_secs(60 * 60);
@@ -30,6 +33,11 @@ pub const SETTINGS: &[Setting] = &[
         "executors",
         "the executor of `grapnel up`",
         "The addresses of the executors, separated by commas, such as `http://executor:7302`.",
+    ),
+    Setting::new(
+        "outbound.allow",
+        "",
+        "Private and loopback networks that commit statuses and events may be sent into, such as `10.20.0.0/16`, separated by commas. Link-local addresses are always closed.",
     ),
     Setting::new(
         "plan",
@@ -79,6 +87,10 @@ pub struct HooksConfig {
     pub executor_key: ApiKey,
     /// How long resolving a version may take.
     pub resolve_within: Duration,
+    /// Who statuses and events may be sent to.
+    pub reach: Reach,
+    /// The operator's bundle of authorities.
+    pub ca_bundle: Option<PathBuf>,
     /// The certificates.
     pub tls: Option<Tls>,
 }
@@ -130,6 +142,8 @@ impl HooksConfig {
             gateway_key: gateway_key?,
             executor_key: executor_key?,
             resolve_within: Duration::from_secs(11 * 60),
+            reach: Reach { allowed: settings.list_of("outbound.allow", "a network such as 10.20.0.0/16") },
+            ca_bundle: shared::ca_bundle(settings),
             tls: shared::tls(settings),
         })
     }

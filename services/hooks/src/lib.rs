@@ -9,6 +9,7 @@ pub mod dispatch;
 mod executors;
 pub mod grpc;
 pub mod model;
+pub mod outbound;
 mod private_file;
 pub mod sealing;
 mod server;

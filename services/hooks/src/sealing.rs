@@ -45,7 +45,9 @@ pub enum KeyFileError {
         cause: io::Error,
     },
     /// A line of it is no key.
-    #[error("the secret key file {0} has a line that is no key: each is 32 bytes in base64, or begins with `#`")]
+    #[error(
+        "the secret key file {0} has a line that is no key: each is 32 bytes in base64, or begins with `#`"
+    )]
     Malformed(PathBuf),
     /// There is nothing in it.
     #[error("the secret key file {0} has no key: `head -c 32 /dev/urandom | base64` makes one")]
@@ -258,7 +260,11 @@ mod tests {
             let broken = Sealed { text: text.into(), ..sealed.clone() };
             assert_eq!(sealer.unseal("var_1", &broken), Err(OpenError::Changed));
         }
-        assert_ne!(sealer.seal("var_1", &SecretText::new("hunter2")).text, sealed.text, "the nonce is new each time");
+        assert_ne!(
+            sealer.seal("var_1", &SecretText::new("hunter2")).text,
+            sealed.text,
+            "the nonce is new each time"
+        );
     }
 
     #[test]

@@ -137,6 +137,18 @@ impl Settings {
         text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
     }
 
+    /// Reads a list whose entries are separated by commas; `what` says what each has to be, such as `an address`.
+    pub fn list_of<T: FromStr>(&mut self, key: &str, what: &str) -> Vec<T> {
+        let mut read = Vec::new();
+        for entry in self.list(key) {
+            match entry.parse() {
+                Ok(it) => read.push(it),
+                Err(_) => self.complain(key, format!("`{entry}` is not {what}")),
+            }
+        }
+        read
+    }
+
     /// Reads a list of directories separated by colons, as `PATH` is.
     pub fn directories(&mut self, key: &str) -> Vec<PathBuf> {
         let text: String = self.get(key).unwrap_or_default();

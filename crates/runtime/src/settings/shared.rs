@@ -45,6 +45,11 @@ pub const SETTINGS: &[Setting] = &[
         "no TLS",
         "The authority (PEM) that the other processes' certificates have to come from. With tls.cert, both ends of every connection between processes prove who they are.",
     ),
+    Setting::computed(
+        "ca_bundle",
+        "none",
+        "A bundle of authorities (PEM) that git and builds trust instead of their own, and requests to git hosts and endpoints beside the system's, where the network between here and the world needs it.",
+    ),
     Setting::new(
         "gateway.listen",
         "127.0.0.1:7300",
@@ -82,6 +87,15 @@ pub fn default_data_dir() -> PathBuf {
     let base =
         std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
     base.unwrap_or_else(|| PathBuf::from("/var/lib")).join("grapnel")
+}
+
+/// Reads the operator's bundle of authorities. One that cannot be read is a complaint.
+pub fn ca_bundle(settings: &mut Settings) -> Option<PathBuf> {
+    let path = settings.path("ca_bundle")?;
+    if let Err(error) = std::fs::File::open(&path) {
+        settings.complain("ca_bundle", format!("cannot be read: {error}"));
+    }
+    Some(path)
 }
 
 /// Reads how to log.

@@ -49,7 +49,10 @@ impl Store {
             // What the writer has just written has to be seen.
             .all(&self.writer)
             .await?;
-        Ok(rows.into_iter().map(|row| SealedOf { owner: row.owner_id.clone(), sealed: sealed(row) }).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| SealedOf { owner: row.owner_id.clone(), sealed: sealed(row) })
+            .collect())
     }
 
     /// Puts a value in the place of another, unless somebody has changed or removed that meanwhile.

@@ -39,13 +39,7 @@ struct NoExecutors;
 
 #[async_trait::async_trait]
 impl Executors for NoExecutors {
-    async fn refusal(
-        &self,
-        _: &RepositoryUrl,
-        _: &BranchName,
-        _: &str,
-        _: &SourceAccess,
-    ) -> Option<String> {
+    async fn refusal(&self, _: &RepositoryUrl, _: &BranchName, _: &str, _: &SourceAccess) -> Option<String> {
         None
     }
 

@@ -1,0 +1,3 @@
+//! What goes out to others: statuses to git hosts, events to endpoints.
+
+pub mod http;
