@@ -41,8 +41,7 @@ impl MigrationTrait for Migration {
 fn sealed_value() -> TableCreateStatement {
     Table::create()
         .table("sealed_value")
-        .col(string_len("id", 40).primary_key())
-        .col(string_len("owner_id", 40))
+        .col(string_len("owner_id", 40).primary_key())
         .col(string_len("key_id", 16))
         .col(text("sealed"))
         .to_owned()
@@ -104,7 +103,6 @@ fn references(table: &'static str, column: &'static str, other: &'static str) ->
 fn indexes() -> Vec<IndexCreateStatement> {
     let index = |name: &'static str, table: &'static str| Index::create().name(name).table(table).to_owned();
     vec![
-        index("sealed_value_owner", "sealed_value").col("owner_id").unique().to_owned(),
         index("sealed_value_key", "sealed_value").col("key_id").to_owned(),
         index("variable_name", "variable").col("project_id").col("name").col("branches").unique().to_owned(),
         // One for a project and an origin, and one for a team and an origin.

@@ -85,6 +85,12 @@ reasons! {
     KeyNotFound = "KEY_NOT_FOUND", NotFound;
     /// No site is served at that address.
     SiteNotFound = "SITE_NOT_FOUND", NotFound;
+    /// The project has no such variable for those branches.
+    VariableNotFound = "VARIABLE_NOT_FOUND", NotFound;
+    /// The team has no such credential.
+    CredentialNotFound = "CREDENTIAL_NOT_FOUND", NotFound;
+    /// The team does not trust that host.
+    HostNotTrusted = "HOST_NOT_TRUSTED", NotFound;
     /// The executor knows nothing of the attempt.
     AttemptNotFound = "ATTEMPT_NOT_FOUND", NotFound;
     /// The hook, or the token used, was revoked or has been replaced.
@@ -93,6 +99,12 @@ reasons! {
     ProjectNameTaken = "PROJECT_NAME_TAKEN", AlreadyExists;
     /// Another hook of the project has the name.
     HookNameTaken = "HOOK_NAME_TAKEN", AlreadyExists;
+    /// The team or the project has a credential for the origin.
+    CredentialExists = "CREDENTIAL_EXISTS", AlreadyExists;
+    /// The project's variables are too many, or their values too long together.
+    VariableLimitReached = "VARIABLE_LIMIT_REACHED", LimitReached;
+    /// The team has as many credentials as a team may have.
+    CredentialLimitReached = "CREDENTIAL_LIMIT_REACHED", LimitReached;
     /// The team's plan allows no more hooks in the project.
     HookLimitReached = "HOOK_LIMIT_REACHED", LimitReached;
     /// The hook is paused.
@@ -101,6 +113,10 @@ reasons! {
     DeploymentFinal = "DEPLOYMENT_FINAL", FailedPrecondition;
     /// It is the team's last key that can make keys.
     LastAdminKey = "LAST_ADMIN_KEY", FailedPrecondition;
+    /// A secret is sealed under a key that is not in the secret key file.
+    SecretKeyMissing = "SECRET_KEY_MISSING", FailedPrecondition;
+    /// The secret key file cannot be written, and there is nothing to do without a new key in it.
+    SecretKeyFileReadOnly = "SECRET_KEY_FILE_READ_ONLY", FailedPrecondition;
     /// There were too many triggers, and nothing waits that could answer this one too.
     RateLimited = "RATE_LIMITED", ResourceExhausted;
     /// All slots of the executor are taken.

@@ -90,6 +90,8 @@ failure_codes! {
     OutputTooLarge = "OUTPUT_TOO_LARGE", User;
     /// The repository's server does not answer.
     RepositoryUnreachable = "REPOSITORY_UNREACHABLE", Infrastructure;
+    /// A secret that the build needs does not open: its key is not in the secret key file, or it was changed.
+    SecretUnreadable = "SECRET_UNREADABLE", Infrastructure;
     /// The container engine does not answer or refuses.
     EngineUnavailable = "ENGINE_UNAVAILABLE", Infrastructure;
     /// The network of builds cannot be had as it has to be: nothing filters it.

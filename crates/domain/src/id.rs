@@ -40,8 +40,6 @@ ids! {
     VariableId = VariableKind, "var";
     /// Names a credential; it says nothing of what is in it.
     CredentialId = CredentialKind, "cred";
-    /// Names a sealed value in the store.
-    SealedId = SealedKind, "seal";
     /// Names an endpoint.
     EndpointId = EndpointKind, "ep";
     /// Names an event that is sent to an endpoint.

@@ -2,7 +2,12 @@
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use grapnel_domain::{BranchName, Error, RepositoryUrl, failure::Fault, id::ProjectId, source::SourceAccess};
+use grapnel_domain::{
+    BranchName, Error, Reason, RepositoryUrl,
+    failure::Fault,
+    id::ProjectId,
+    source::{HostKey, SourceAccess},
+};
 
 use crate::{
     app::Executors,
@@ -26,6 +31,15 @@ impl Executors for Reachable {
         match executor.resolve(repository, branch, None, Some(commit), access).await {
             Ok(Resolved::Failed(failure)) if failure.fault() == Fault::User => Some(failure.message),
             Ok(_) | Err(_) => None,
+        }
+    }
+
+    async fn scan_host(&self, host: &str, port: u16) -> Result<Vec<HostKey>, Error> {
+        match self.0.first() {
+            Some(executor) => executor.scan_host(host, port).await,
+            None => {
+                Err(Error::new(Reason::ExecutorUnavailable, "there is no executor that could ask the host"))
+            }
         }
     }
 

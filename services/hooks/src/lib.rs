@@ -8,6 +8,7 @@ mod config;
 pub mod dispatch;
 mod executors;
 pub mod grpc;
+pub mod inputs;
 pub mod model;
 pub mod outbound;
 mod private_file;

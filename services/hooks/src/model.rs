@@ -1,5 +1,7 @@
 //! What the service keeps, as plain records of the domain's types.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use grapnel_domain::{
     BranchName, RepositoryUrl,
@@ -7,13 +9,17 @@ use grapnel_domain::{
     event::DeploymentEvent,
     failure::Failure,
     hook::Methods,
-    id::{DeploymentId, HookId, KeyId, ProjectId, TeamId, TokenId, TriggerId},
+    id::{CredentialId, DeploymentId, HookId, KeyId, ProjectId, TeamId, TokenId, TriggerId, VariableId},
     name::{HookName, ProjectName},
     plan::Plan,
     project::BuildSettings,
     scope::Scopes,
+    source::{KnownHost, Origin},
     trigger::{Decision, Unfinished, Waiting},
+    variable::{BranchPattern, VariableName},
 };
+
+use crate::sealing::Sealed;
 
 /// A team.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,6 +234,95 @@ pub struct StoredEvent {
     pub at: DateTime<Utc>,
     /// What happened.
     pub event: DeploymentEvent,
+}
+
+/// A variable of a project's builds, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Its id.
+    pub id: VariableId,
+    /// Its name.
+    pub name: VariableName,
+    /// Which branches it is for.
+    pub branches: BranchPattern,
+    /// Its value.
+    pub value: Kept,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was given its value.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// How a variable's value is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// For whoever may read the variable.
+    Plain(String),
+    /// For builds alone.
+    Sealed(Sealed),
+}
+
+impl Kept {
+    /// Returns about how many bytes the value has.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Plain(value) => value.len(),
+            Self::Sealed(sealed) => sealed.bytes(),
+        }
+    }
+}
+
+/// What is plain to those who may read it is nothing for a log.
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain(_) => "Plain(…)",
+            Self::Sealed(_) => "Sealed(…)",
+        })
+    }
+}
+
+/// What is shown to a git host, without what is secret in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Its id.
+    pub id: CredentialId,
+    /// The team it belongs to.
+    pub team_id: TeamId,
+    /// The one project that it is for; none is for all of the team's.
+    pub project_id: Option<ProjectId>,
+    /// Where it is shown and nowhere else.
+    pub origin: Origin,
+    /// What it is.
+    pub kind: CredentialKind,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// What a credential is, without what is secret in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// A user and a token.
+    Token {
+        /// The user.
+        user: String,
+        /// The last four characters of the token.
+        last_four: String,
+    },
+    /// An SSH key.
+    SshKey {
+        /// Its public half, in one line.
+        public_key: String,
+    },
+}
+
+/// An SSH host that a team trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedHost {
+    /// The host with the keys by which it is trusted.
+    pub host: KnownHost,
+    /// Since when.
+    pub trusted_at: DateTime<Utc>,
 }
 
 /// A part of a list, newest first.

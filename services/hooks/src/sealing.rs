@@ -29,6 +29,9 @@ const KEY: usize = 32;
 /// The bytes of a nonce.
 const NONCE: usize = 24;
 
+/// The bytes that sealing adds beside the nonce.
+const TAG: usize = 16;
+
 /// What stands above the keys.
 const HEADER: &str = "# The keys of Grapnel's secrets. The first seals, all of them open. Keep this file apart from backups of the database:\n\
      # whoever has both reads every secret, and whoever loses it loses them all.\n";
@@ -88,6 +91,13 @@ pub struct Sealed {
     pub key_id: String,
     /// Nonce and ciphertext, in base64.
     pub text: String,
+}
+
+impl Sealed {
+    /// Returns how many bytes were sealed.
+    pub fn bytes(&self) -> usize {
+        (self.text.len() / 4 * 3).saturating_sub(NONCE + TAG)
+    }
 }
 
 impl Sealer {

@@ -102,6 +102,7 @@ impl Hooks {
         app.executors = AllExecutors::new(Reachable(executors.clone()));
         let dispatcher = Dispatcher::new(
             app.store.clone(),
+            app.inputs(),
             app.clock.clone(),
             owner(),
             executors,
@@ -138,10 +139,15 @@ impl Hooks {
 
 /// Opens the keys of secrets. A new key would open nothing of what is there, so it is only made where nothing is.
 async fn sealer(config: &HooksConfig, store: &Store) -> Result<Sealer, StartError> {
-    let in_use = store.sealing_keys().await?;
+    let in_use = store.sealing_keys_in_use().await?;
     let make = !config.secret_key_file_is_given && in_use.is_empty();
     let sealer = Sealer::open(config.secret_key_file.clone(), make)?;
     let known = sealer.key_ids();
+    // Whoever puts a key above the others wants it to seal. A file that lacks the key that seals is not up to date.
+    match store.sealing_key().await? {
+        Some(key) if !known.contains(&key) => {}
+        _ => store.seal_under(&sealer.current()).await?,
+    }
     for key in in_use.iter().filter(|key| !known.contains(key)) {
         tracing::error!(
             key,

@@ -3,7 +3,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use grapnel_domain::{BranchName, Error, RepositoryUrl, id::ProjectId, source::SourceAccess};
+use grapnel_domain::{
+    BranchName, Error, RepositoryUrl,
+    id::ProjectId,
+    source::{HostKey, SourceAccess},
+};
 use tokio::time::timeout;
 
 use crate::model::{BuildCache, PurgedCaches};
@@ -22,6 +26,12 @@ pub trait Executors: Send + Sync {
         commit: &str,
         access: &SourceAccess,
     ) -> Option<String>;
+
+    /// Asks an SSH host for its keys.
+    ///
+    /// # Errors
+    /// `HOST_UNREACHABLE`, `EXECUTOR_UNAVAILABLE`.
+    async fn scan_host(&self, host: &str, port: u16) -> Result<Vec<HostKey>, Error>;
 
     /// Lists the build caches of a project, by executor.
     ///
@@ -59,6 +69,10 @@ impl AllExecutors {
         access: &SourceAccess,
     ) -> Option<String> {
         timeout(PATIENCE, self.0.refusal(repository, branch, commit, access)).await.ok().flatten()
+    }
+
+    pub(super) async fn scan_host(&self, host: &str, port: u16) -> Result<Vec<HostKey>, Error> {
+        self.0.scan_host(host, port).await
     }
 
     pub(super) async fn caches(&self, project: ProjectId) -> Result<Vec<BuildCache>, Error> {

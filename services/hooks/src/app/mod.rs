@@ -3,16 +3,20 @@
 //! Domain types come in and records go out; who the caller is has been decided before.
 
 mod caches;
+mod credentials;
 mod deployments;
 mod executors;
 mod hooks;
 mod keys;
 mod projects;
 mod rates;
+mod secrets;
 mod sites;
 mod status;
 mod triggers;
+mod variables;
 
+pub use credentials::{NewCredential, NewSecret, Scanned};
 pub use executors::{AllExecutors, Executors};
 use grapnel_domain::{id::ProjectId, plan::HookLimits, secret_token::HookToken};
 use grapnel_runtime::Clock;
@@ -20,9 +24,10 @@ pub use hooks::{HookChanges, NewHook, WithUrl};
 pub use keys::FirstKey;
 pub use projects::{NewProject, ProjectChanges};
 pub use rates::TriggerRates;
+pub use secrets::Rotated;
 pub use triggers::{Answered, Brought, TriggerTarget, unknown_hook};
 
-use crate::{sealing::Sealer, store::Store};
+use crate::{inputs::Inputs, sealing::Sealer, store::Store};
 
 /// The use cases, with what they need. Clones share everything.
 #[derive(Clone, Debug)]
@@ -41,6 +46,13 @@ pub struct App {
     pub executors: AllExecutors,
     /// How addresses look.
     pub addresses: Addresses,
+}
+
+impl App {
+    /// Returns what finds the inputs of builds.
+    pub fn inputs(&self) -> Inputs {
+        Inputs::new(self.store.clone(), self.sealer.clone())
+    }
 }
 
 /// How the installation's addresses look from outside.

@@ -6,7 +6,6 @@ use grapnel_domain::{
     BranchName, Error, Reason,
     id::{HookId, ProjectId, TeamId, TriggerId},
     secret_token::HookToken,
-    source::SourceAccess,
     trigger::{BODY_KEPT, Decision},
 };
 use sha2::{Digest as _, Sha256};
@@ -123,7 +122,11 @@ impl App {
         let Some((hook, project)) = found else {
             return Ok(None);
         };
-        Ok(self.executors.refusal(&project.repository, &hook.branch, commit, &SourceAccess::default()).await)
+        // A secret that does not open is told by the deployment.
+        let Ok(access) = self.inputs().access(project.team_id, project.id).await else {
+            return Ok(None);
+        };
+        Ok(self.executors.refusal(&project.repository, &hook.branch, commit, &access).await)
     }
 
     fn new_trigger(&self, brought: Brought) -> NewTrigger {

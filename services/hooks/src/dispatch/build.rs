@@ -15,7 +15,10 @@ use tokio::time::{Instant, timeout};
 use tonic::Streaming;
 
 use super::{Dispatcher, Executor};
-use crate::store::{Claimed, StoreError};
+use crate::{
+    inputs::InputError,
+    store::{Claimed, StoreError},
+};
 
 /// How many events are stored with one transaction.
 const BATCH: usize = 256;
@@ -43,10 +46,10 @@ impl From<StoreError> for Stop {
 
 impl Dispatcher {
     /// Follows one attempt to its end. `end` is cancelled when somebody asks for its end.
-    pub(super) async fn build(&self, claimed: Claimed, executor: &Executor, end: CancellationToken) {
+    pub(super) async fn build(&self, mut claimed: Claimed, executor: &Executor, end: CancellationToken) {
         let id = claimed.deployment.id;
         let outcome = tokio::select! {
-            outcome = self.follow(&claimed, executor, &end) => outcome,
+            outcome = self.run_attempt(&mut claimed, executor, &end) => outcome,
             () = self.keep_lease(id) => Err(Stop::Fenced),
             () = self.stopping.cancelled() => Err(Stop::Stopping),
         };
@@ -74,6 +77,36 @@ impl Dispatcher {
         let finished = self.store.finished(spec.id, &self.owner, outcome, self.clock.now()).await?;
         let id = finished.id;
         tracing::info!(deployment.id = %id, state = %finished.state, promoted = finished.promoted, "an attempt ended");
+        Ok(())
+    }
+
+    /// Gives the build what it needs and follows it.
+    async fn run_attempt(
+        &self,
+        claimed: &mut Claimed,
+        executor: &Executor,
+        end: &CancellationToken,
+    ) -> Result<Outcome, Stop> {
+        let Err(error) = self.fill(claimed).await else {
+            return self.follow(claimed, executor, end).await;
+        };
+        let Some(failure) = error.failure() else {
+            tracing::warn!(deployment.id = %claimed.deployment.id, %error, "what a build needs cannot be read; it is tried again");
+            return Err(Stop::NotTaken);
+        };
+        if claimed.deployment.state == State::Building {
+            // Whatever of it runs still is not followed any more.
+            let _ = executor.cancel(&claimed.spec).await;
+        } else {
+            self.store.started(claimed.spec.id, &self.owner, self.clock.now()).await?;
+        }
+        Ok(Outcome::Failed { failure })
+    }
+
+    async fn fill(&self, claimed: &mut Claimed) -> Result<(), InputError> {
+        let (team, spec) = (claimed.deployment.team_id, &mut claimed.spec);
+        spec.variables = self.inputs.variables(team, spec.project_id, &spec.branch).await?;
+        spec.access = self.inputs.access(team, spec.project_id).await?;
         Ok(())
     }
 

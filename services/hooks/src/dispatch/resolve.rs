@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use grapnel_domain::{Error, Reason, build::BuildSpec};
 
-use super::{Dispatcher, executor::Resolved};
-use crate::store::{Claimed, StoreError};
+use super::{Dispatcher, Executor, executor::Resolved};
+use crate::{
+    inputs::InputError,
+    store::{Claimed, StoreError},
+};
 
 impl Dispatcher {
     /// Finds out the version of a deployment.
@@ -14,11 +17,8 @@ impl Dispatcher {
         let Some(executor) = self.executors.first() else {
             return;
         };
-        let BuildSpec { repository, branch, settings, access, .. } = &claimed.spec;
-        let root = settings.root_directory.as_ref();
-        let commit = claimed.deployment.wanted_commit.as_deref();
         let resolved = tokio::select! {
-            resolved = executor.resolve(repository, branch, root, commit, access) => resolved,
+            resolved = self.ask_for_version(&claimed, executor) => resolved,
             () = self.keep_lease(id) => return,
             () = self.stopping.cancelled() => return self.release(id, Duration::ZERO).await,
         };
@@ -53,11 +53,29 @@ impl Dispatcher {
             }
         }
     }
+
+    async fn ask_for_version(&self, claimed: &Claimed, executor: &Executor) -> Result<Resolved, Error> {
+        let BuildSpec { repository, branch, settings, project_id, .. } = &claimed.spec;
+        let access = match self.inputs.access(claimed.deployment.team_id, *project_id).await {
+            Ok(access) => access,
+            Err(error) => {
+                let unavailable = |error: InputError| {
+                    Error::new(Reason::StoreUnavailable, "the database does not answer").because(error)
+                };
+                return error.failure().map(Resolved::Failed).ok_or_else(|| unavailable(error));
+            }
+        };
+        let root = settings.root_directory.as_ref();
+        let commit = claimed.deployment.wanted_commit.as_deref();
+        executor.resolve(repository, branch, root, commit, &access).await
+    }
 }
 
 /// An executor that is away is waited for; anything else that it says is worth a line.
 fn log_away(error: &Error) {
-    if error.reason == Reason::ExecutorUnavailable || error.reason == Reason::ShuttingDown {
+    if error.reason == Reason::StoreUnavailable {
+        tracing::warn!(%error, "what a repository needs cannot be read; the version is resolved later");
+    } else if error.reason == Reason::ExecutorUnavailable || error.reason == Reason::ShuttingDown {
         tracing::debug!(%error, "no executor answers; the version is resolved later");
     } else {
         tracing::error!(reason = %error.reason, %error, "the executor refuses to resolve a version");

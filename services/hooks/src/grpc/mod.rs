@@ -2,28 +2,41 @@
 
 mod auth;
 mod convert;
+mod credential_service;
 mod hook_service;
 mod key_service;
 mod page;
+mod secret_service;
 mod site_service;
 mod update;
+mod variable_service;
 
 use auth::Auth;
+use credential_service::CredentialHandlers;
 use grapnel_domain::secret_token::ApiKey;
 use grapnel_proto::hooks::v1::{
-    hook_service_server::HookServiceServer, key_service_server::KeyServiceServer,
-    site_service_server::SiteServiceServer,
+    credential_service_server::CredentialServiceServer, hook_service_server::HookServiceServer,
+    key_service_server::KeyServiceServer, secret_service_server::SecretServiceServer,
+    site_service_server::SiteServiceServer, variable_service_server::VariableServiceServer,
 };
 use grapnel_runtime::CancellationToken;
 use hook_service::HookHandlers;
 use key_service::KeyHandlers;
+use secret_service::SecretHandlers;
 use site_service::SiteHandlers;
 use tonic::service::RoutesBuilder;
+use variable_service::VariableHandlers;
 
 use crate::app::App;
 
 /// The services that reflection shows.
-pub const PUBLIC: [&str; 2] = ["grapnel.hooks.v1.HookService", "grapnel.hooks.v1.KeyService"];
+pub const PUBLIC: [&str; 5] = [
+    "grapnel.hooks.v1.CredentialService",
+    "grapnel.hooks.v1.HookService",
+    "grapnel.hooks.v1.KeyService",
+    "grapnel.hooks.v1.SecretService",
+    "grapnel.hooks.v1.VariableService",
+];
 
 /// The largest message that is read: settings and names are small.
 const LARGEST_MESSAGE: usize = 1 << 20;
@@ -33,8 +46,14 @@ pub fn routes(app: &App, gateway_key: ApiKey, stopping: CancellationToken) -> Ro
     let auth = Auth::new(app.store.clone(), gateway_key);
     let hooks = HookHandlers { app: app.clone(), auth: auth.clone(), stopping };
     let keys = KeyHandlers { app: app.clone(), auth: auth.clone() };
+    let credentials = CredentialHandlers { app: app.clone(), auth: auth.clone() };
+    let secrets = SecretHandlers { app: app.clone(), auth: auth.clone() };
+    let variables = VariableHandlers { app: app.clone(), auth: auth.clone() };
     let sites = SiteHandlers { app: app.clone(), auth };
     let mut routes = RoutesBuilder::default();
+    routes.add_service(CredentialServiceServer::new(credentials).max_decoding_message_size(LARGEST_MESSAGE));
+    routes.add_service(SecretServiceServer::new(secrets).max_decoding_message_size(LARGEST_MESSAGE));
+    routes.add_service(VariableServiceServer::new(variables).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(HookServiceServer::new(hooks).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(KeyServiceServer::new(keys).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(SiteServiceServer::new(sites).max_decoding_message_size(LARGEST_MESSAGE));

@@ -139,7 +139,6 @@ entity!(trigger, "trigger" {
 
 entity!(sealed_value, "sealed_value" {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: String,
     pub owner_id: String,
     pub key_id: String,
     pub sealed: String,

@@ -1,6 +1,10 @@
 //! What can go wrong with the store.
 
-use grapnel_domain::{Error, Reason, deployment::IllegalTransition};
+use grapnel_domain::{
+    Error, Reason,
+    deployment::IllegalTransition,
+    variable::{VALUES_LIMIT, VARIABLES_LIMIT},
+};
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
 
 /// Why the store did not do what it was asked.
@@ -31,6 +35,18 @@ pub enum StoreError {
         /// Hooks there are.
         used: u32,
     },
+    /// A project has as many variables as it may have.
+    #[error("a project has at most {VARIABLES_LIMIT} variables")]
+    TooManyVariables,
+    /// The values of a project's variables are too long together.
+    #[error("the values of a project's variables have at most {VALUES_LIMIT} bytes together")]
+    ValuesTooLong,
+    /// A team has as many credentials as it may have.
+    #[error("a team has at most {} credentials", super::credentials::CREDENTIALS_LIMIT)]
+    TooManyCredentials,
+    /// The installation's secrets are sealed under another key by now.
+    #[error("secrets are sealed under another key by now")]
+    StaleKey,
     /// It is not there, or not this team's.
     #[error("there is no such row")]
     NotFound,
@@ -78,6 +94,10 @@ impl StoreError {
     pub fn into_error(self, missing: Reason) -> Error {
         match self {
             Self::NotFound => Error::new(missing, not_there(missing)),
+            Self::StaleKey => Error::new(
+                Reason::SecretKeyMissing,
+                "the installation's secrets are sealed under a key that is not in this process's secret key file: bring the file up to date",
+            ),
             Self::Unavailable(_) => {
                 Error::new(Reason::StoreUnavailable, "the database does not answer; try again later")
                     .because(self)
@@ -94,6 +114,9 @@ fn not_there(missing: Reason) -> &'static str {
         Reason::HookNotFound => "there is no such hook",
         Reason::DeploymentNotFound => "there is no such deployment",
         Reason::KeyNotFound => "there is no such key",
+        Reason::VariableNotFound => "the project has no such variable for these branches",
+        Reason::CredentialNotFound => "there is no such credential",
+        Reason::HostNotTrusted => "the team does not trust this host",
         Reason::SiteNotFound => "no site is served at this address",
         _ => "there is no such thing",
     }

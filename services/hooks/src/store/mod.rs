@@ -2,6 +2,7 @@
 //!
 //! Every query that a caller's id goes into has the team in it too. What a caller may not see is not found.
 
+pub mod credentials;
 pub mod deployments;
 mod dispatching;
 mod entity;
@@ -18,6 +19,7 @@ mod sites;
 mod superseding;
 mod transitions;
 pub mod triggers;
+mod variables;
 mod wakeups;
 
 use std::{

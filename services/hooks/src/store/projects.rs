@@ -127,6 +127,8 @@ impl Store {
         let ended =
             super::transitions::cancel_all(&transaction, unfinished, CancelReason::ProjectDeleted, now)
                 .await?;
+        super::variables::remove_all(&transaction, id).await?;
+        super::credentials::remove_all(&transaction, id).await?;
         transaction.commit().await?;
         self.tell(ended);
         Ok(())

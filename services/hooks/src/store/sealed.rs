@@ -1,15 +1,23 @@
 //! Sealed values. What is in them is nobody's business here: they go in and out as they are.
+//!
+//! The installation says under which key values are sealed now. A value that was sealed under another one is refused, so
+//! that a process which has not heard of a new key stores nothing that nobody can open once the old one is dropped.
 
 use std::collections::HashMap;
 
-use grapnel_domain::id::SealedId;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
-    QueryOrder, QuerySelect,
+    QueryOrder, QuerySelect, sea_query::OnConflict,
 };
 
-use super::{Store, StoreError, entity::sealed_value};
+use super::{
+    Store, StoreError,
+    entity::{installation, sealed_value},
+};
 use crate::sealing::Sealed;
+
+/// The name under which the installation keeps the id of the key that seals.
+const KEY: &str = "sealing_key";
 
 /// A sealed value with the row that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,18 +29,46 @@ pub struct SealedOf {
 }
 
 impl Store {
+    /// Returns the id of the key that seals; `None` where none was named yet.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn sealing_key(&self) -> Result<Option<String>, StoreError> {
+        let row = installation::Entity::find_by_id(KEY).one(&self.writer).await?;
+        Ok(row.map(|row| row.value))
+    }
+
+    /// Names the key that seals from now on. When this returns, whatever was being stored under another is stored.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn seal_under(&self, key: &str) -> Result<(), StoreError> {
+        let transaction = self.begin().await?;
+        let row = installation::ActiveModel { name: Set(KEY.to_owned()), value: Set(key.to_owned()) };
+        installation::Entity::insert(row)
+            .on_conflict(
+                OnConflict::column(installation::Column::Name)
+                    .update_column(installation::Column::Value)
+                    .to_owned(),
+            )
+            .exec_without_returning(&transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
     /// Returns the ids of all keys under which something is sealed.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn sealing_keys(&self) -> Result<Vec<String>, StoreError> {
+    pub async fn sealing_keys_in_use(&self) -> Result<Vec<String>, StoreError> {
         let keys = sealed_value::Entity::find()
             .select_only()
             .column(sealed_value::Column::KeyId)
             .distinct()
             .order_by_asc(sealed_value::Column::KeyId)
             .into_tuple()
-            .all(&self.reader)
+            .all(&self.writer)
             .await?;
         Ok(keys)
     }
@@ -44,9 +80,9 @@ impl Store {
     pub async fn sealed_under_others(&self, key: &str, limit: u64) -> Result<Vec<SealedOf>, StoreError> {
         let rows = sealed_value::Entity::find()
             .filter(sealed_value::Column::KeyId.ne(key))
-            .order_by_asc(sealed_value::Column::Id)
+            .order_by_asc(sealed_value::Column::OwnerId)
             .limit(limit)
-            // What the writer has just written has to be seen.
+            // What has just been written has to be seen.
             .all(&self.writer)
             .await?;
         Ok(rows
@@ -76,20 +112,26 @@ impl Store {
 }
 
 /// Stores a value of a row, in the place of the one that it had.
+///
+/// Fails with [`StoreError::StaleKey`] where values are sealed under another key by now.
 pub(super) async fn put(
     transaction: &DatabaseTransaction,
     owner: &str,
-    id: SealedId,
     value: &Sealed,
 ) -> Result<(), StoreError> {
-    remove(transaction, [owner.to_owned()]).await?;
+    // Locked, so that no other key is named before this is committed.
+    let key = installation::Entity::find_by_id(KEY).lock_shared().one(transaction).await?;
+    if key.is_some_and(|key| key.value != value.key_id) {
+        return Err(StoreError::StaleKey);
+    }
     let row = sealed_value::Model {
-        id: id.to_string(),
         owner_id: owner.to_owned(),
         key_id: value.key_id.clone(),
         sealed: value.text.clone(),
     };
+    let columns = [sealed_value::Column::KeyId, sealed_value::Column::Sealed];
     sealed_value::Entity::insert(sealed_value::ActiveModel::from(row))
+        .on_conflict(OnConflict::column(sealed_value::Column::OwnerId).update_columns(columns).to_owned())
         .exec_without_returning(transaction)
         .await?;
     Ok(())

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use grapnel_domain::{Reason, id::KeyId, scope::Scope, secret_token::ApiKey};
-use grapnel_hooks::app::NewHook;
+use grapnel_domain::{Reason, SecretText, id::KeyId, scope::Scope, secret_token::ApiKey};
+use grapnel_hooks::app::{NewCredential, NewHook, NewSecret};
 use grapnel_proto::{DESCRIPTORS, error::from_status, hooks::v1::*};
 use prost::Message;
 use prost_reflect::DescriptorPool;
@@ -44,6 +44,7 @@ struct Things {
     hook: String,
     deployment: String,
     key: KeyId,
+    credential: String,
 }
 
 impl Things {
@@ -54,7 +55,15 @@ impl Things {
         let deployment = app.trigger_deployment(team.id, project, None, true).await.unwrap();
         let (key, _) =
             app.create_key(team.id, "old".into(), [Scope::Read].into_iter().collect()).await.unwrap();
+        let new = NewCredential {
+            project: Some(project.clone()),
+            origin: None,
+            secret: NewSecret::Token { user: "git".into(), token: SecretText::new("hunter2hunter2") },
+            in_clear: false,
+        };
+        let credential = app.create_credential(team.id, new).await.unwrap().id.to_string();
         Self {
+            credential,
             project: hook.project_id.to_string(),
             hook: hook.id.to_string(),
             deployment: deployment.id.to_string(),
@@ -97,6 +106,25 @@ impl Things {
         let status = ReadStatusRequest { deployment_id: deployment(), ..Default::default() };
         let watch = WatchDeploymentRequest { deployment_id: deployment(), after_position: 0 };
         let site = ResolveSiteRequest { label: "site".into() };
+        let value = VariableValue { name: "TOKEN".into(), value: "hunter2".into(), ..Default::default() };
+        let set_variables = SetVariablesRequest { project: project(), variables: vec![value] };
+        let delete_variable =
+            DeleteVariableRequest { project: project(), name: "TOKEN".into(), ..Default::default() };
+        let new_credential = CreateCredentialRequest {
+            project: project(),
+            origin: "ssh://git.example.org".into(),
+            secret: Some(create_credential_request::Secret::SshKey(SshKeyCredential::default())),
+            ..Default::default()
+        };
+        let delete_credential = DeleteCredentialRequest { credential_id: self.credential.clone() };
+        let scan_host = ScanHostRequest { host: "git.example.org".into(), port: 0 };
+        let host_key = HostKey {
+            algorithm: "ssh-ed25519".into(),
+            key: "AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl".into(),
+            ..Default::default()
+        };
+        let trust_host = TrustHostRequest { host: "git.example.org".into(), port: 0, keys: vec![host_key] };
+        let distrust_host = DistrustHostRequest { host: "git.example.org".into(), port: 0 };
         let none = Code::NotFound;
         vec![
             method("HookService/CreateProject", WRITE, new_project.encode_to_vec(), Code::AlreadyExists),
@@ -158,6 +186,39 @@ impl Things {
                 PurgeCacheRequest { project: project(), branch: String::new() }.encode_to_vec(),
                 none,
             ),
+            method("VariableService/SetVariables", WRITE, set_variables.encode_to_vec(), none),
+            method(
+                "VariableService/ListVariables",
+                READ,
+                ListVariablesRequest { project: project() }.encode_to_vec(),
+                none,
+            ),
+            method("VariableService/DeleteVariable", WRITE, delete_variable.encode_to_vec(), none),
+            method("CredentialService/CreateCredential", WRITE, new_credential.encode_to_vec(), none),
+            method(
+                "CredentialService/ListCredentials",
+                READ,
+                ListCredentialsRequest { project: project() }.encode_to_vec(),
+                none,
+            ),
+            method("CredentialService/DeleteCredential", WRITE, delete_credential.encode_to_vec(), none),
+            method("CredentialService/ScanHost", WRITE, scan_host.encode_to_vec(), Code::Ok),
+            // The hosts that a stranger trusts are the stranger's.
+            method("CredentialService/TrustHost", ADMIN, trust_host.encode_to_vec(), Code::Ok),
+            method(
+                "CredentialService/ListTrustedHosts",
+                READ,
+                ListTrustedHostsRequest::default().encode_to_vec(),
+                Code::Ok,
+            ),
+            method("CredentialService/DistrustHost", ADMIN, distrust_host.encode_to_vec(), Code::Ok),
+            // The keys of secrets are the installation's, as its administrators are.
+            method(
+                "SecretService/RotateSecretKey",
+                ADMIN,
+                RotateSecretKeyRequest::default().encode_to_vec(),
+                Code::Ok,
+            ),
             method("KeyService/CreateKey", ADMIN, new_key.encode_to_vec(), Code::Ok),
             method("KeyService/ListKeys", ADMIN, ListKeysRequest::default().encode_to_vec(), Code::Ok),
             method("KeyService/RevokeKey", ADMIN, revoke_key.encode_to_vec(), none),
@@ -178,8 +239,9 @@ impl Things {
         ]
     }
 
-    fn ids(&self) -> [String; 4] {
-        [self.project.clone(), self.hook.clone(), self.deployment.clone(), self.key.to_string()]
+    fn ids(&self) -> [String; 5] {
+        let Self { project, hook, deployment, key, credential } = self;
+        [project.clone(), hook.clone(), deployment.clone(), key.to_string(), credential.clone()]
     }
 }
 

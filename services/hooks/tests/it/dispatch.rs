@@ -219,9 +219,11 @@ impl House {
             again: Duration::from_millis(50),
             resolve_again: [Duration::from_millis(50); 2],
         };
+        let inputs = self.app.inputs();
         let App { store, clock, .. } = self.app.clone();
         let dispatcher = Dispatcher::new(
             store,
+            inputs,
             clock,
             "one".into(),
             vec![executor],
