@@ -85,5 +85,9 @@ pub fn variables(spec: &BuildSpec, cache: CacheOutcome, ca_bundle: bool) -> Vec<
     if ca_bundle {
         variables.extend(CA_VARIABLES.map(|name| (name.to_owned(), CA_BUNDLE.to_owned())));
     }
+    // Names that belong to Grapnel were refused when they were set; what is left to projects to say, such as `CI`, they say.
+    variables.retain(|(name, _)| spec.variables.iter().all(|own| own.name.as_str() != name));
+    let own = spec.variables.iter().map(|own| (own.name.to_string(), own.value.expose().to_owned()));
+    variables.extend(own);
     variables
 }

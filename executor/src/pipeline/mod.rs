@@ -6,6 +6,7 @@
 mod detect;
 pub mod environment;
 mod install;
+pub mod mask;
 mod project_root;
 mod publish;
 pub mod recorder;
@@ -94,7 +95,10 @@ impl Pipeline {
         };
         let outcome = match told {
             Ok(outcome) => outcome,
-            Err(Some(failure)) => Outcome::Failed { failure },
+            // It may name what a build has named.
+            Err(Some(Failure { code, message })) => {
+                Outcome::Failed { failure: Failure::new(code, recorder.masked(&message)) }
+            }
             Err(None) => Outcome::Canceled,
         };
         self.clean_up(story, &workspace, &outcome).await;

@@ -16,6 +16,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use super::mask::Mask;
 use crate::link::Output;
 
 /// How long lines are collected, from the first one on.
@@ -40,16 +41,23 @@ enum Told {
 pub struct Recorder {
     told: mpsc::Sender<Told>,
     clock: Clock,
+    mask: Arc<Mask>,
     log_bytes: Arc<AtomicU64>,
     log_limit: u64,
 }
 
 impl Recorder {
-    /// Starts a recorder whose events come out at `events`; the task ends when all recorders are dropped.
-    pub fn start(clock: Clock, log_limit: u64, events: mpsc::Sender<BuildEvent>) -> (Self, JoinHandle<()>) {
+    /// Starts a recorder whose events come out at `events`, with what `mask` knows hidden in them; the task ends when all
+    /// recorders are dropped.
+    pub fn start(
+        clock: Clock,
+        mask: Mask,
+        log_limit: u64,
+        events: mpsc::Sender<BuildEvent>,
+    ) -> (Self, JoinHandle<()>) {
         let (told, waiting) = mpsc::channel(WAITING);
         let task = tokio::spawn(collect(waiting, events));
-        (Self { told, clock, log_bytes: Arc::default(), log_limit }, task)
+        (Self { told, clock, mask: Arc::new(mask), log_bytes: Arc::default(), log_limit }, task)
     }
 
     /// Tells that a step begins.
@@ -69,12 +77,18 @@ impl Recorder {
 
     /// Writes a line of our own into the log of a step.
     pub async fn say(&self, step: Step, text: impl Into<String>) {
-        self.tell(Told::Line(step, self.line(Stream::System, text.into()))).await;
+        let text = self.masked(&text.into());
+        self.tell(Told::Line(step, self.line(Stream::System, text))).await;
+    }
+
+    /// Hides the build's secrets in a text.
+    pub fn masked(&self, text: &str) -> String {
+        self.mask.text(text)
     }
 
     /// Returns what takes the output of a step.
     pub fn output(&self, step: Step) -> StepOutput {
-        StepOutput { recorder: self.clone(), step, partial: [Vec::new(), Vec::new()] }
+        StepOutput { recorder: self.clone(), step, held: Default::default() }
     }
 
     fn line(&self, stream: Stream, text: String) -> LogLine {
@@ -103,27 +117,55 @@ impl Recorder {
     }
 }
 
-/// Cuts the output of a step into lines.
+/// Cuts the output of a step into lines, with its secrets hidden.
 pub struct StepOutput {
     recorder: Recorder,
     step: Step,
-    /// What came since the last line end, of standard output and standard error.
-    partial: [Vec<u8>; 2],
+    /// Of standard output and standard error.
+    held: [Held; 2],
+}
+
+/// What of a stream was not told yet: no whole line, or perhaps the beginning of a secret.
+#[derive(Default)]
+struct Held {
+    bytes: Vec<u8>,
+    /// How many of them belong to a secret whose beginning was told, hidden, already.
+    begun: usize,
 }
 
 impl StepOutput {
     /// Tells what came without a line end. Call it when the step is over.
     pub async fn finish(&mut self) {
         for (index, stream) in [(0, Stream::Stdout), (1, Stream::Stderr)] {
-            let rest = std::mem::take(&mut self.partial[index]);
-            if !rest.is_empty() {
-                self.tell(stream, &rest).await;
+            let mut held = std::mem::take(&mut self.held[index]);
+            let length = held.bytes.len();
+            self.tell_beginning(stream, &mut held, length).await;
+        }
+    }
+
+    /// Tells the first bytes of what is held, cut into lines, long ones into pieces.
+    async fn tell_beginning(&self, stream: Stream, held: &mut Held, length: usize) {
+        if length == 0 {
+            return;
+        }
+        let mask = &self.recorder.mask;
+        let places = mask.places(&held.bytes, held.begun);
+        let shown = mask.show(&held.bytes[..length], &places);
+        held.begun =
+            places.iter().map(|place| place.end).find(|end| *end > length).map_or(0, |end| end - length);
+        held.bytes.drain(..length);
+        for line in shown.strip_suffix(b"\n").unwrap_or(&shown).split(|byte| *byte == b'\n') {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let mut rest = line;
+            while rest.len() > LINE {
+                self.tell(stream, &rest[..LINE]).await;
+                rest = &rest[LINE..];
             }
+            self.tell(stream, rest).await;
         }
     }
 
     async fn tell(&self, stream: Stream, line: &[u8]) {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
         let text = String::from_utf8_lossy(line).into_owned();
         self.recorder.tell_output(self.step, stream, text).await;
     }
@@ -132,21 +174,15 @@ impl StepOutput {
 impl Output for StepOutput {
     async fn take(&mut self, stream: Stream, bytes: &[u8]) {
         let index = usize::from(stream == Stream::Stderr);
-        let mut partial = std::mem::take(&mut self.partial[index]);
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            partial.extend_from_slice(piece);
-            if partial.last() == Some(&b'\n') {
-                partial.pop();
-                self.tell(stream, &partial).await;
-                partial.clear();
-            }
-            while partial.len() > LINE {
-                let rest = partial.split_off(LINE);
-                self.tell(stream, &partial).await;
-                partial = rest;
-            }
+        let mut held = std::mem::take(&mut self.held[index]);
+        held.bytes.extend_from_slice(bytes);
+        let ready = self.recorder.mask.ready(&held.bytes);
+        self.tell_beginning(stream, &mut held, ready).await;
+        // A secret that begins in a piece is seen whole before the piece is told.
+        while held.bytes.len() > LINE + self.recorder.mask.longest() {
+            self.tell_beginning(stream, &mut held, LINE).await;
         }
-        self.partial[index] = partial;
+        self.held[index] = held;
     }
 }
 
@@ -201,11 +237,23 @@ async fn collect_lines(
 
 #[cfg(test)]
 mod tests {
+    use grapnel_domain::{SecretText, variable::BuildVariable};
+
     use super::*;
 
     async fn record(limit: u64, chunks: &[(Stream, &[u8])]) -> Vec<LogLine> {
+        record_without(&[], limit, chunks).await
+    }
+
+    async fn record_without(secrets: &[&str], limit: u64, chunks: &[(Stream, &[u8])]) -> Vec<LogLine> {
+        let variable = |secret: &&str| BuildVariable {
+            name: "SECRET".parse().unwrap(),
+            value: SecretText::new(*secret),
+            secret: true,
+        };
+        let mask = Mask::of(&secrets.iter().map(variable).collect::<Vec<_>>());
         let (events, mut told) = mpsc::channel(WAITING);
-        let (recorder, _task) = Recorder::start(Clock::system(), limit, events);
+        let (recorder, _task) = Recorder::start(Clock::system(), mask, limit, events);
         let mut output = recorder.output(Step::Build);
         for (stream, bytes) in chunks {
             output.take(*stream, bytes).await;
@@ -244,6 +292,35 @@ mod tests {
         let lines = record(1 << 20, &[(Stream::Stdout, &long), (Stream::Stdout, b"\n\xff\xfe\n")]).await;
         let lengths: Vec<_> = lines.iter().map(|line| line.text.len()).collect();
         assert_eq!(lengths, [65_536, 65_536, 18_928, 6]);
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_hidden_wherever_its_output_was_cut_into_chunks() {
+        let secrets = ["hunter2-hunter2", "first line\n2\nthird line"];
+        let text = "token hunter2-hunter2\r\nfirst line\n2\nthird line!\n2\nfirst line\nand no more\nhunter2-hunter2";
+        let whole = record_without(&secrets, 1 << 20, &[(Stream::Stdout, text.as_bytes())]).await;
+        assert_eq!(texts(&whole), ["token ***", "***!", "2", "***", "and no more", "***"]);
+        for size in 1..text.len() {
+            let chunks: Vec<_> = text.as_bytes().chunks(size).map(|chunk| (Stream::Stdout, chunk)).collect();
+            let lines = record_without(&secrets, 1 << 20, &chunks).await;
+            assert_eq!(texts(&lines), texts(&whole), "in chunks of {size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_hidden_where_a_long_line_is_cut() {
+        let secret = "s".repeat(1_000) + "!";
+        for before in [LINE - 1_000, LINE - 500, LINE - 1, LINE, 2 * LINE - 3] {
+            let text = format!("{}{secret}{}\n", "x".repeat(before), "y".repeat(100_000));
+            for size in [text.len(), 32 * 1024, 999] {
+                let chunks: Vec<_> =
+                    text.as_bytes().chunks(size).map(|chunk| (Stream::Stderr, chunk)).collect();
+                let lines = record_without(&[&secret], 1 << 20, &chunks).await;
+                let joined: String = texts(&lines).concat();
+                assert!(!joined.contains('s') && !joined.contains('!'), "{before} in chunks of {size}");
+                assert_eq!(joined.matches(['x', 'y']).count(), before + 100_000);
+            }
+        }
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::pipeline::{Pipeline, recorder::Recorder};
+use crate::pipeline::{Pipeline, mask::Mask, recorder::Recorder};
 
 /// How long an attempt that has ended can be asked for again.
 const KEPT: Duration = Duration::from_secs(600);
@@ -140,7 +140,8 @@ impl Attempts {
 /// Runs an attempt and keeps what it tells.
 async fn run(pipeline: Pipeline, clock: Clock, spec: BuildSpec, attempt: Arc<Attempt>) {
     let (tell, mut told) = mpsc::channel(WAITING);
-    let (recorder, collecting) = Recorder::start(clock.clone(), pipeline.ceilings.log_bytes, tell);
+    let (recorder, collecting) =
+        Recorder::start(clock.clone(), Mask::of(&spec.variables), pipeline.ceilings.log_bytes, tell);
     let keeping = async {
         while let Some(event) = told.recv().await {
             attempt.add(event);

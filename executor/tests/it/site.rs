@@ -27,7 +27,7 @@ use grapnel_executor::{
     },
     install_runner,
     network::BuildNetwork,
-    pipeline::{Pipeline, recorder::Recorder, sandbox::SandboxConfig},
+    pipeline::{Pipeline, mask::Mask, recorder::Recorder, sandbox::SandboxConfig},
     source::{self, SourceConfig},
 };
 use grapnel_runtime::{CancellationToken, Clock, TaskTracker};
@@ -189,7 +189,8 @@ impl<E: Engine + Clone> Site<E> {
         on_event: impl Fn(&BuildEvent, &CancellationToken),
     ) -> (Outcome, Vec<BuildEvent>) {
         let (tell, mut told) = mpsc::channel(64);
-        let (recorder, collecting) = Recorder::start(Clock::system(), 1 << 20, tell);
+        let (recorder, collecting) =
+            Recorder::start(Clock::system(), Mask::of(&spec.variables), 1 << 20, tell);
         let cancel = CancellationToken::new();
         let building = async {
             let outcome = self.pipeline.run(spec, &recorder, &cancel).await;
