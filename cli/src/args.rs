@@ -1,10 +1,14 @@
 //! The command line.
 
+mod sources;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
 use clap::{Arg, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use grapnel_domain::trigger::Decision;
+
+pub use sources::{CredentialCommand, EnvCommand, Input, SecretsCommand};
 
 use crate::{exit::Failure, serve};
 
@@ -113,6 +117,21 @@ pub enum Command {
     Cache {
         #[command(subcommand)]
         command: CacheCommand,
+    },
+    /// Environment variables of a project's builds.
+    Env {
+        #[command(subcommand)]
+        command: EnvCommand,
+    },
+    /// Credentials for private repositories, and the SSH hosts that are trusted.
+    Credential {
+        #[command(subcommand)]
+        command: CredentialCommand,
+    },
+    /// The keys under which secrets are sealed.
+    Secrets {
+        #[command(subcommand)]
+        command: SecretsCommand,
     },
     /// How many hooks a project may have, and has.
     Limits {

@@ -3,6 +3,7 @@
 mod args;
 mod client;
 mod doctor;
+mod env_file;
 mod exit;
 mod output;
 mod serve;

@@ -315,7 +315,8 @@ fn colour_sequence(text: &str) -> Option<usize> {
     parameters[end..].starts_with('m').then_some(2 + end + 1)
 }
 
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>, empty: &str) -> String {
+/// Lays rows out below their heads; `empty` is said where there are none.
+pub fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>, empty: &str) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(head);
     let mut any = false;

@@ -1,18 +1,25 @@
 //! The client commands. They see gRPC and nothing else.
 
 mod caches;
+mod credentials;
 mod deployments;
 mod hooks;
+mod input;
 mod keys;
 mod projects;
 mod triggers;
+mod variables;
 
 use std::process::ExitCode;
 
 use grapnel_domain::{Reason, secret_token::ApiKey};
 use grapnel_proto::{
     error::from_status,
-    hooks::v1::{hook_service_client::HookServiceClient, key_service_client::KeyServiceClient},
+    hooks::v1::{
+        credential_service_client::CredentialServiceClient, hook_service_client::HookServiceClient,
+        key_service_client::KeyServiceClient, secret_service_client::SecretServiceClient,
+        variable_service_client::VariableServiceClient,
+    },
 };
 use grapnel_runtime::{
     grpc::{self, Bearer},
@@ -32,6 +39,9 @@ type Authorised = InterceptedService<Channel, Bearer>;
 pub struct Client {
     hooks: HookServiceClient<Authorised>,
     keys: KeyServiceClient<Authorised>,
+    credentials: CredentialServiceClient<Authorised>,
+    secrets: SecretServiceClient<Authorised>,
+    variables: VariableServiceClient<Authorised>,
     url: String,
     printer: Printer,
 }
@@ -53,6 +63,9 @@ pub fn run(args: &ClientArgs, format: Format, command: Command) -> Result<ExitCo
             Command::Deploy { project, branch, build } => client.deploy(project, branch, &build).await,
             Command::Deployment { command } => client.deployment(command).await,
             Command::Cache { command } => client.cache(command).await,
+            Command::Env { command } => client.env(command).await,
+            Command::Credential { command } => client.credential(command).await,
+            Command::Secrets { command } => client.secrets(command).await,
             Command::Limits { project } => client.limits(project).await,
             Command::Key { command } => client.key(command).await,
             Command::Up
@@ -80,7 +93,10 @@ impl Client {
         let bearer = Bearer::new(&key(args)?);
         Ok(Self {
             hooks: HookServiceClient::with_interceptor(channel.clone(), bearer.clone()),
-            keys: KeyServiceClient::with_interceptor(channel, bearer),
+            keys: KeyServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            credentials: CredentialServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            secrets: SecretServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            variables: VariableServiceClient::with_interceptor(channel, bearer),
             url: args.url.clone(),
             printer: Printer::new(format),
         })

@@ -78,6 +78,7 @@ impl Client {
         self.printer.message("grapnel.hooks.v1.Project", project, |printer| {
             let settings = project.settings.clone().unwrap_or_default();
             let or_found = |setting: Option<String>| setting.unwrap_or_else(|| "(found out)".to_owned());
+            let fetched_too = too(&settings);
             let network = match settings.network() {
                 NetworkAccess::Unspecified => "(the installation's)".to_owned(),
                 named => named.as_str_name().trim_start_matches("NETWORK_ACCESS_").to_lowercase(),
@@ -96,10 +97,21 @@ impl Client {
                 ("image", settings.builder_image.unwrap_or_else(|| "(the installation's)".to_owned())),
                 ("cached", cached),
                 ("network", network),
+                ("fetched too", fetched_too),
                 ("site", project.site_url.clone()),
                 ("created", printer.ago(project.created_at.as_ref())),
             ])
         });
+    }
+}
+
+/// Says what is fetched beside the repository itself.
+fn too(settings: &BuildSettings) -> String {
+    match (settings.submodules, settings.lfs) {
+        (false, false) => "nothing else".to_owned(),
+        (true, false) => "submodules".to_owned(),
+        (false, true) => "files of Git LFS".to_owned(),
+        (true, true) => "submodules, files of Git LFS".to_owned(),
     }
 }
 
