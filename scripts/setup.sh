@@ -16,6 +16,9 @@ have npm || missing+=(npm)
 have setsid || missing+=(util-linux)
 have nft || [ -x /usr/sbin/nft ] || missing+=(nftables)
 have ip || missing+=(iproute2)
+have ssh || missing+=(openssh-client)
+[ -x /usr/sbin/sshd ] || missing+=(openssh-server)
+have git-lfs || missing+=(git-lfs)
 [ ${#missing[@]} = 0 ] || install "${missing[@]}"
 
 if ! docker info >/dev/null 2>&1; then

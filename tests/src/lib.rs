@@ -1,12 +1,16 @@
-//! What the end-to-end tests stand on: the real binary, real repositories, a real git server.
+//! What the end-to-end tests stand on: the real binary, real repositories, real git servers.
 
 pub mod git_server;
 pub mod grapnel;
+pub mod lfs_store;
 pub mod repository;
+pub mod ssh_server;
 
 pub use git_server::GitServer;
 pub use grapnel::{Grapnel, Setup};
+pub use lfs_store::{LfsFault, LfsStore};
 pub use repository::Repository;
+pub use ssh_server::{SshKeyPair, SshServer};
 
 use std::path::PathBuf;
 
