@@ -123,6 +123,8 @@ reasons! {
     ExecutorFull = "EXECUTOR_FULL", ResourceExhausted;
     /// The executor does not answer.
     ExecutorUnavailable = "EXECUTOR_UNAVAILABLE", Unavailable;
+    /// The SSH host does not answer.
+    HostUnreachable = "HOST_UNREACHABLE", Unavailable;
     /// The hooks service does not answer.
     HooksUnavailable = "HOOKS_UNAVAILABLE", Unavailable;
     /// The database does not answer or refuses.

@@ -52,8 +52,14 @@ macro_rules! failure_codes {
 failure_codes! {
     /// The server has no such repository, or hides it from us.
     RepositoryNotFound = "REPOSITORY_NOT_FOUND", User;
-    /// The repository wants a credential that we do not have.
+    /// The repository wants a credential that we do not have, or refuses the one that we have.
     RepositoryAccessDenied = "REPOSITORY_ACCESS_DENIED", User;
+    /// Nobody has said by which key the repository's SSH host is known.
+    HostKeyUnknown = "HOST_KEY_UNKNOWN", User;
+    /// The repository's SSH host shows another key than the one by which it is known.
+    HostKeyChanged = "HOST_KEY_CHANGED", User;
+    /// A large file of the repository (Git LFS) cannot be had as its pointer says.
+    LargeFileUnavailable = "LARGE_FILE_UNAVAILABLE", User;
     /// The repository's address is of a kind that is not allowed, or it holds what git refuses.
     RepositoryRefused = "REPOSITORY_REFUSED", User;
     /// The repository has no commit.

@@ -8,7 +8,7 @@ use grapnel_run::message::StepRequest;
 use sha2::{Digest as _, Sha256};
 
 use super::{environment, project_root::ProjectRoot, story::Story};
-use crate::{cache::Installed, engine::Image};
+use crate::{cache::Installed, engine::Image, source::Source};
 
 /// What the log says of a step that is left out.
 pub const LEFT_OUT: &str = "left out: the files, the image, the command and the variables are those with which the \
@@ -27,7 +27,8 @@ pub async fn record(
     };
     story.cache.as_ref().filter(|cache| cache.keeps(&modules))?;
     let mirrors = &story.pipeline.mirrors;
-    let tree = mirrors.tree_of(&story.spec.repository, &story.spec.commit, &story.given_up).await.ok()?;
+    let source = Source::new(&story.spec.repository, &story.spec.access);
+    let tree = mirrors.tree_of(source, &story.spec.commit, &story.given_up).await.ok()?;
     let mut given = Sha256::new();
     for part in [&tree, &image.id, &request.command, &request.directory] {
         given.update(part);

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     cache::{Build, CacheError, Installed, Prepared},
     engine::{EngineError, Image},
-    source::SourceError,
+    source::{Checkout, Source, SourceError},
     workspace::Workspace,
 };
 
@@ -53,7 +53,7 @@ pub struct Story<'a> {
     /// Ends what was begun below and goes on without the story.
     pub(super) given_up: CancellationToken,
     /// Git writes until it has ended, and its files can only be removed then.
-    checking_out: Option<JoinHandle<Result<(), SourceError>>>,
+    checking_out: Option<JoinHandle<Result<Vec<String>, SourceError>>>,
     /// A start that is under way goes on when the story is dropped, so that what it makes can be removed.
     starting: Option<JoinHandle<Result<RunningSandbox, EngineError>>>,
     sandbox: Option<RunningSandbox>,
@@ -195,22 +195,34 @@ impl<'a> Story<'a> {
     }
 
     async fn try_check_out(&mut self) -> Result<(ProjectRoot, Plan), Failure> {
-        let BuildSpec { repository, branch, commit, .. } = self.spec.clone();
+        let BuildSpec { repository, access, branch, commit, settings, .. } = self.spec.clone();
         let tree = self.workspace.tree();
         let mirrors = self.pipeline.mirrors.clone();
         let owner = self.pipeline.owner(self.spec);
         let (directory, given_up) = (tree.clone(), self.given_up.clone());
         let checking_out = self.checking_out.insert(tokio::spawn(async move {
-            mirrors.checkout(&repository, &branch, &commit, &directory, owner, &given_up).await
+            let wanted = Checkout {
+                source: Source::new(&repository, &access),
+                branch: &branch,
+                commit: &commit,
+                directory: &directory,
+                owner,
+                submodules: settings.submodules,
+                lfs: settings.lfs,
+            };
+            mirrors.checkout(wanted, &given_up).await
         }));
         let checked_out = checking_out.await;
         self.checking_out = None;
-        checked_out
+        let notes = checked_out
             .map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?
             .map_err(|error| error.failure())?;
         let BuildSpec { branch, commit, .. } = self.spec;
         let message = self.spec.commit_message.lines().next().unwrap_or_default();
         self.recorder.say(Step::Source, format!("{branch} is at {} {message}", &commit[..12])).await;
+        for note in notes {
+            self.recorder.say(Step::Source, note).await;
+        }
         let settings = &self.spec.settings;
         let root = ProjectRoot::enter(&tree, settings.root_directory.as_ref()).ok_or_else(|| {
             let root = settings.root_directory.as_ref().map_or(".", |path| path.as_str());

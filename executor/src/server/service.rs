@@ -5,7 +5,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use futures_util::Stream;
 use grapnel_domain::{
     BranchName, Error, Reason, RepositoryUrl, event::BuildEvent, failure::Failure, id::ProjectId,
-    project::RelativePath,
+    project::RelativePath, source::SourceAccess,
 };
 use grapnel_proto::{
     convert::{
@@ -14,14 +14,15 @@ use grapnel_proto::{
         checked,
         deployment::failure_to_wire,
         event::{build_event_to_wire, heartbeat},
+        source::{access_from_wire, host_from_wire, host_key_to_wire},
         time::timestamp,
     },
     error::to_status,
     executor::v1::{
         CancelDeployRequest, CancelDeployResponse, GetExecutorRequest, GetExecutorResponse,
         ListCachesRequest, ListCachesResponse, PurgeCacheRequest, PurgeCacheResponse, ResolveSourceRequest,
-        ResolveSourceResponse, TriggerDeployRequest, TriggerDeployResponse, Version,
-        executor_service_server::ExecutorService, resolve_source_response,
+        ResolveSourceResponse, ScanHostRequest, ScanHostResponse, TriggerDeployRequest,
+        TriggerDeployResponse, Version, executor_service_server::ExecutorService, resolve_source_response,
     },
     hooks::v1::{BuildCache, PurgedCaches},
 };
@@ -35,7 +36,7 @@ use crate::{
     cache::{Caches, Listed},
     engine::Engine,
     repository_config::{FILE_LIMIT, GRAPNEL_TOML, RepositoryConfig, VERCEL_JSON, too_large},
-    source::{CommittedFile, Mirrors, SourceError},
+    source::{CommittedFile, Mirrors, ScanError, Source, SourceError},
 };
 
 /// How long a stream is silent at most.
@@ -71,12 +72,13 @@ impl ExecutorService for Service {
         &self,
         request: Request<ResolveSourceRequest>,
     ) -> Result<Response<ResolveSourceResponse>, Status> {
-        let (repository, branch, root, commit) = wanted(&request.into_inner()).map_err(|e| to_status(&e))?;
+        let Wanted { repository, access, branch, root, commit } =
+            wanted(request.into_inner()).map_err(|e| to_status(&e))?;
+        let source = Source::new(&repository, &access);
         // Dropped with the call: nobody needs an answer that nobody waits for.
         let resolved = async {
-            let version =
-                self.mirrors.resolve_at(&repository, &branch, commit.as_deref(), &self.stopping).await?;
-            let config = self.configuration(&repository, &version.commit, root.as_ref()).await?;
+            let version = self.mirrors.resolve_at(source, &branch, commit.as_deref(), &self.stopping).await?;
+            let config = self.configuration(source, &version.commit, root.as_ref()).await?;
             Ok((Version { commit: version.commit, message: version.message }, config))
         };
         let result = match resolved.await {
@@ -141,6 +143,20 @@ impl ExecutorService for Service {
         }))
     }
 
+    async fn scan_host(
+        &self,
+        request: Request<ScanHostRequest>,
+    ) -> Result<Response<ScanHostResponse>, Status> {
+        let ScanHostRequest { host, port } = request.into_inner();
+        let mut violations = Violations::default();
+        let named = host_from_wire("host", &host, port, &mut violations);
+        violations.finish().map_err(|e| to_status(&e))?;
+        let (host, port) = checked(named).map_err(|e| to_status(&e))?;
+        let scanned = self.mirrors.scan_host(&host, port, &self.stopping).await;
+        let keys = scanned.map_err(|error| to_status(&not_scanned(error)))?;
+        Ok(Response::new(ScanHostResponse { keys: keys.iter().map(host_key_to_wire).collect() }))
+    }
+
     async fn list_caches(
         &self,
         request: Request<ListCachesRequest>,
@@ -166,6 +182,14 @@ impl ExecutorService for Service {
     }
 }
 
+/// A host that shows no key.
+fn not_scanned(error: ScanError) -> Error {
+    match error {
+        ScanError::Refused(_) => Error::invalid_field("host", error),
+        ScanError::Unreachable(cause) => Error::new(Reason::HostUnreachable, cause),
+    }
+}
+
 impl Service {
     fn listed(&self, listed: Listed) -> BuildCache {
         let Listed { key, snapshot, used_at } = listed;
@@ -186,7 +210,7 @@ impl Service {
     /// Reads what the repository says of its deployments at a commit.
     async fn configuration(
         &self,
-        repository: &RepositoryUrl,
+        source: Source<'_>,
         commit: &str,
         root: Option<&RelativePath>,
     ) -> Result<Result<RepositoryConfig, Failure>, SourceError> {
@@ -194,7 +218,7 @@ impl Service {
         for (text, name) in texts.iter_mut().zip([VERCEL_JSON, GRAPNEL_TOML]) {
             let path = root.filter(|root| root.as_str() != ".");
             let path = path.map_or_else(|| name.to_owned(), |root| format!("{}/{name}", root.as_str()));
-            let file = self.mirrors.file(repository, commit, &path, FILE_LIMIT, &self.stopping).await?;
+            let file = self.mirrors.file(source, commit, &path, FILE_LIMIT, &self.stopping).await?;
             *text = match file {
                 Some(CommittedFile::TooLarge) => return Ok(Err(too_large(name))),
                 Some(CommittedFile::Text(text)) => Some(text),
@@ -247,9 +271,16 @@ async fn attempt_over(attempt: &Attempt) {
     tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
-type Wanted = (RepositoryUrl, BranchName, Option<RelativePath>, Option<String>);
+/// A version that is to be resolved.
+struct Wanted {
+    repository: RepositoryUrl,
+    access: SourceAccess,
+    branch: BranchName,
+    root: Option<RelativePath>,
+    commit: Option<String>,
+}
 
-fn wanted(request: &ResolveSourceRequest) -> Result<Wanted, Error> {
+fn wanted(request: ResolveSourceRequest) -> Result<Wanted, Error> {
     let mut violations = Violations::default();
     let repository = violations.check("repository_url", RepositoryUrl::parse(&request.repository_url));
     let branch = violations.check("branch", BranchName::parse(&request.branch));
@@ -261,8 +292,9 @@ fn wanted(request: &ResolveSourceRequest) -> Result<Wanted, Error> {
         "" => None,
         text => violations.check("commit", commit(text.to_owned())),
     };
+    let access = access_from_wire("access", request.access, &mut violations);
     violations.finish()?;
-    Ok((checked(repository)?, checked(branch)?, root, commit))
+    Ok(Wanted { repository: checked(repository)?, access, branch: checked(branch)?, root, commit })
 }
 
 fn project_and_branch(project: &str, branch: &str) -> Result<(ProjectId, Option<BranchName>), Error> {

@@ -1,17 +1,46 @@
-//! One commit in a workspace.
+//! One commit in a workspace, with the submodules and the large files that belong to it.
 
 use std::{os::unix::fs::MetadataExt as _, path::Path};
 
-use grapnel_domain::{BranchName, RepositoryUrl};
+use grapnel_domain::BranchName;
 use tokio_util::sync::CancellationToken;
 
-use super::{Mirrors, SourceError, git::Reach};
+use super::{Mirrors, Source, SourceError, error::Shown, git::Reach, submodules::CheckedOut};
 
 /// How many commits of history a build sees.
 const DEPTH: &str = "--depth=10";
 
+/// What is checked out, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Checkout<'a> {
+    /// The repository.
+    pub source: Source<'a>,
+    /// The branch.
+    pub branch: &'a BranchName,
+    /// The full hash.
+    pub commit: &'a str,
+    /// An empty directory.
+    pub directory: &'a Path,
+    /// The user and group to whom everything is handed.
+    pub owner: (u32, u32),
+    /// Whether submodules are checked out too.
+    pub submodules: bool,
+    /// Whether large files take the place of their pointers (Git LFS).
+    pub lfs: bool,
+}
+
+/// What `HEAD` of a checkout is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Head<'a> {
+    /// A branch.
+    Branch(&'a BranchName),
+    /// The commit itself.
+    Commit,
+}
+
 impl Mirrors {
-    /// Checks a commit out of its mirror into an empty directory, and hands everything to `owner`.
+    /// Checks a commit out of its mirror into an empty directory, and hands everything to its owner. Returns what the
+    /// people of the project should read of it.
     ///
     /// The commit may have left its branch since it was resolved, and another executor may have resolved it: then it
     /// is fetched first. The checkout has a history of its own, and knows nothing of the mirror.
@@ -20,67 +49,86 @@ impl Mirrors {
     /// See [`SourceError`].
     pub async fn checkout(
         &self,
-        repository: &RepositoryUrl,
-        branch: &BranchName,
-        commit: &str,
-        directory: &Path,
-        owner: (u32, u32),
+        wanted: Checkout<'_>,
         cancel: &CancellationToken,
-    ) -> Result<(), SourceError> {
-        match self.checkout_from_mirror(repository, branch, commit, directory, cancel).await {
-            Err(error) if may_lack(&error) && !self.has(repository, commit, cancel).await => {
-                self.fetch_commit(repository, branch, commit, cancel).await?;
-                self.checkout_from_mirror(repository, branch, commit, directory, cancel).await?;
+    ) -> Result<Vec<String>, SourceError> {
+        let Checkout { source, branch, commit, directory, .. } = wanted;
+        let head = Head::Branch(branch);
+        match self.checkout_from_mirror(source, commit, head, directory, cancel).await {
+            Err(error) if may_lack(&error) && !self.has(source, commit, cancel).await => {
+                self.fetch_commit(source, branch, commit, cancel).await?;
+                self.checkout_from_mirror(source, commit, head, directory, cancel).await?;
             }
             other => other?,
         }
-        let directory = directory.to_owned();
+        let mut notes = Vec::new();
+        let mut all = vec![CheckedOut::top(source, commit, directory)];
+        if wanted.submodules {
+            all = self.checkout_submodules(source, all.swap_remove(0), cancel).await?;
+            notes.extend(all.iter().skip(1).map(submodule_note));
+        }
+        let (directory, owner) = (directory.to_owned(), wanted.owner);
         let handed = tokio::task::spawn_blocking(move || hand_over(&directory, owner)).await;
-        handed
-            .map_err(|error| SourceError::Git(error.to_string()))?
-            .map_err(|error| SourceError::Git(format!("the checkout cannot be handed to the build: {error}")))
+        handed.map_err(|error| SourceError::Git(error.to_string()))?.map_err(|error| {
+            SourceError::Git(format!("the checkout cannot be handed to the build: {error}"))
+        })?;
+        Ok(notes)
     }
 
-    async fn checkout_from_mirror(
+    /// Checks a commit out that the mirror has.
+    pub(super) async fn checkout_from_mirror(
         &self,
-        repository: &RepositoryUrl,
-        branch: &BranchName,
+        source: Source<'_>,
         commit: &str,
+        head: Head<'_>,
         directory: &Path,
         cancel: &CancellationToken,
     ) -> Result<(), SourceError> {
-        let mirror = format!("file://{}", self.path_of(repository).display());
-        let url = repository.to_string();
-        let steps: [(&[&str], Reach); 4] = [
-            (&["init", "--quiet", "--template="], Reach::Nothing),
-            (
-                &[
-                    "-c",
-                    "uploadpack.allowAnySHA1InWant=true",
-                    "fetch",
-                    "--quiet",
-                    "--no-tags",
-                    DEPTH,
-                    "--end-of-options",
-                    &mirror,
-                    commit,
-                ],
-                Reach::Files,
-            ),
-            (&["remote", "add", "origin", &url], Reach::Nothing),
-            (&["checkout", "--quiet", "--force", "-B", branch.as_str(), "FETCH_HEAD"], Reach::Nothing),
+        let mirror = format!("file://{}", self.path_of(source).display());
+        let url = source.url();
+        let init = ["init", "--quiet", "--template="];
+        let fetch = [
+            "-c",
+            "uploadpack.allowAnySHA1InWant=true",
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            DEPTH,
+            "--end-of-options",
+            &mirror,
+            commit,
+        ];
+        let remote = ["remote", "add", "origin", &url];
+        let onto_branch;
+        let checkout: &[&str] = match head {
+            Head::Branch(branch) => {
+                onto_branch = ["checkout", "--quiet", "--force", "-B", branch.as_str(), "FETCH_HEAD"];
+                &onto_branch
+            }
+            Head::Commit => &["checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"],
+        };
+        let steps: [(&[&str], Reach<'_>); 4] = [
+            (&init, Reach::Nothing),
+            (&fetch, Reach::Files),
+            (&remote, Reach::Nothing),
+            (checkout, Reach::Nothing),
         ];
         for (arguments, reach) in steps {
             let output = self.git.run(directory, reach, arguments, &self.bounds(cancel)).await;
             let output = self.finished(&url, output)?;
             if !output.status.success() {
-                return Err(SourceError::from_git(&url, &String::from_utf8_lossy(&output.stderr)));
+                let stderr = String::from_utf8_lossy(&output.stderr);
+                return Err(SourceError::from_git(&url, &Shown::Nothing, &stderr));
             }
         }
         // It names the mirror's path, and nobody needs it any more.
         let _ = tokio::fs::remove_file(directory.join(".git/FETCH_HEAD")).await;
         Ok(())
     }
+}
+
+fn submodule_note(module: &CheckedOut) -> String {
+    format!("submodule {} is at {}", module.path, &module.commit[..12.min(module.commit.len())])
 }
 
 /// Tells whether a checkout may have failed because the mirror lacks the commit.

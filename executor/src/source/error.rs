@@ -6,11 +6,37 @@ use grapnel_domain::failure::{Failure, FailureCode};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// The server has no such repository, or hides it.
-    #[error("there is no repository at {0}, or it is private: check the address")]
-    RepositoryNotFound(String),
-    /// The server wants a credential.
-    #[error("{0} wants a credential: private repositories cannot be read without one")]
-    AccessDenied(String),
+    #[error("there is no repository at {url}, {}", hidden(.shown))]
+    RepositoryNotFound {
+        /// The repository.
+        url: String,
+        /// Whether we had a credential to show.
+        shown: Shown,
+    },
+    /// The server wants a credential, or another one.
+    #[error("{}", denied(.url, .shown))]
+    AccessDenied {
+        /// The repository.
+        url: String,
+        /// Whether we had a credential to show.
+        shown: Shown,
+    },
+    /// Nobody has said by which key the SSH host is known.
+    #[error(
+        "the key of the SSH host {host} is not known: compare it with what the host's operator publishes, and trust it with `grapnel credential trust-host <host>`"
+    )]
+    HostKeyUnknown {
+        /// The host and its port.
+        host: String,
+    },
+    /// The SSH host shows another key than the one by which it is known.
+    #[error(
+        "THE KEY OF THE SSH HOST {host} HAS CHANGED: somebody else may answer in its place, so nothing was fetched. Ask the host's operator; if the new key is theirs, trust it with `grapnel credential trust-host <host>`"
+    )]
+    HostKeyChanged {
+        /// The host and its port.
+        host: String,
+    },
     /// Nobody answers, or not in time.
     #[error("{url} cannot be reached: {cause}")]
     Unreachable {
@@ -75,6 +101,25 @@ pub enum SourceError {
         /// Bytes allowed.
         limit: u64,
     },
+    /// A submodule cannot be had.
+    #[error("submodule `{path}`: {cause}")]
+    Submodule {
+        /// Where it is in the repository that names it.
+        path: String,
+        /// Why.
+        cause: Box<SourceError>,
+    },
+    /// What a repository says of its submodules is not followed.
+    #[error("{0}")]
+    SubmodulesRefused(String),
+    /// A large file cannot be had as its pointer says.
+    #[error("the large file `{path}`: {cause}")]
+    LargeFile {
+        /// Its path.
+        path: String,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The executor's disk is full.
     #[error("the executor's disk is full")]
     DiskFull,
@@ -90,117 +135,60 @@ impl SourceError {
     /// Says whose fault it is, in the words of a deployment.
     pub fn failure(&self) -> Failure {
         let code = match self {
-            Self::RepositoryNotFound(_) => FailureCode::RepositoryNotFound,
-            Self::AccessDenied(_) => FailureCode::RepositoryAccessDenied,
+            Self::RepositoryNotFound { .. } => FailureCode::RepositoryNotFound,
+            Self::AccessDenied { .. } => FailureCode::RepositoryAccessDenied,
+            Self::HostKeyUnknown { .. } => FailureCode::HostKeyUnknown,
+            Self::HostKeyChanged { .. } => FailureCode::HostKeyChanged,
+            Self::Submodule { cause, .. } => cause.failure().code,
+            Self::LargeFile { .. } => FailureCode::LargeFileUnavailable,
             Self::Unreachable { .. } => FailureCode::RepositoryUnreachable,
             Self::BranchNotFound { .. } => FailureCode::BranchNotFound,
             Self::CommitNotFound { .. } | Self::CommitNotOnBranch { .. } => FailureCode::CommitNotFound,
             Self::RepositoryEmpty(_) => FailureCode::RepositoryEmpty,
-            Self::NotAllowed(_) | Self::AddressRefused { .. } | Self::ContentRefused { .. } => {
-                FailureCode::RepositoryRefused
-            }
+            Self::NotAllowed(_)
+            | Self::AddressRefused { .. }
+            | Self::ContentRefused { .. }
+            | Self::SubmodulesRefused(_) => FailureCode::RepositoryRefused,
             Self::TooLarge { .. } => FailureCode::RepositoryTooLarge,
             Self::DiskFull => FailureCode::ExecutorDiskFull,
             Self::Canceled | Self::Git(_) => FailureCode::Internal,
         };
         Failure::new(code, self.to_string())
     }
+}
 
-    /// Reads what git printed when it failed.
-    ///
-    /// Git has one exit code for everything, so its text is all there is. It runs in the C locale, and the phrases
-    /// below have stood in it for many years; what none of them fits stays [`SourceError::Git`].
-    pub fn from_git(url: &str, stderr: &str) -> Self {
-        let said = |phrases: &[&str]| phrases.iter().any(|phrase| stderr.contains(phrase));
-        let url = url.to_owned();
-        if said(&["No space left on device"]) {
-            Self::DiskFull
-        } else if said(&["fsck error in packed object"]) {
-            Self::ContentRefused { url, cause: summary(stderr) }
-        } else if said(&[
-            "Authentication failed",
-            "could not read Username",
-            "could not read Password",
-            "terminal prompts disabled",
-            "Permission denied (",
-            "Host key verification failed",
-            "The requested URL returned error: 401",
-            "The requested URL returned error: 403",
-        ]) {
-            Self::AccessDenied(url)
-        } else if said(&[
-            "not found",
-            "does not appear to be a git repository",
-            "does not exist",
-            "The requested URL returned error: 404",
-        ]) {
-            Self::RepositoryNotFound(url)
-        } else if said(&[
-            "Could not resolve host",
-            "Failed to connect",
-            "Couldn't connect",
-            "Connection refused",
-            "Connection reset",
-            "Connection timed out",
-            "Operation timed out",
-            "Operation too slow",
-            "early EOF",
-            "unexpected disconnect",
-            "The requested URL returned error: 5",
-            "SSL certificate problem",
-            "server certificate verification failed",
-        ]) {
-            Self::Unreachable { url, cause: summary(stderr) }
-        } else {
-            Self::Git(summary(stderr))
+/// Whether a credential was there to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// There is none for the repository.
+    Nothing,
+    /// The one for this origin was.
+    CredentialOf(String),
+}
+
+fn hidden(shown: &Shown) -> String {
+    match shown {
+        Shown::Nothing => {
+            "or it is private: check the address, and give the project a credential where it needs one \
+             (`grapnel credential create <project>`)"
+                .to_owned()
+        }
+        Shown::CredentialOf(origin) => {
+            format!(
+                "or the credential for {origin} may not see it: check the address, and what the credential may read"
+            )
         }
     }
 }
 
-/// Returns the line of git's that says most, without control characters.
-fn summary(stderr: &str) -> String {
-    let telling = stderr.lines().find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
-    let line = telling.or_else(|| stderr.lines().last()).unwrap_or("it said nothing");
-    line.chars().filter(|c| !c.is_control()).take(300).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_git_says_is_told_apart() {
-        let code = |stderr: &str| SourceError::from_git("https://e.org/x", stderr).failure().code;
-        for (stderr, expected) in [
-            ("fatal: repository 'https://e.org/x/' not found", FailureCode::RepositoryNotFound),
-            ("fatal: '/srv/x' does not appear to be a git repository", FailureCode::RepositoryNotFound),
-            (
-                "fatal: could not read Username for 'https://e.org': terminal prompts disabled",
-                FailureCode::RepositoryAccessDenied,
-            ),
-            ("git@e.org: Permission denied (publickey).", FailureCode::RepositoryAccessDenied),
-            (
-                "fatal: unable to access 'x': Could not resolve host: e.org",
-                FailureCode::RepositoryUnreachable,
-            ),
-            (
-                "fatal: unable to access 'x': The requested URL returned error: 502",
-                FailureCode::RepositoryUnreachable,
-            ),
-            (
-                "error: object 1: gitmodulesUpdate: disallowed submodule update setting: !x\nfatal: fsck error in packed object",
-                FailureCode::RepositoryRefused,
-            ),
-            ("fatal: write error: No space left on device", FailureCode::ExecutorDiskFull),
-            ("fatal: something new", FailureCode::Internal),
-        ] {
-            assert_eq!(code(stderr), expected, "{stderr}");
-        }
-    }
-
-    #[test]
-    fn a_server_cannot_write_control_characters_into_our_messages() {
-        let error = SourceError::from_git("u", "remote: \u{1b}[2Jhi\nfatal: bad \u{1b}[31mthing");
-        assert_eq!(error, SourceError::Git("fatal: bad [31mthing".into()));
+fn denied(url: &str, shown: &Shown) -> String {
+    match shown {
+        Shown::Nothing => format!(
+            "{url} wants a credential, and the project has none for it: `grapnel credential create <project>` gives it one"
+        ),
+        Shown::CredentialOf(origin) => format!(
+            "{url} refuses the credential for {origin}: it may have expired or been revoked, or may not read this \
+             repository; `grapnel credential create <project>` gives the project another one"
+        ),
     }
 }

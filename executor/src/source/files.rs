@@ -1,9 +1,8 @@
 //! Single files of a commit, read from its mirror.
 
-use grapnel_domain::RepositoryUrl;
 use tokio_util::sync::CancellationToken;
 
-use super::{Mirrors, SourceError, git::Reach};
+use super::{Mirrors, Source, SourceError, error::Shown, git::Reach};
 
 /// A file of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,19 +21,23 @@ impl Mirrors {
     /// See [`SourceError`].
     pub async fn file(
         &self,
-        repository: &RepositoryUrl,
+        source: Source<'_>,
         commit: &str,
         path: &str,
         limit: u64,
         cancel: &CancellationToken,
     ) -> Result<Option<CommittedFile>, SourceError> {
-        let mirror = self.path_of(repository);
-        let url = repository.to_string();
+        let mirror = self.path_of(source);
+        let url = source.url();
         let list = ["ls-tree", "-l", "-z", "--full-tree", "--end-of-options", commit, "--", path];
         let output = self.git.run(&mirror, Reach::Nothing, list, &self.bounds(cancel)).await;
         let output = self.finished(&url, output)?;
         if !output.status.success() {
-            return Err(SourceError::from_git(&url, &String::from_utf8_lossy(&output.stderr)));
+            return Err(SourceError::from_git(
+                &url,
+                &Shown::Nothing,
+                &String::from_utf8_lossy(&output.stderr),
+            ));
         }
         let Some((object, size)) = regular(&String::from_utf8_lossy(&output.stdout)) else {
             return Ok(None);
@@ -56,18 +59,22 @@ impl Mirrors {
     /// See [`SourceError`].
     pub async fn tree_of(
         &self,
-        repository: &RepositoryUrl,
+        source: Source<'_>,
         commit: &str,
         cancel: &CancellationToken,
     ) -> Result<String, SourceError> {
         let tree = format!("{commit}^{{tree}}");
         let arguments = ["rev-parse", "--verify", "--end-of-options", &tree];
         let output =
-            self.git.run(&self.path_of(repository), Reach::Nothing, arguments, &self.bounds(cancel)).await;
-        let url = repository.to_string();
+            self.git.run(&self.path_of(source), Reach::Nothing, arguments, &self.bounds(cancel)).await;
+        let url = source.url();
         let output = self.finished(&url, output)?;
         if !output.status.success() {
-            return Err(SourceError::from_git(&url, &String::from_utf8_lossy(&output.stderr)));
+            return Err(SourceError::from_git(
+                &url,
+                &Shown::Nothing,
+                &String::from_utf8_lossy(&output.stderr),
+            ));
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }

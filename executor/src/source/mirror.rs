@@ -3,20 +3,17 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    process::Output,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use grapnel_domain::{BranchName, RepositoryUrl};
+use grapnel_domain::{BranchName, RepositoryUrl, source::CredentialSecret};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Git, SourceConfig, SourceError,
-    git::{Bounds, GitError, Reach},
-    way_out::{Policy, Trouble, WayOut},
+    Git, Source, SourceConfig, SourceError, error::Shown, git::Reach, private::PrivatePlace, program::Bounds,
 };
 use crate::disk;
 
@@ -39,13 +36,14 @@ pub struct ResolvedVersion {
 #[derive(Debug)]
 pub struct Mirrors {
     pub(super) git: Git,
+    pub(super) private: PrivatePlace,
     pub(super) config: SourceConfig,
     locks: Mutex<HashMap<PathBuf, Arc<AsyncMutex<()>>>>,
 }
 
 impl Mirrors {
-    pub(super) fn new(git: Git, config: SourceConfig) -> Self {
-        Self { git, config, locks: Mutex::default() }
+    pub(super) fn new(git: Git, private: PrivatePlace, config: SourceConfig) -> Self {
+        Self { git, private, config, locks: Mutex::default() }
     }
 
     /// Fetches a branch into its repository's mirror and says which commit it is at.
@@ -54,11 +52,11 @@ impl Mirrors {
     /// See [`SourceError`]. A mirror that turns out broken is made anew, once.
     pub async fn resolve(
         &self,
-        repository: &RepositoryUrl,
+        source: Source<'_>,
         branch: &BranchName,
         cancel: &CancellationToken,
     ) -> Result<ResolvedVersion, SourceError> {
-        self.resolve_at(repository, branch, None, cancel).await
+        self.resolve_at(source, branch, None, cancel).await
     }
 
     /// Does the same, and takes a commit that is reachable from the branch in place of its last one, where one is named
@@ -68,20 +66,20 @@ impl Mirrors {
     /// See [`SourceError`].
     pub async fn resolve_at(
         &self,
-        repository: &RepositoryUrl,
+        source: Source<'_>,
         branch: &BranchName,
         commit: Option<&str>,
         cancel: &CancellationToken,
     ) -> Result<ResolvedVersion, SourceError> {
-        self.refuse_directories_not_allowed(repository)?;
-        let mirror = self.path_of(repository);
+        self.refuse_directories_not_allowed(source.repository)?;
+        let mirror = self.path_of(source);
         let lock = self.lock_of(&mirror);
         let _one_at_a_time = lock.lock().await;
-        match self.fetch(&mirror, repository, branch, cancel).await {
+        match self.fetch(&mirror, source, branch, cancel).await {
             Err(SourceError::Git(cause)) => {
-                tracing::warn!(repository = %repository, cause, "the mirror is made anew");
+                tracing::warn!(repository = %source.repository, cause, "the mirror is made anew");
                 disk::remove_tree(&mirror).await;
-                self.fetch(&mirror, repository, branch, cancel).await?;
+                self.fetch(&mirror, source, branch, cancel).await?;
             }
             other => other?,
         }
@@ -93,7 +91,7 @@ impl Mirrors {
         let output = self.git.run(&mirror, Reach::Nothing, ancestor, &self.bounds(cancel)).await;
         if !self.finished("the mirror", output)?.status.success() {
             return Err(SourceError::CommitNotOnBranch {
-                url: repository.to_string(),
+                url: source.url(),
                 branch: branch.to_string(),
                 commit: commit.to_owned(),
             });
@@ -108,126 +106,126 @@ impl Mirrors {
     /// See [`SourceError`]; the repository may not have the commit any more.
     pub(super) async fn fetch_commit(
         &self,
-        repository: &RepositoryUrl,
+        source: Source<'_>,
         branch: &BranchName,
         commit: &str,
         cancel: &CancellationToken,
     ) -> Result<(), SourceError> {
-        self.refuse_directories_not_allowed(repository)?;
-        let mirror = self.path_of(repository);
+        self.refuse_directories_not_allowed(source.repository)?;
+        let mirror = self.path_of(source);
         let lock = self.lock_of(&mirror);
         let _one_at_a_time = lock.lock().await;
-        let gone = || SourceError::CommitNotFound { url: repository.to_string(), commit: commit.to_owned() };
-        match self.fetch(&mirror, repository, branch, cancel).await {
+        let gone = || SourceError::CommitNotFound { url: source.url(), commit: commit.to_owned() };
+        match self.fetch(&mirror, source, branch, cancel).await {
             Ok(()) | Err(SourceError::BranchNotFound { .. }) => {}
             Err(error) => return Err(error),
         }
-        if self.has(repository, commit, cancel).await {
+        if self.has(source, commit, cancel).await {
             return Ok(());
         }
-        match self.fetch_into(&mirror, repository, commit, cancel).await {
+        match self.fetch_into(&mirror, source, commit, cancel).await {
             // Servers refuse by many words what they do not have.
-            Err(SourceError::Git(_)) => Err(gone()),
+            Err(SourceError::Git(_) | SourceError::BranchNotFound { .. }) => Err(gone()),
             other => other,
         }
     }
 
-    /// Tells whether the mirror has a commit.
-    pub(super) async fn has(
+    /// Fetches a commit that a repository pins, also where no branch has it any more and the server gives it out all the
+    /// same.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub(super) async fn fetch_pinned(
         &self,
-        repository: &RepositoryUrl,
+        source: Source<'_>,
         commit: &str,
         cancel: &CancellationToken,
-    ) -> bool {
+    ) -> Result<(), SourceError> {
+        let mirror = self.path_of(source);
+        let lock = self.lock_of(&mirror);
+        let _one_at_a_time = lock.lock().await;
+        self.ensure_mirror(&mirror, cancel).await?;
+        if self.has(source, commit, cancel).await {
+            return Ok(());
+        }
+        // Under a name of its own, so that the next fetch of the submodule begins from it.
+        let refspec = format!("+{commit}:refs/pinned/{commit}");
+        match self.fetch_into(&mirror, source, &refspec, cancel).await {
+            // Servers that give out no commit by itself give out all branches.
+            Err(SourceError::Git(_) | SourceError::BranchNotFound { .. }) => {}
+            other => return other,
+        }
+        self.fetch_into(&mirror, source, "+refs/heads/*:refs/heads/*", cancel).await?;
+        match self.has(source, commit, cancel).await {
+            true => Ok(()),
+            false => Err(SourceError::CommitNotFound { url: source.url(), commit: commit.to_owned() }),
+        }
+    }
+
+    /// Tells whether the mirror has a commit.
+    pub(super) async fn has(&self, source: Source<'_>, commit: &str, cancel: &CancellationToken) -> bool {
         let object = format!("{commit}^{{commit}}");
         let exists = ["cat-file", "-e", &object].map(String::from);
-        let mirror = self.path_of(repository);
+        let mirror = self.path_of(source);
         let output = self.git.run(&mirror, Reach::Nothing, exists, &self.bounds(cancel)).await;
         output.is_ok_and(|output| output.status.success())
     }
 
-    /// Returns where the mirror of a repository is.
-    pub fn path_of(&self, repository: &RepositoryUrl) -> PathBuf {
-        self.config.mirrors.join(hex::encode(Sha256::digest(repository.to_string())))
+    /// Returns where the mirror of a repository is. What was fetched with a credential is its owner's alone.
+    pub fn path_of(&self, source: Source<'_>) -> PathBuf {
+        let mut key = Sha256::new_with_prefix(source.url());
+        if let Some(credential) = source.credential() {
+            key.update([0]);
+            key.update(owner_of(source, credential));
+        }
+        self.config.mirrors.join(hex::encode(key.finalize()))
     }
 
     async fn fetch(
         &self,
         mirror: &Path,
-        repository: &RepositoryUrl,
+        source: Source<'_>,
         branch: &BranchName,
         cancel: &CancellationToken,
     ) -> Result<(), SourceError> {
         let refspec = format!("+refs/heads/{branch}:refs/heads/{branch}");
-        match self.fetch_into(mirror, repository, &refspec, cancel).await {
+        match self.fetch_into(mirror, source, &refspec, cancel).await {
             Err(SourceError::BranchNotFound { .. }) => {
-                Err(self.branch_missing(mirror, repository, branch, cancel).await)
+                Err(self.branch_missing(mirror, source, branch, cancel).await)
             }
             other => other,
         }
     }
 
-    async fn fetch_into(
+    pub(super) async fn fetch_into(
         &self,
         mirror: &Path,
-        repository: &RepositoryUrl,
+        source: Source<'_>,
         refspec: &str,
         cancel: &CancellationToken,
     ) -> Result<(), SourceError> {
         self.ensure_mirror(mirror, cancel).await?;
-        let url = repository.to_string();
+        let url = source.url();
         let fetch =
             ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", &url, refspec]
                 .map(String::from);
         let bounds = self.bounds(cancel);
-        let output = tokio::select! {
-            output = self.go_out(mirror, repository, fetch, &bounds) => output?,
+        tokio::select! {
+            output = self.go_out(mirror, source, fetch, &bounds) => output?,
             () = self.grown_too_large(mirror) => return Err(self.too_large(mirror, url).await),
         };
-        if output.status.success() {
-            // A fetch that was over before its size was looked at.
-            return if disk::usage(mirror).await.unwrap_or(u64::MAX) > self.config.size_limit {
-                Err(self.too_large(mirror, url).await)
-            } else {
-                Ok(())
-            };
+        // A fetch that was over before its size was looked at.
+        if disk::usage(mirror).await.unwrap_or(u64::MAX) > self.config.size_limit {
+            return Err(self.too_large(mirror, url).await);
         }
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        if stderr.contains("couldn't find remote ref") {
-            return Err(SourceError::BranchNotFound { url, branch: refspec.to_owned() });
-        }
-        Err(SourceError::from_git(&url, &stderr))
+        Ok(())
     }
 
-    /// Runs git with what it needs to reach a repository, and nothing more.
-    async fn go_out<const N: usize>(
+    pub(super) async fn ensure_mirror(
         &self,
         mirror: &Path,
-        repository: &RepositoryUrl,
-        arguments: [String; N],
-        bounds: &Bounds,
-    ) -> Result<Output, SourceError> {
-        let url = repository.to_string();
-        let RepositoryUrl::Remote { host, .. } = repository else {
-            let output = self.git.run(mirror, Reach::Files, arguments, bounds).await;
-            return self.finished(&url, output);
-        };
-        let (host, port) = (host.trim_matches(['[', ']']).to_owned(), repository.port());
-        let policy = Policy { home: (host, port), closed: self.config.closed_networks.clone() };
-        let cannot =
-            |error: std::io::Error| SourceError::Git(format!("the way out cannot be opened: {error}"));
-        // Before git starts at all, and for ssh, which goes by itself, at all.
-        policy.addresses(&policy.home.0, policy.home.1).await.map_err(|why| trouble(&url, why))?;
-        let way_out = WayOut::open(policy).await.map_err(cannot)?;
-        let output = self.git.run(mirror, Reach::Network(way_out.port()), arguments, bounds).await;
-        let output = self.finished(&url, output)?;
-        match way_out.trouble() {
-            Some(why) if !output.status.success() => Err(trouble(&url, why)),
-            _ => Ok(output),
-        }
-    }
-
-    async fn ensure_mirror(&self, mirror: &Path, cancel: &CancellationToken) -> Result<(), SourceError> {
+        cancel: &CancellationToken,
+    ) -> Result<(), SourceError> {
         if mirror.join("HEAD").is_file() {
             return Ok(());
         }
@@ -238,7 +236,11 @@ impl Mirrors {
         if output.status.success() {
             Ok(())
         } else {
-            Err(SourceError::from_git("the mirror", &String::from_utf8_lossy(&output.stderr)))
+            Err(SourceError::from_git(
+                "the mirror",
+                &Shown::Nothing,
+                &String::from_utf8_lossy(&output.stderr),
+            ))
         }
     }
 
@@ -246,17 +248,15 @@ impl Mirrors {
     async fn branch_missing(
         &self,
         mirror: &Path,
-        repository: &RepositoryUrl,
+        source: Source<'_>,
         branch: &BranchName,
         cancel: &CancellationToken,
     ) -> SourceError {
-        let url = repository.to_string();
+        let url = source.url();
         let list = ["ls-remote", "--heads", "--end-of-options", &url].map(String::from);
-        match self.go_out(mirror, repository, list, &self.bounds(cancel)).await {
+        match self.go_out(mirror, source, list, &self.bounds(cancel)).await {
             Err(error) => error,
-            Ok(output) if output.status.success() && output.stdout.is_empty() => {
-                SourceError::RepositoryEmpty(url)
-            }
+            Ok(output) if output.stdout.is_empty() => SourceError::RepositoryEmpty(url),
             Ok(_) => SourceError::BranchNotFound { url, branch: branch.to_string() },
         }
     }
@@ -282,21 +282,6 @@ impl Mirrors {
         Bounds { timeout: self.config.timeout, cancel: cancel.clone() }
     }
 
-    pub(super) fn finished(
-        &self,
-        url: &str,
-        output: Result<Output, GitError>,
-    ) -> Result<Output, SourceError> {
-        output.map_err(|error| match error {
-            GitError::TimedOut => SourceError::Unreachable {
-                url: url.to_owned(),
-                cause: format!("no end within {} s", self.config.timeout.as_secs()),
-            },
-            GitError::Canceled => SourceError::Canceled,
-            GitError::Program(error) => SourceError::Git(format!("the git program cannot be run: {error}")),
-        })
-    }
-
     async fn grown_too_large(&self, mirror: &Path) {
         loop {
             tokio::time::sleep(SIZE_CHECK).await;
@@ -311,12 +296,16 @@ impl Mirrors {
         SourceError::TooLarge { url, limit: self.config.size_limit }
     }
 
-    fn refuse_directories_not_allowed(&self, repository: &RepositoryUrl) -> Result<(), SourceError> {
+    pub(super) fn refuse_directories_not_allowed(
+        &self,
+        repository: &RepositoryUrl,
+    ) -> Result<(), SourceError> {
         let RepositoryUrl::Local(path) = repository else {
             return Ok(());
         };
         // The real path counts: a link inside an allowed directory may lead out of it.
-        let real = std::fs::canonicalize(path).map_err(|_| SourceError::RepositoryNotFound(path.clone()))?;
+        let real = std::fs::canonicalize(path)
+            .map_err(|_| SourceError::RepositoryNotFound { url: path.clone(), shown: Shown::Nothing })?;
         let allowed =
             self.config.allowed_dirs.iter().filter_map(|directory| std::fs::canonicalize(directory).ok());
         if allowed.into_iter().any(|directory| real.starts_with(directory)) {
@@ -326,17 +315,17 @@ impl Mirrors {
         }
     }
 
-    fn lock_of(&self, mirror: &Path) -> Arc<AsyncMutex<()>> {
+    pub(super) fn lock_of(&self, mirror: &Path) -> Arc<AsyncMutex<()>> {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         locks.entry(mirror.to_owned()).or_default().clone()
     }
 }
 
-fn trouble(url: &str, why: Trouble) -> SourceError {
-    let url = url.to_owned();
-    match why {
-        Trouble::Refused(address) => SourceError::AddressRefused { url, address },
-        Trouble::Unreachable(cause) => SourceError::Unreachable { url, cause },
+/// Names the owner of what a credential fetches; where nobody says who that is, it is whoever has the same one.
+fn owner_of(source: Source<'_>, credential: &CredentialSecret) -> String {
+    match source.access.owner {
+        Some(team) => team.to_string(),
+        None => hex::encode(Sha256::digest(credential.text().expose())),
     }
 }
 

@@ -54,8 +54,8 @@ pub enum Trouble {
 /// Where a repository is, and what else is closed.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// The host and port that the repository's address names.
-    pub home: (String, u16),
+    /// The hosts and ports that somebody named who may mean what is private: those of the project's own repository.
+    pub homes: Vec<(String, u16)>,
     /// Networks that the operator closes.
     pub closed: Vec<IpNet>,
 }
@@ -95,6 +95,28 @@ impl WayOut {
 }
 
 impl Policy {
+    /// Makes the policy of a call to one host that its owner named.
+    pub fn at_home(host: &str, port: u16, closed: &[IpNet]) -> Self {
+        Self { homes: vec![(host.to_owned(), port)], closed: closed.to_vec() }
+    }
+
+    /// Resolves a host and returns the one of its addresses to go to: where there are several, one that answers.
+    ///
+    /// # Errors
+    /// As [`Policy::addresses`], and where several addresses have nobody who answers.
+    pub async fn address(&self, host: &str, port: u16) -> Result<IpAddr, Trouble> {
+        let addresses = self.addresses(host, port).await?;
+        if let [only] = addresses.as_slice() {
+            return Ok(only.ip());
+        }
+        let connected = timeout(CONNECT, TcpStream::connect(addresses.as_slice())).await;
+        match connected.map(|stream| stream.and_then(|stream| stream.peer_addr())) {
+            Ok(Ok(address)) => Ok(address.ip()),
+            Ok(Err(error)) => Err(Trouble::Unreachable(format!("{host}:{port}: {error}"))),
+            Err(_) => Err(Trouble::Unreachable(format!("{host}:{port} does not answer in time"))),
+        }
+    }
+
     /// Resolves a host and returns the addresses of it that may be connected to.
     ///
     /// # Errors
@@ -106,7 +128,7 @@ impl Policy {
             Ok(Err(error)) => return Err(Trouble::Unreachable(format!("{host}: {error}"))),
             Err(_) => return Err(Trouble::Unreachable(format!("{host}: its name is not resolved in time"))),
         };
-        let at_home = self.home.1 == port && self.home.0.eq_ignore_ascii_case(host);
+        let at_home = self.homes.iter().any(|(name, at)| *at == port && name.eq_ignore_ascii_case(host));
         let allowed: Vec<_> = all.iter().copied().filter(|it| self.allows(it.ip(), at_home)).collect();
         match (all.first(), allowed.is_empty()) {
             (Some(first), true) => Err(Trouble::Refused(format!("{host} ({})", first.ip()))),
@@ -189,8 +211,7 @@ mod tests {
 
     #[test]
     fn only_who_names_the_repository_may_mean_what_is_private_and_nobody_what_is_link_local() {
-        let policy =
-            Policy { home: ("git.internal".into(), 443), closed: vec!["10.9.0.0/16".parse().unwrap()] };
+        let policy = Policy::at_home("git.internal", 443, &["10.9.0.0/16".parse().unwrap()]);
         for (address, at_home, elsewhere) in [
             ("93.184.216.34", true, true),
             ("10.1.2.3", true, false),

@@ -9,9 +9,12 @@ use grapnel_domain::{
     event::{BuildEvent, Outcome, Step},
     failure::FailureCode,
 };
-use grapnel_executor::engine::{
-    Engine as _, EngineError, Exit,
-    fake::{Call, Program},
+use grapnel_executor::{
+    engine::{
+        Engine as _, EngineError, Exit,
+        fake::{Call, Program},
+    },
+    source::Source,
 };
 use grapnel_run::{frame::Kind, message::StepExit};
 use grapnel_runtime::{CancellationToken, Clock};
@@ -189,8 +192,11 @@ async fn a_repository_can_say_that_there_is_nothing_to_build() {
         site.repository.write("vercel.json", config);
         site.repository.commit("Configure");
         let branch = BranchName::parse("main").unwrap();
-        let resolved =
-            site.pipeline.mirrors.resolve(&spec.repository, &branch, &CancellationToken::new()).await;
+        let resolved = site
+            .pipeline
+            .mirrors
+            .resolve(Source::new(&spec.repository, &spec.access), &branch, &CancellationToken::new())
+            .await;
         spec.commit = resolved.unwrap().commit;
         spec.id.deployment = Clock::system().new_id();
         let (outcome, events) = site.build(&spec, |_, _| {}).await;

@@ -343,7 +343,11 @@ async fn an_install_that_would_do_nothing_is_left_out_and_said_to_be() {
         let resolved = site
             .pipeline
             .mirrors
-            .resolve(&spec.repository, &branch, &grapnel_runtime::CancellationToken::new())
+            .resolve(
+                grapnel_executor::source::Source::new(&spec.repository, &spec.access),
+                &branch,
+                &grapnel_runtime::CancellationToken::new(),
+            )
             .await;
         spec.commit = resolved.unwrap().commit;
         spec.id = site.spec().id;

@@ -28,7 +28,7 @@ use grapnel_executor::{
     install_runner,
     network::BuildNetwork,
     pipeline::{Pipeline, mask::Mask, recorder::Recorder, sandbox::SandboxConfig},
-    source::{self, SourceConfig},
+    source::{self, Source, SourceConfig},
 };
 use grapnel_runtime::{CancellationToken, Clock, TaskTracker};
 use tempfile::TempDir;
@@ -132,7 +132,11 @@ impl<E: Engine + Clone> Site<E> {
         let repository = Repository::with(&below("git/site"), &[("index.html", "hi")]);
         let url = RepositoryUrl::parse(&repository.path()).unwrap();
         let branch = BranchName::parse("main").unwrap();
-        let commit = mirrors.resolve(&url, &branch, &CancellationToken::new()).await.unwrap().commit;
+        let commit = mirrors
+            .resolve(Source::new(&url, &SourceAccess::default()), &branch, &CancellationToken::new())
+            .await
+            .unwrap()
+            .commit;
         let project = Clock::system().new_id();
         Self { pipeline, engine, repository, directory, commit, project }
     }
@@ -167,7 +171,13 @@ impl<E: Engine + Clone> Site<E> {
     pub async fn bring_up_to_date(&self, spec: &mut BuildSpec) {
         let branch = BranchName::parse("main").unwrap();
         let cancel = CancellationToken::new();
-        spec.commit = self.pipeline.mirrors.resolve(&spec.repository, &branch, &cancel).await.unwrap().commit;
+        spec.commit = self
+            .pipeline
+            .mirrors
+            .resolve(Source::new(&spec.repository, &spec.access), &branch, &cancel)
+            .await
+            .unwrap()
+            .commit;
         spec.id = self.spec().id;
     }
 

@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use grapnel_domain::{BranchName, RepositoryUrl, failure::FailureCode};
+use grapnel_domain::{BranchName, RepositoryUrl, failure::FailureCode, source::SourceAccess};
 use grapnel_e2e::{GitServer, Repository};
-use grapnel_executor::source::{self, Mirrors, ResolvedVersion, SourceConfig, SourceError};
+use grapnel_executor::source::{self, Checkout, Mirrors, ResolvedVersion, Source, SourceConfig, SourceError};
 use grapnel_runtime::CancellationToken;
 use tempfile::TempDir;
 use tokio::{
@@ -45,7 +45,13 @@ impl Sources {
     }
 
     async fn resolve(&self, url: &str) -> Result<ResolvedVersion, SourceError> {
-        self.mirrors.resolve(&address(url), &main_branch(), &CancellationToken::new()).await
+        self.mirrors
+            .resolve(
+                Source::new(&address(url), &SourceAccess::default()),
+                &main_branch(),
+                &CancellationToken::new(),
+            )
+            .await
     }
 
     async fn checkout(&self, url: &str, commit: &str) -> Result<PathBuf, SourceError> {
@@ -76,7 +82,17 @@ async fn check_out(
     let owner = rustix::process::geteuid().as_raw();
     let group = rustix::process::getegid().as_raw();
     let cancel = CancellationToken::new();
-    mirrors.checkout(&address(url), &main_branch(), commit, &tree, (owner, group), &cancel).await?;
+    let (url, access) = (address(url), SourceAccess::default());
+    let wanted = Checkout {
+        source: Source::new(&url, &access),
+        branch: &main_branch(),
+        commit,
+        directory: &tree,
+        owner: (owner, group),
+        submodules: false,
+        lfs: false,
+    };
+    mirrors.checkout(wanted, &cancel).await?;
     Ok(tree)
 }
 
@@ -145,12 +161,25 @@ async fn a_commit_is_resolved_only_where_its_branch_has_it() {
     let cancel = CancellationToken::new();
     let at = async |commit: &str| {
         let address = address(&url);
-        sources.mirrors.resolve_at(&address, &main_branch(), Some(commit), &cancel).await
+        sources
+            .mirrors
+            .resolve_at(
+                Source::new(&address, &SourceAccess::default()),
+                &main_branch(),
+                Some(commit),
+                &cancel,
+            )
+            .await
     };
     let resolved = at(&first).await.unwrap();
     assert_eq!((resolved.commit, resolved.message.as_str()), (first, "Begin"));
     let elsewhere = BranchName::parse("other").unwrap();
-    let elsewhere = sources.mirrors.resolve(&address(&url), &elsewhere, &cancel).await.unwrap().commit;
+    let elsewhere = sources
+        .mirrors
+        .resolve(Source::new(&address(&url), &SourceAccess::default()), &elsewhere, &cancel)
+        .await
+        .unwrap()
+        .commit;
     for wrong in [elsewhere.as_str(), "0123456789012345678901234567890123456789"] {
         let refused = at(wrong).await.unwrap_err();
         assert_eq!(refused.failure().code, FailureCode::CommitNotFound, "{refused}");
@@ -180,7 +209,7 @@ async fn a_mirror_that_is_broken_is_made_anew() {
     let repository = sources.repository("site");
     let url = repository.path();
     sources.resolve(&url).await.unwrap();
-    let mirror = sources.mirrors.path_of(&address(&url));
+    let mirror = sources.mirrors.path_of(Source::new(&address(&url), &SourceAccess::default()));
     fs::write(mirror.join("config"), "[core\nnonsense").unwrap();
     repository.write("index.html", "two");
     repository.commit("Two");
@@ -265,7 +294,12 @@ async fn a_repository_over_the_limit_is_refused_and_not_kept() {
     let refused = sources.resolve(&repository.path()).await.unwrap_err();
     assert_eq!(refused.failure().code, FailureCode::RepositoryTooLarge, "{refused}");
     assert!(refused.to_string().contains("1048576 bytes"), "{refused}");
-    assert!(!sources.mirrors.path_of(&address(&repository.path())).exists());
+    assert!(
+        !sources
+            .mirrors
+            .path_of(Source::new(&address(&repository.path()), &SourceAccess::default()))
+            .exists()
+    );
 }
 
 #[tokio::test]
@@ -293,7 +327,10 @@ async fn a_server_that_never_answers_is_given_up_and_a_cancel_is_heard_at_once()
         tokio::time::sleep(Duration::from_millis(300)).await;
         ending.cancel();
     });
-    let ended = patient.mirrors.resolve(&address(&url), &main_branch(), &cancel).await;
+    let ended = patient
+        .mirrors
+        .resolve(Source::new(&address(&url), &SourceAccess::default()), &main_branch(), &cancel)
+        .await;
     assert_eq!(ended.unwrap_err(), SourceError::Canceled);
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     serving.abort();

@@ -35,7 +35,7 @@ pub fn access_from_wire(
         credentials.filter_map(|it| credential_from_wire(&credential, it, violations)).collect();
     let host = format!("{field}.known_hosts");
     let known_hosts = access.known_hosts.into_iter();
-    let known_hosts = known_hosts.filter_map(|it| known_host_from_wire(&host, it, violations)).collect();
+    let known_hosts = known_hosts.filter_map(|it| known_host_from_wire(&host, &it, violations)).collect();
     SourceAccess { owner, credentials, known_hosts }
 }
 
@@ -94,7 +94,7 @@ pub fn known_host_to_wire(host: &KnownHost) -> hooks::KnownHost {
 
 fn known_host_from_wire(
     field: &str,
-    host: hooks::KnownHost,
+    host: &hooks::KnownHost,
     violations: &mut Violations,
 ) -> Option<KnownHost> {
     let (name, port) = host_from_wire(field, &host.host, host.port, violations)?;

@@ -46,7 +46,7 @@ const ONLY_BELOW: [(&str, &[&str]); 5] = [
     (
         "Command::new",
         &[
-            "executor/src/source/git.rs",
+            "executor/src/source/program.rs",
             "executor/src/engine/fake.rs",
             "executor/src/engine/docker/firewall.rs",
             "executor/build.rs",

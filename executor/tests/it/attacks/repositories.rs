@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use grapnel_domain::{BranchName, RepositoryUrl};
+use grapnel_domain::{BranchName, RepositoryUrl, source::SourceAccess};
 use grapnel_e2e::{GitServer, Repository};
-use grapnel_executor::source::{self, Mirrors, SourceConfig, SourceError};
+use grapnel_executor::source::{self, Mirrors, Source, SourceConfig, SourceError};
 use grapnel_runtime::CancellationToken;
 use tempfile::TempDir;
 use tokio::{
@@ -26,7 +26,10 @@ fn mirrors(directory: &TempDir, closed: &str) -> Arc<Mirrors> {
 
 async fn resolve(mirrors: &Mirrors, url: &str) -> Result<String, SourceError> {
     let (url, branch) = (RepositoryUrl::parse(url).unwrap(), BranchName::parse("main").unwrap());
-    mirrors.resolve(&url, &branch, &CancellationToken::new()).await.map(|version| version.commit)
+    mirrors
+        .resolve(Source::new(&url, &SourceAccess::default()), &branch, &CancellationToken::new())
+        .await
+        .map(|version| version.commit)
 }
 
 /// A server that sends everybody elsewhere, and counts who comes.

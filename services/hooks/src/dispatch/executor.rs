@@ -20,12 +20,16 @@ use grapnel_domain::{
 };
 use grapnel_proto::{
     convert::{
-        build::trigger_deploy_to_wire, deployment::failure_from_wire, source::access_to_wire, time::datetime,
+        Violations,
+        build::trigger_deploy_to_wire,
+        deployment::failure_from_wire,
+        source::{access_to_wire, host_key_from_wire},
+        time::datetime,
     },
     error::from_status,
     executor::v1::{
         CancelDeployRequest, GetExecutorRequest, ListCachesRequest, PurgeCacheRequest, ResolveSourceRequest,
-        TriggerDeployResponse, Version, executor_service_client::ExecutorServiceClient,
+        ScanHostRequest, TriggerDeployResponse, Version, executor_service_client::ExecutorServiceClient,
         resolve_source_response,
     },
     hooks::v1 as wire,
@@ -39,6 +43,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// How long it may take to end a sandbox.
 const CANCEL: Duration = Duration::from_secs(30);
+
+/// How long a host may take to show its keys: the executor's own limit, and a little more.
+const SCAN: Duration = Duration::from_secs(15);
 
 /// An executor behind its address. Clones share the connection and the count of slots.
 #[derive(Clone)]
@@ -140,6 +147,20 @@ impl Executor {
             }
             None => Err(Error::internal("the executor answered neither a version nor a failure")),
         }
+    }
+
+    /// Asks an SSH host for its keys, by way of the executor that would fetch from it.
+    ///
+    /// # Errors
+    /// The executor or the host does not answer, or the host leads where nobody is led.
+    pub async fn scan_host(&self, host: &str, port: u16) -> Result<Vec<HostKey>, Error> {
+        let mut client = self.client.clone();
+        let request = ScanHostRequest { host: host.to_owned(), port: port.into() };
+        let answer = timeout(SCAN, client.scan_host(request)).await.map_err(|_| away())?;
+        let answer = answer.map_err(|status| from_status(&status, Reason::ExecutorUnavailable))?.into_inner();
+        let mut violations = Violations::default();
+        let keys = answer.keys.iter();
+        Ok(keys.filter_map(|key| host_key_from_wire("keys", key, &mut violations)).collect())
     }
 
     /// Runs an attempt, or goes on with it after event `after`.
