@@ -43,6 +43,7 @@ pub async fn all(mut settings: Settings, read: Result<(), SettingsError>) -> Vec
     }];
     findings.push(data_directory(&data_dir));
     findings.push(git().await);
+    findings.push(ssh().await);
     findings.extend(docker(&socket, &image).await);
     findings.extend(builds(&mut settings).await);
     findings.push(database_of(&data_dir, database).await);
@@ -87,6 +88,21 @@ async fn git() -> Finding {
             Finding::ok("git", String::from_utf8_lossy(&output.stdout).trim().to_owned())
         }
         _ => Finding::failure("git", "there is no git program", "install it: `apt-get install git`"),
+    }
+}
+
+async fn ssh() -> Finding {
+    // It tells its version on standard error.
+    let asked = timeout(PATIENCE, Command::new("ssh").arg("-V").output()).await;
+    match asked {
+        Ok(Ok(output)) if output.status.success() => {
+            Finding::ok("ssh", String::from_utf8_lossy(&output.stderr).trim().to_owned())
+        }
+        _ => Finding::warning(
+            "ssh",
+            "there is no ssh program: repositories over ssh cannot be fetched",
+            "install it on the executor: `apt-get install openssh-client`",
+        ),
     }
 }
 

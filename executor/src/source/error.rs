@@ -85,6 +85,16 @@ pub enum SourceError {
         /// The host and its address.
         address: String,
     },
+    /// It redirects to another server, and a credential is not shown there.
+    #[error(
+        "{url} redirects to {host}, where its credential is not taken: give the project the address that it redirects to"
+    )]
+    LedElsewhere {
+        /// The repository.
+        url: String,
+        /// The other server.
+        host: String,
+    },
     /// Git refuses what is in it, as it refuses traps.
     #[error("{url} holds what git refuses: {cause}")]
     ContentRefused {
@@ -147,6 +157,7 @@ impl SourceError {
             Self::RepositoryEmpty(_) => FailureCode::RepositoryEmpty,
             Self::NotAllowed(_)
             | Self::AddressRefused { .. }
+            | Self::LedElsewhere { .. }
             | Self::ContentRefused { .. }
             | Self::SubmodulesRefused(_) => FailureCode::RepositoryRefused,
             Self::TooLarge { .. } => FailureCode::RepositoryTooLarge,

@@ -133,7 +133,8 @@ impl Mirrors {
 
     pub(super) fn policy(&self, source: Source<'_>) -> Policy {
         let (host, port) = source.home();
-        Policy::at_home(&host, port, &self.config.closed_networks)
+        let only = source.credential().map(|_| source.host_and_port());
+        Policy { only, ..Policy::at_home(&host, port, &self.config.closed_networks) }
     }
 
     /// Reads how a call ended that has nothing to do with what it printed.
@@ -168,6 +169,7 @@ pub(super) fn trouble(source: Source<'_>, why: Trouble) -> SourceError {
     let url = source.url();
     match why {
         Trouble::Refused(address) => SourceError::AddressRefused { url, address },
+        Trouble::Elsewhere(host) => SourceError::LedElsewhere { url, host },
         Trouble::Unreachable(cause) => SourceError::Unreachable { url, cause },
     }
 }

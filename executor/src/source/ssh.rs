@@ -175,7 +175,7 @@ impl Mirrors {
         // Whoever names the host may mean a private one.
         let policy = Policy::at_home(host, port, &self.config.closed_networks);
         let address = policy.address(host, port).await.map_err(|trouble| match trouble {
-            Trouble::Refused(address) => ScanError::Refused(address),
+            Trouble::Refused(address) | Trouble::Elsewhere(address) => ScanError::Refused(address),
             Trouble::Unreachable(cause) => ScanError::Unreachable(cause),
         })?;
         let arguments = ["-T", "5", "-t", SCANNED, "-p", &port.to_string(), "--", &address.to_string()];

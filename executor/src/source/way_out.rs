@@ -47,6 +47,8 @@ pub struct WayOut {
 pub enum Trouble {
     /// The address may not be connected to.
     Refused(String),
+    /// Somebody leads elsewhere, where a credential is not taken along.
+    Elsewhere(String),
     /// Nobody answers there, or the name has no address.
     Unreachable(String),
 }
@@ -58,6 +60,8 @@ pub struct Policy {
     pub homes: Vec<(String, u16)>,
     /// Networks that the operator closes.
     pub closed: Vec<IpNet>,
+    /// The one host and port that may be connected to at all, where a credential is shown there.
+    pub only: Option<(String, u16)>,
 }
 
 impl WayOut {
@@ -97,7 +101,7 @@ impl WayOut {
 impl Policy {
     /// Makes the policy of a call to one host that its owner named.
     pub fn at_home(host: &str, port: u16, closed: &[IpNet]) -> Self {
-        Self { homes: vec![(host.to_owned(), port)], closed: closed.to_vec() }
+        Self { homes: vec![(host.to_owned(), port)], closed: closed.to_vec(), only: None }
     }
 
     /// Resolves a host and returns the one of its addresses to go to: where there are several, one that answers.
@@ -122,13 +126,17 @@ impl Policy {
     /// # Errors
     /// It has none, or none that may be.
     pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Trouble> {
+        let is = |(name, at): &(String, u16)| *at == port && name.eq_ignore_ascii_case(host);
+        if self.only.as_ref().is_some_and(|only| !is(only)) {
+            return Err(Trouble::Elsewhere(format!("{host}:{port}")));
+        }
         let found = timeout(CONNECT, lookup_host((host, port))).await;
         let all: Vec<_> = match found {
             Ok(Ok(found)) => found.collect(),
             Ok(Err(error)) => return Err(Trouble::Unreachable(format!("{host}: {error}"))),
             Err(_) => return Err(Trouble::Unreachable(format!("{host}: its name is not resolved in time"))),
         };
-        let at_home = self.homes.iter().any(|(name, at)| *at == port && name.eq_ignore_ascii_case(host));
+        let at_home = self.homes.iter().any(is);
         let allowed: Vec<_> = all.iter().copied().filter(|it| self.allows(it.ip(), at_home)).collect();
         match (all.first(), allowed.is_empty()) {
             (Some(first), true) => Err(Trouble::Refused(format!("{host} ({})", first.ip()))),
@@ -160,7 +168,7 @@ async fn serve(mut git: TcpStream, policy: Arc<Policy>, trouble: Arc<Mutex<Optio
             }
         }
         Err(why) => {
-            let code = if matches!(why, Trouble::Refused(_)) { NOT_ALLOWED } else { UNREACHABLE };
+            let code = if matches!(why, Trouble::Unreachable(_)) { UNREACHABLE } else { NOT_ALLOWED };
             trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
             let _ = git.write_all(&answer(code)).await;
         }

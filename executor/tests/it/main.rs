@@ -13,4 +13,5 @@ mod server;
 mod site;
 mod source_site;
 mod sources;
+mod submodules;
 mod support;
