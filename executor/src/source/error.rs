@@ -23,7 +23,7 @@ pub enum SourceError {
     },
     /// Nobody has said by which key the SSH host is known.
     #[error(
-        "the key of the SSH host {host} is not known: compare it with what the host's operator publishes, and trust it with `grapnel credential trust-host <host>`"
+        "the key of the SSH host {host} is not known: compare it with what the host's operator publishes, and trust it with `grapnel credential trust-host {host}`"
     )]
     HostKeyUnknown {
         /// The host and its port.
@@ -31,7 +31,7 @@ pub enum SourceError {
     },
     /// The SSH host shows another key than the one by which it is known.
     #[error(
-        "THE KEY OF THE SSH HOST {host} HAS CHANGED: somebody else may answer in its place, so nothing was fetched. Ask the host's operator; if the new key is theirs, trust it with `grapnel credential trust-host <host>`"
+        "THE KEY OF THE SSH HOST {host} HAS CHANGED: somebody else may answer in its place, so nothing was fetched. Ask the host's operator; if the new key is theirs, trust it with `grapnel credential trust-host {host}`"
     )]
     HostKeyChanged {
         /// The host and its port.

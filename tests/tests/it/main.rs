@@ -11,6 +11,7 @@ mod grpcurl;
 mod hook_url;
 mod latency;
 mod layers;
+mod private_sources;
 mod processes;
 mod secrets;
 mod security;

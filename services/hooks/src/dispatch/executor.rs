@@ -178,15 +178,6 @@ impl Executor {
         Ok(answer.map_err(|status| from_status(&status, Reason::ExecutorUnavailable))?.into_inner())
     }
 
-    /// Asks an SSH host for its keys.
-    ///
-    /// # Errors
-    /// The executor does not answer, or the host does not answer it.
-    pub async fn scan_host(&self, host: &str, port: u16) -> Result<Vec<HostKey>, Error> {
-        let _ = (host, port);
-        Err(away())
-    }
-
     /// Lists the build caches of a project.
     ///
     /// # Errors
