@@ -5,7 +5,12 @@ use std::{os::unix::fs::MetadataExt as _, path::Path};
 use grapnel_domain::BranchName;
 use tokio_util::sync::CancellationToken;
 
-use super::{Mirrors, Source, SourceError, error::Shown, git::Reach, submodules::CheckedOut};
+use super::{
+    Mirrors, Source, SourceError,
+    error::Shown,
+    git::Reach,
+    submodules::{CheckedOut, in_submodule},
+};
 
 /// How many commits of history a build sees.
 const DEPTH: &str = "--depth=10";
@@ -66,6 +71,15 @@ impl Mirrors {
         if wanted.submodules {
             all = self.checkout_submodules(source, all.swap_remove(0), cancel).await?;
             notes.extend(all.iter().skip(1).map(submodule_note));
+        }
+        if wanted.lfs {
+            let reference = format!("refs/heads/{branch}");
+            for checked_out in &all {
+                // Of a submodule nobody says which branch its commit is of.
+                let reference = checked_out.path.is_empty().then_some(reference.as_str());
+                let placed = self.place_large_files(source, checked_out, reference, cancel).await;
+                notes.extend(placed.map_err(|cause| in_submodule(&checked_out.path, cause))?);
+            }
         }
         let (directory, owner) = (directory.to_owned(), wanted.owner);
         let handed = tokio::task::spawn_blocking(move || hand_over(&directory, owner)).await;

@@ -10,6 +10,7 @@ mod files;
 mod git;
 mod gitmodules;
 mod journey;
+mod lfs;
 mod mirror;
 mod private;
 mod program;

@@ -66,13 +66,14 @@ impl Mirrors {
         let mut next = 0;
         while let Some(parent) = all.get(next).cloned() {
             next += 1;
-            for (named, commit) in self.named_by(source, &parent, cancel).await? {
+            let named = self.named_by(source, &parent, cancel).await?;
+            if all.len() - 1 + named.len() > COUNT {
+                let why = format!("the repository has more than {COUNT} submodules in all");
+                return Err(SourceError::SubmodulesRefused(why));
+            }
+            for (named, commit) in named {
                 if parent.depth >= DEPTH {
                     let why = format!("submodules are nested deeper than {DEPTH}, at `{}`", parent.path);
-                    return Err(SourceError::SubmodulesRefused(why));
-                }
-                if all.len() > COUNT {
-                    let why = format!("the repository has more than {COUNT} submodules in all");
                     return Err(SourceError::SubmodulesRefused(why));
                 }
                 let module = below(&parent, &named, commit)?;
@@ -202,9 +203,11 @@ fn gitlink(entry: &str) -> Option<String> {
     }
 }
 
-fn in_submodule(path: &str, cause: SourceError) -> SourceError {
+/// Says of an error in which submodule it is, where it is in one and has to do with it.
+pub(super) fn in_submodule(path: &str, cause: SourceError) -> SourceError {
     match cause {
-        SourceError::Canceled | SourceError::DiskFull => cause,
+        SourceError::Canceled | SourceError::DiskFull | SourceError::LargeFile { .. } => cause,
+        cause if path.is_empty() => cause,
         cause => SourceError::Submodule { path: path.to_owned(), cause: Box::new(cause) },
     }
 }

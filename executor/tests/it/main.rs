@@ -7,6 +7,7 @@ mod builds;
 mod cache_upkeep;
 mod caches;
 mod engines;
+mod lfs;
 mod links;
 mod private_sources;
 mod server;
