@@ -103,7 +103,8 @@ impl Grapnel {
         self.process = command.spawn().expect("the binary starts; `make test` builds it first");
         let health = self.url("/healthz");
         let ready = async {
-            while !reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success()) {
+            let client = crate::http_client();
+            while !client.get(&health).send().await.is_ok_and(|answer| answer.status().is_success()) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -181,7 +182,7 @@ impl Grapnel {
 
     /// Requests a hook's URL and returns the deployment's id.
     pub async fn trigger(&self, url: &str) -> String {
-        let answer = reqwest::Client::new().post(url).send().await.expect("the gateway answers");
+        let answer = crate::http_client().post(url).send().await.expect("the gateway answers");
         assert_eq!(answer.status(), 200);
         let answer: serde_json::Value = answer.json().await.expect("it answers JSON");
         answer["job"]["id"].as_str().expect("with a job").to_owned()
@@ -233,7 +234,7 @@ impl Grapnel {
     pub async fn page(&self, label: &str, path: &str) -> reqwest::Response {
         let host = format!("{label}.localhost:{}", self.sites);
         let url = format!("http://127.0.0.1:{}{path}", self.sites);
-        let request = reqwest::Client::new().get(url).header("host", host);
+        let request = crate::http_client().get(url).header("host", host);
         request.send().await.expect("the sites' listener answers")
     }
 

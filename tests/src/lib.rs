@@ -22,6 +22,16 @@ pub fn root() -> PathBuf {
         .unwrap_or_else(|_| PathBuf::from(".."))
 }
 
+/// Returns an HTTP client, set up as Grapnel's own are.
+///
+/// # Panics
+/// TLS cannot be set up.
+pub fn http_client() -> reqwest::Client {
+    let tls = grapnel_runtime::https::client_config(None).expect("TLS can be set up");
+    let client = reqwest::Client::builder().tls_backend_preconfigured(tls).build();
+    client.expect("a client can be made")
+}
+
 /// Reads a variable that `make test` sets.
 ///
 /// # Panics

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod grpc;
+pub mod https;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;

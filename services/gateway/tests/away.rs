@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use grapnel_domain::secret_token::{ApiKey, HookToken};
 use grapnel_gateway::{Gateway, GatewayConfig};
 use grapnel_runtime::CancellationToken;
-use reqwest::{Client, Response};
+use reqwest::Response;
 use tokio::net::TcpListener;
 
 /// The strictest of the CMSs that call hook URLs gives up after so long.
@@ -45,7 +45,7 @@ impl Served {
     async fn ask(&self) -> Vec<Response> {
         let token = HookToken::generate(&mut rand::rng());
         let hook = format!("/v1/integrations/deploy/prj_01h455vb4pex5vsknk084sn02q/{}", token.expose());
-        let client = Client::new();
+        let client = client();
         let deployment = format!("{}/v1/deployments/dpl_01h455vb4pex5vsknk084sn02q", self.interface);
         let requests = [
             client.post(format!("{}{hook}", self.interface)),
@@ -68,6 +68,11 @@ impl Drop for Served {
     }
 }
 
+fn client() -> reqwest::Client {
+    let tls = grapnel_runtime::https::client_config(None).unwrap();
+    reqwest::Client::builder().tls_backend_preconfigured(tls).build().unwrap()
+}
+
 async fn is_unavailable(answer: Response) {
     let what = answer.url().path().to_owned();
     assert_eq!(
@@ -86,10 +91,10 @@ async fn an_interface_without_its_service_says_so_and_when_to_come_back() {
     for answer in served.ask().await {
         is_unavailable(answer).await;
     }
-    let health = reqwest::get(format!("{}/healthz", served.interface)).await.unwrap();
-    assert_eq!(health.status(), 503);
-    assert_eq!(reqwest::get(format!("{}/metrics", served.interface)).await.unwrap().status(), 200);
-    assert_eq!(reqwest::get(format!("{}/nowhere", served.interface)).await.unwrap().status(), 404);
+    for (path, expected) in [("healthz", 503), ("metrics", 200), ("nowhere", 404)] {
+        let answer = client().get(format!("{}/{path}", served.interface)).send().await.unwrap();
+        assert_eq!(answer.status(), expected, "{path}");
+    }
 }
 
 #[tokio::test]
@@ -103,7 +108,7 @@ async fn a_service_that_is_silent_is_not_waited_for_longer_than_callers_wait_for
         token.expose()
     );
     let begun = Instant::now();
-    let answer = Client::new().post(hook).send().await.unwrap();
+    let answer = client().post(hook).send().await.unwrap();
     assert!(begun.elapsed() < PATIENCE_OF_A_CMS, "{:?}", begun.elapsed());
     is_unavailable(answer).await;
 }

@@ -55,8 +55,11 @@ impl House {
     }
 
     async fn moves_to(&self, repository_url: &str) {
-        self.change(ProjectChanges { repository_url: repository_url.into(), ..Default::default() }, "repository_url")
-            .await;
+        self.change(
+            ProjectChanges { repository_url: repository_url.into(), ..Default::default() },
+            "repository_url",
+        )
+        .await;
     }
 
     /// Runs a command that works, and returns what it prints.

@@ -134,7 +134,8 @@ impl Processes {
     async fn answers(&self) {
         let health = format!("http://127.0.0.1:{}/healthz", self.gateway);
         let ready = async {
-            while !reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success()) {
+            let client = grapnel_e2e::http_client();
+            while !client.get(&health).send().await.is_ok_and(|answer| answer.status().is_success()) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };

@@ -80,7 +80,7 @@ async fn s0_tokens_and_keys_are_nowhere_but_where_they_were_given_out() {
         serde_json::from_slice(&grapnel.cli(&["hook", "rotate", &hook, "--output", "json"]).stdout).unwrap();
     let new_url = rotated["url"].as_str().unwrap().to_owned();
     let new_token = new_url.rsplit('/').next().unwrap().to_owned();
-    let client = reqwest::Client::new();
+    let client = grapnel_e2e::http_client();
     for request in [
         client.get(&url).header("Referer", &url),
         client.put(&url),
@@ -136,8 +136,10 @@ async fn s0_tokens_and_keys_are_nowhere_but_where_they_were_given_out() {
 
 /// A CMS that gives its content to whoever shows the token. It listens where Docker's containers reach the host.
 async fn cms(token: &'static str) -> String {
-    let gateway = printed("docker", &["network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]);
-    let listener = tokio::net::TcpListener::bind(format!("{}:0", gateway.trim())).await.unwrap();
+    let bridge = printed("ip", &["-4", "-o", "addr", "show", "docker0"]);
+    let host = bridge.split_whitespace().skip_while(|word| *word != "inet").nth(1).unwrap();
+    let host = host.split('/').next().unwrap();
+    let listener = tokio::net::TcpListener::bind(format!("{host}:0")).await.unwrap();
     let address = listener.local_addr().unwrap();
     let content = async move |headers: axum::http::HeaderMap| {
         let shown = headers.get("authorization").and_then(|shown| shown.to_str().ok());
@@ -229,8 +231,10 @@ async fn s0_a_secret_variable_is_nowhere_but_in_its_build() {
         shown.push(grapnel.cli(&arguments));
     }
     shown.iter().for_each(|output| none_in("what commands print", &printed_by(output)));
-    let client = reqwest::Client::new();
-    for path in ["/metrics".to_owned(), format!("/v1/deployments/{id}/events"), format!("/v1/deployments/{id}")] {
+    let client = grapnel_e2e::http_client();
+    for path in
+        ["/metrics".to_owned(), format!("/v1/deployments/{id}/events"), format!("/v1/deployments/{id}")]
+    {
         let answer = client.get(grapnel.url(&path)).bearer_auth(grapnel.key()).send().await.unwrap();
         assert!(answer.status().is_success(), "{path}");
         none_in(&path, &answer.text().await.unwrap());

@@ -4,16 +4,14 @@
 //! Every connection goes by a way out of ours, as git's do. A credential is shown to the repository's own origin; where the
 //! server leads elsewhere, only what the server itself named is shown, and after a redirect not even that.
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use grapnel_runtime::https;
 use reqwest::{
     Response,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION},
     redirect,
-};
-use rustls::{
-    ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer, pki_types::pem::PemObject as _,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -108,17 +106,7 @@ impl Client {
     /// # Errors
     /// A description of what is wrong.
     pub fn new(way_out: WayOut, ca_bundle: Option<&Path>) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(path) = ca_bundle {
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
-            roots.add_parsable_certificates(certificates.flatten());
-        }
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = https::client_config(ca_bundle).map_err(|error| error.to_string())?;
         // The `h` lets the way out resolve names.
         let proxy = reqwest::Proxy::all(format!("socks5h://127.0.0.1:{}", way_out.port()));
         let client = reqwest::Client::builder()
