@@ -46,6 +46,8 @@ fn word(word: &str) -> String {
         ("hook_", "<hook>"),
         ("dpl_", "<deployment>"),
         ("key_", "<key>"),
+        ("cred_", "<credential>"),
+        ("AAAAC3Nza", "<public key>"),
         ("grh_", "<token>"),
         ("gra_", "<secret>"),
     ] {
@@ -56,6 +58,10 @@ fn word(word: &str) -> String {
                 return self::word(&word.replace(&id, name));
             }
         }
+    }
+    // The well-known hosts' keys stay as they are.
+    if word.len() == 8 && word.chars().all(|c| c.is_ascii_hexdigit()) {
+        return "<sealing key>".to_owned();
     }
     if let Some(at) = word.find("localhost:") {
         let port: String = word[at + 10..].chars().take_while(char::is_ascii_digit).collect();
@@ -102,6 +108,10 @@ fn help_says_what_there_is() {
         &["trigger"],
         &["deployment", "logs"],
         &["key", "create"],
+        &["env", "set"],
+        &["env", "import"],
+        &["credential", "create"],
+        &["credential", "trust-host"],
     ];
     let all: Vec<_> = commands.iter().map(|it| format!("# {}\n{}", it.join(" "), help(it))).collect();
     insta::assert_snapshot!("help_of_commands", all.join("\n"));
@@ -162,6 +172,58 @@ async fn a_session_from_the_first_project_to_the_last() {
     run(&["project", "show", "harbour"]);
     run(&["deployment", "show", "dpl_nonsense"]);
     insta::assert_snapshot!("session", transcript);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_with_variables_credentials_and_hosts() {
+    let grapnel = Grapnel::start(Setup::default()).await;
+    let site = Repository::with(&grapnel.repositories().join("site"), &[("index.html", "hi")]);
+    let mut transcript = String::new();
+    let mut run = |arguments: &[&str], input: &str| {
+        let mut child = Command::new(binary())
+            .args(arguments)
+            .env("GRAPNEL_URL", format!("http://{}", grapnel.grpc()))
+            .env("GRAPNEL_KEY", grapnel.key())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let given = if input.is_empty() { String::new() } else { format!(" < {input:?}") };
+        let text = format!("$ grapnel {}{given}\n{}\n", arguments.join(" "), said(&output));
+        transcript += &steady(&text, &grapnel);
+        output
+    };
+    run(&["project", "create", "harbour", "--repo", &site.path()], "");
+    run(&["env", "list", "harbour"], "");
+    run(&["env", "set", "harbour", "API=https://cms.example.org", "DEBUG=1"], "");
+    run(&["env", "set", "harbour", "TOKEN", "--secret"], "hunter2-hunter2\n");
+    run(&["env", "set", "harbour", "TOKEN=hunter2", "--secret"], "");
+    run(&["env", "set", "harbour", "PATH=/evil", "LD_PRELOAD=x", "GRAPNEL_KEY=x"], "");
+    run(&["env", "set", "harbour", "PIN", "--secret"], "123");
+    run(&["env", "set", "harbour", "API=https://preview.example.org", "--branch", "preview/*"], "");
+    run(&["env", "import", "harbour", "-"], "# of a CMS\nSPACE=\"abc def\"\nPORT=80\n");
+    run(&["env", "import", "harbour", "-", "--plain", "PORT"], "# of a CMS\nSPACE=\"abc def\"\nPORT=80\n");
+    run(&["env", "import", "harbour", "-"], "SPACE\n");
+    run(&["env", "list", "harbour"], "");
+    run(&["env", "unset", "harbour", "API", "--branch", "preview/*"], "");
+    run(&["env", "unset", "harbour", "API", "--branch", "preview/*"], "");
+    run(&["credential", "create", "harbour"], "hunter2-hunter2");
+    run(&["credential", "create", "harbour", "--origin", "https://git.example.org"], "hunter2-hunter2");
+    run(&["credential", "create", "harbour", "--origin", "https://git.example.org"], "hunter2-hunter2");
+    let made = run(
+        &["credential", "create", "--origin", "ssh://git.example.org", "--ssh-key", "--output", "json"],
+        "",
+    );
+    run(&["credential", "list"], "");
+    run(&["credential", "delete", &at(&made, "/credential/id")], "");
+    run(&["credential", "trust-host", "127.0.0.1:9"], "");
+    run(&["credential", "distrust-host", "git.example.org"], "");
+    run(&["credential", "hosts"], "");
+    run(&["secrets", "rotate"], "");
+    insta::assert_snapshot!("session_with_secrets", transcript);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
