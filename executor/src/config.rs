@@ -59,7 +59,11 @@ pub const SETTINGS: &[Setting] = &[
         "Networks in which no repository is fetched from, such as `127.0.0.0/8,10.0.0.0/8`. Link-local addresses are always closed, and private and loopback ones to whatever a server redirects to.",
     ),
     Setting::new("git.timeout", "10m", "How long one fetch of a repository may take."),
-    Setting::new("git.size_limit", "10GiB", "How large the mirror of a repository may be."),
+    Setting::new(
+        "git.size_limit",
+        "10GiB",
+        "How large the mirror of a repository may be, and how large its large files beside it.",
+    ),
     Setting::new(
         "build.timeout",
         "30m",

@@ -34,6 +34,8 @@ pub async fn record(
         given.update(part);
         given.update([0]);
     }
+    // What is checked out beside the tree itself.
+    given.update([story.spec.settings.submodules.into(), story.spec.settings.lfs.into()]);
     for (name, value) in request.environment.iter().filter(|(name, _)| environment::lasts(name)) {
         given.update(format!("{name}={value}\0"));
     }

@@ -5,7 +5,7 @@ use std::{
 };
 
 use grapnel_domain::{Reason, build::BuildLimits, id::DeploymentId, secret_token::ApiKey};
-use grapnel_e2e::Repository;
+use grapnel_e2e::{Repository, SshKeyPair, SshServer};
 use grapnel_executor::{
     CacheLimits, Executor, ExecutorConfig,
     cache::Storage,
@@ -20,7 +20,7 @@ use grapnel_proto::{
     executor::v1::{
         executor_service_client::ExecutorServiceClient, finished::Outcome, trigger_deploy_response::Event, *,
     },
-    hooks::v1::BuildSettings,
+    hooks::v1::{BuildSettings, KnownHost, SshKeyCredential},
 };
 use grapnel_runtime::{
     CancellationToken, Clock,
@@ -190,7 +190,9 @@ async fn only_who_shows_the_service_key_is_answered() {
         (nobody.trigger_deploy(request.clone()).await.err(), Reason::KeyMissing),
         (nobody.cancel_deploy(cancel.clone()).await.err(), Reason::KeyMissing),
         (nobody.get_executor(GetExecutorRequest {}).await.err(), Reason::KeyMissing),
+        (nobody.scan_host(ScanHostRequest::default()).await.err(), Reason::KeyMissing),
         (stranger.resolve_source(ResolveSourceRequest::default()).await.err(), Reason::KeyInvalid),
+        (stranger.scan_host(ScanHostRequest::default()).await.err(), Reason::KeyInvalid),
         (stranger.trigger_deploy(request).await.err(), Reason::KeyInvalid),
         (stranger.cancel_deploy(cancel).await.err(), Reason::KeyInvalid),
         (stranger.get_executor(GetExecutorRequest {}).await.err(), Reason::KeyInvalid),
@@ -390,4 +392,65 @@ async fn resolving_reads_what_the_repository_says_of_its_deployments() {
     );
     let deep = resolve("packages/site").await;
     assert!(deep.contains("recursion limit"), "{deep}");
+}
+
+#[tokio::test]
+async fn what_a_call_brings_opens_a_private_repository_and_a_host_is_scanned() {
+    let served = Served::start(obedient()).await;
+    let root = served.directory.path().join("git");
+    let ssh = SshServer::start(&root);
+    let key = SshKeyPair::generate();
+    ssh.authorise(&key);
+    let scan = async |host: &str, port: u32| {
+        served.client().scan_host(ScanHostRequest { host: host.into(), port }).await
+    };
+    let keys = scan("127.0.0.1", ssh.port().into()).await.unwrap().into_inner().keys;
+    assert_eq!(keys.len(), 1);
+    assert_eq!(keys[0].fingerprint, ssh.known().keys[0].fingerprint());
+    for (host, port, code, reason) in [
+        ("-oProxyCommand=id", 22, Code::InvalidArgument, Reason::InvalidRequest),
+        ("169.254.169.254", 22, Code::InvalidArgument, Reason::InvalidRequest),
+        ("127.0.0.1", 1, Code::Unavailable, Reason::HostUnreachable),
+    ] {
+        let refused = scan(host, port).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), from_status(&refused, Reason::Internal).reason),
+            (code, reason),
+            "{host}"
+        );
+    }
+
+    let access = |known: bool| SourceAccess {
+        owner: Clock::system().new_id::<grapnel_domain::id::TeamKind>().to_string(),
+        credentials: vec![SourceCredential {
+            origin: ssh.origin(),
+            secret: Some(source_credential::Secret::SshKey(SshKeyCredential {
+                private_key: key.private.clone(),
+            })),
+        }],
+        known_hosts: vec![KnownHost {
+            host: "127.0.0.1".into(),
+            port: ssh.port().into(),
+            keys: keys.clone(),
+            ..Default::default()
+        }]
+        .into_iter()
+        .filter(|_| known)
+        .collect(),
+    };
+    let resolve = async |known: bool| {
+        let request = ResolveSourceRequest {
+            repository_url: ssh.url("site"),
+            branch: "main".into(),
+            access: Some(access(known)),
+            ..Default::default()
+        };
+        served.client().resolve_source(request).await.unwrap().into_inner().result.unwrap()
+    };
+    let resolved = resolve(true).await;
+    assert!(matches!(resolved, resolve_source_response::Result::Version(_)), "{resolved:?}");
+    match resolve(false).await {
+        resolve_source_response::Result::Failure(failure) => assert_eq!(failure.code, "HOST_KEY_UNKNOWN"),
+        other => panic!("{other:?}"),
+    }
 }

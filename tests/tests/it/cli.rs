@@ -304,6 +304,10 @@ fn doctor_says_of_every_failure_what_to_do() {
             assert!(!failure["advice"].as_str().unwrap().is_empty(), "{failure}");
         }
     }
+    let (_, findings) = doctor(&[("PATH", "/nowhere")]);
+    let ssh: Vec<_> = findings.iter().filter(|finding| finding["check"] == "ssh").collect();
+    assert!(ssh.len() == 1 && ssh[0]["health"] == "warning", "{findings:#?}");
+    assert!(ssh[0]["advice"].as_str().unwrap().contains("openssh-client"), "{ssh:?}");
     let (code, findings) = doctor(&[("GRAPNEL_GATEWAY_LISTEN", &address)]);
     assert_eq!(code, Some(0));
     assert!(of(&findings, "warning").iter().any(|it| it.to_string().contains(&address)), "{findings:#?}");

@@ -16,6 +16,7 @@ use grapnel_domain::{
     failure::{Failure, FailureCode},
     id::DeploymentId,
     secret_token::ApiKey,
+    source::well_known_hosts,
 };
 use grapnel_hooks::{
     app::{Answered, App, Brought, NewHook, TriggerTarget},
@@ -27,6 +28,7 @@ use grapnel_proto::{
     convert::{
         deployment::failure_to_wire,
         event::{build_event_to_wire, heartbeat},
+        source::host_key_to_wire,
     },
     error::to_status,
     executor::v1::{
@@ -144,6 +146,18 @@ impl ExecutorService for Scripted {
         Ok(Response::new(ListCachesResponse::default()))
     }
 
+    async fn scan_host(
+        &self,
+        request: Request<ScanHostRequest>,
+    ) -> Result<Response<ScanHostResponse>, Status> {
+        let ScanHostRequest { host, port } = request.into_inner();
+        if (host.as_str(), port) != ("github.com", 22) {
+            return Err(to_status(&Error::new(Reason::HostUnreachable, "nobody answers there")));
+        }
+        let keys = well_known_hosts().swap_remove(0).keys;
+        Ok(Response::new(ScanHostResponse { keys: keys.iter().map(host_key_to_wire).collect() }))
+    }
+
     async fn purge_cache(
         &self,
         _: Request<PurgeCacheRequest>,
@@ -183,6 +197,7 @@ struct House {
     team: Team,
     project: ProjectRef,
     executor: Scripted,
+    url: String,
     stopping: CancellationToken,
     _directory: TempDir,
 }
@@ -202,8 +217,9 @@ impl House {
         let (listener, address) = grpc::listen("127.0.0.1:0").await.unwrap();
         let routes = Routes::new(ExecutorServiceServer::new(executor.clone()));
         tokio::spawn(grpc::serve(listener, None, routes, stopping.clone()));
-        let house = Self { app, team, project, executor, stopping, _directory: directory };
-        house.dispatch(&format!("http://{address}"));
+        let url = format!("http://{address}");
+        let house = Self { app, team, project, executor, url, stopping, _directory: directory };
+        house.dispatch(&house.url);
         house
     }
 
@@ -468,4 +484,15 @@ async fn revoking_a_hook_ends_what_waits_and_deleting_a_project_ends_what_runs_t
         assert!(begun.elapsed() < Duration::from_secs(10), "the build goes on though its project is gone");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn a_host_is_scanned_by_an_executor_and_its_silence_is_told_as_that() {
+    let house = House::with(Vec::new()).await;
+    let key = ApiKey::generate(&mut rand::rng());
+    let executor = Executor::new(&house.url, &key, None, Duration::from_secs(60)).unwrap();
+    let keys = executor.scan_host("github.com", 22).await.unwrap();
+    assert_eq!(keys, well_known_hosts()[0].keys);
+    let silent = executor.scan_host("nobody.example", 22).await.unwrap_err();
+    assert_eq!(silent.reason, Reason::HostUnreachable);
 }
