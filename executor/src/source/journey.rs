@@ -62,7 +62,7 @@ impl Mirrors {
         let files = self.private_files()?;
         let credentials = match (source.credential(), Origin::of(source.repository)) {
             (Some(secret), Some(origin)) => credential_line(secret, &origin)
-                .map(|line| files.write("credentials", &line).map_err(cannot_keep))
+                .map(|line| files.write("credentials", &line).map_err(|error| cannot_keep(&error)))
                 .transpose()?,
             _ => None,
         };
@@ -105,7 +105,8 @@ impl Mirrors {
         let (host, port) = source.host_and_port();
         let address = self.policy(source).address(&host, port).await.map_err(|why| trouble(source, why))?;
         let keys = ssh::keys_of(&host, port, source.access);
-        SshCall::prepare(files, source.repository, address, &keys, source.credential()).map_err(cannot_keep)
+        SshCall::prepare(files, source.repository, address, &keys, source.credential())
+            .map_err(|error| cannot_keep(&error))
     }
 
     /// Opens a way out under the policy of a source, and makes sure that its own address may be gone to.
@@ -128,7 +129,7 @@ impl Mirrors {
     }
 
     pub(super) fn private_files(&self) -> Result<PrivateFiles, SourceError> {
-        self.private.files().map_err(cannot_keep)
+        self.private.files().map_err(|error| cannot_keep(&error))
     }
 
     pub(super) fn policy(&self, source: Source<'_>) -> Policy {
@@ -174,7 +175,7 @@ pub(super) fn trouble(source: Source<'_>, why: Trouble) -> SourceError {
     }
 }
 
-fn cannot_keep(error: std::io::Error) -> SourceError {
+fn cannot_keep(error: &std::io::Error) -> SourceError {
     SourceError::Git(format!("private files cannot be written: {error}"))
 }
 

@@ -289,20 +289,22 @@ async fn s0_a_sources_secrets_are_in_no_process_no_mirror_and_nowhere_when_the_c
     };
     for (url, access) in [(http.url("site"), &token), (ssh.url("site"), &key)] {
         for ending in ["success", "cancel", "drop"] {
-            (http.hold(), ssh.hold());
+            http.hold();
+            ssh.hold();
             let cancel = CancellationToken::new();
             let resolving = site.resolve_until(&url, access, &cancel);
             let mut resolving = Box::pin(resolving);
             let ready = tokio::select! {
                 early = &mut resolving => panic!("{early:?}"),
-                () = until("a call is under way", || of_processes().contains("--no-write-fetch-head")
+                () = until("a call is under way", || of_processes().contains(&url)
                     && !private_files(&site).is_empty()) => true,
             };
             assert!(ready);
             nowhere(ending);
             match ending {
                 "success" => {
-                    (http.release(), ssh.release());
+                    http.release();
+                    ssh.release();
                     resolving.await.unwrap();
                 }
                 "cancel" => {
@@ -312,7 +314,8 @@ async fn s0_a_sources_secrets_are_in_no_process_no_mirror_and_nowhere_when_the_c
                 _ => drop(resolving),
             }
             assert_eq!(private_files(&site), Vec::<PathBuf>::new(), "{url}, {ending}");
-            (http.release(), ssh.release());
+            http.release();
+            ssh.release();
         }
     }
     let wrong = with_token(&http.origin(), "robot", "hunter3-hunter3");

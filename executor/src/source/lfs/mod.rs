@@ -59,7 +59,8 @@ impl Mirrors {
         if bytes > self.config.size_limit {
             return Err(SourceError::TooLarge { url: within.url(), limit: self.config.size_limit });
         }
-        let files = LargeFiles::open(self.path_of(within).with_extension("lfs")).map_err(not_kept)?;
+        let files =
+            LargeFiles::open(self.path_of(within).with_extension("lfs")).map_err(|error| not_kept(&error))?;
         let fetched = self.fetch_large_files(within, reference, &wanted, &files, cancel).await;
         fetched.map_err(|error| self.told(within, checkout, &standing, error))?;
         notes.push(format!("{} of {} bytes in all", large_files(standing.len()), bytes));
@@ -175,7 +176,7 @@ impl Mirrors {
             LfsError::Denied => SourceError::AccessDenied { url: source.url(), shown: shown(source) },
             LfsError::File(pointer, cause) => SourceError::LargeFile { path: path_of(Some(&pointer)), cause },
             LfsError::Server(cause) => SourceError::LargeFile { path: path_of(first.as_ref()), cause },
-            LfsError::Io(error) => not_kept(error),
+            LfsError::Io(error) => not_kept(&error),
         }
     }
 }
@@ -222,10 +223,10 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, SourceError> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| SourceError::Git(error.to_string()))?.map_err(not_kept)
+    done.map_err(|error| SourceError::Git(error.to_string()))?.map_err(|error| not_kept(&error))
 }
 
-fn not_kept(error: std::io::Error) -> SourceError {
+fn not_kept(error: &std::io::Error) -> SourceError {
     if error.kind() == std::io::ErrorKind::StorageFull {
         SourceError::DiskFull
     } else {
