@@ -1,5 +1,7 @@
 //! What the service keeps, as plain records of the domain's types.
 
+mod status;
+
 use chrono::{DateTime, Utc};
 use grapnel_domain::{
     BranchName, RepositoryUrl,
@@ -13,6 +15,9 @@ use grapnel_domain::{
     project::BuildSettings,
     scope::Scopes,
     trigger::{Decision, Unfinished, Waiting},
+};
+pub use status::{
+    ClaimedStatus, CommitStatus, Silence, StatusDestination, StatusMode, StatusPlan, TokenFrom,
 };
 
 /// A team.

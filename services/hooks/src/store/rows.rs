@@ -2,13 +2,17 @@
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
-use grapnel_domain::{BranchName, RepositoryUrl, hook::Methods, scope::Scopes, trigger::Waiting};
+use grapnel_domain::{
+    BranchName, RepositoryUrl, commit_status::Report, hook::Methods, scope::Scopes, trigger::Waiting,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{StoreError, entity::*};
-use crate::model::{Deployment, Hook, Key, Project, StoredEvent, Team, Token, Trigger, TriggerRequest};
+use crate::model::{
+    ClaimedStatus, CommitStatus, Deployment, Hook, Key, Project, StoredEvent, Team, Token, Trigger, TriggerRequest,
+};
 
-fn parse<T>(table: &'static str, text: &str) -> Result<T, StoreError>
+pub fn parse<T>(table: &'static str, text: &str) -> Result<T, StoreError>
 where
     T: FromStr<Err: Display>,
 {
@@ -162,5 +166,38 @@ pub fn event(row: &deployment_event::Model) -> Result<StoredEvent, StoreError> {
         position: number("deployment_event", row.position)?,
         at: row.at,
         event: from_json("deployment_event", &row.payload)?,
+    })
+}
+
+pub fn commit_status(row: commit_status::Model, overtaken: bool) -> Result<CommitStatus, StoreError> {
+    const TABLE: &str = "commit_status";
+    Ok(CommitStatus {
+        context: row.context,
+        report: Report { state: parse(TABLE, &row.state)?, description: row.description },
+        delivered: row.delivered_revision == row.revision,
+        tries: number(TABLE, row.tries.into())?,
+        last_error: row.last_error,
+        gave_up: row.gave_up_at.is_some(),
+        next_try_at: row.next_try_at.filter(|_| !overtaken),
+        overtaken,
+        updated_at: row.updated_at,
+    })
+}
+
+pub fn claimed_status(row: commit_status::Model) -> Result<ClaimedStatus, StoreError> {
+    const TABLE: &str = "commit_status";
+    let unclaimed = || StoreError::Row { table: TABLE, what: "nobody has claimed it".to_owned() };
+    Ok(ClaimedStatus {
+        id: parse(TABLE, &row.id)?,
+        deployment: parse(TABLE, &row.deployment_id)?,
+        project: parse(TABLE, &row.project_id)?,
+        commit: row.commit_hash,
+        context: row.context,
+        report: Report { state: parse(TABLE, &row.state)?, description: row.description },
+        revision: row.revision,
+        tries: number(TABLE, row.tries.into())?,
+        wanted_at: row.wanted_at,
+        lease_owner: row.lease_owner.ok_or_else(unclaimed)?,
+        lease_expires_at: row.lease_expires_at.ok_or_else(unclaimed)?,
     })
 }
