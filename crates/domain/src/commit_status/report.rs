@@ -191,7 +191,10 @@ mod tests {
 
     #[test]
     fn what_ended_without_a_result_is_never_a_failure_and_a_successor_speaks_for_what_it_superseded() {
-        assert_eq!(canceled(CancelReason::Superseded { by: DeploymentId::from_uuid(uuid::Uuid::nil()) }), None);
+        assert_eq!(
+            canceled(CancelReason::Superseded { by: DeploymentId::from_uuid(uuid::Uuid::nil()) }),
+            None
+        );
         for reason in [
             CancelReason::User,
             CancelReason::DisabledByConfig,

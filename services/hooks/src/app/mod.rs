@@ -3,6 +3,7 @@
 //! Domain types come in and records go out; who the caller is has been decided before.
 
 mod caches;
+mod commit_statuses;
 mod deployments;
 mod executors;
 mod hooks;
@@ -13,6 +14,7 @@ mod sites;
 mod status;
 mod triggers;
 
+pub use commit_statuses::{NoDestination, StatusChange};
 pub use executors::{AllExecutors, Executors};
 use grapnel_domain::{id::ProjectId, plan::HookLimits, secret_token::HookToken};
 use grapnel_runtime::Clock;

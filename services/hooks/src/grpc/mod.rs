@@ -6,24 +6,27 @@ mod hook_service;
 mod key_service;
 mod page;
 mod site_service;
+mod status_service;
 mod update;
 
 use auth::Auth;
 use grapnel_domain::secret_token::ApiKey;
 use grapnel_proto::hooks::v1::{
     hook_service_server::HookServiceServer, key_service_server::KeyServiceServer,
-    site_service_server::SiteServiceServer,
+    site_service_server::SiteServiceServer, status_service_server::StatusServiceServer,
 };
 use grapnel_runtime::CancellationToken;
 use hook_service::HookHandlers;
 use key_service::KeyHandlers;
 use site_service::SiteHandlers;
+use status_service::StatusHandlers;
 use tonic::service::RoutesBuilder;
 
 use crate::app::App;
 
 /// The services that reflection shows.
-pub const PUBLIC: [&str; 2] = ["grapnel.hooks.v1.HookService", "grapnel.hooks.v1.KeyService"];
+pub const PUBLIC: [&str; 3] =
+    ["grapnel.hooks.v1.HookService", "grapnel.hooks.v1.KeyService", "grapnel.hooks.v1.StatusService"];
 
 /// The largest message that is read: settings and names are small.
 const LARGEST_MESSAGE: usize = 1 << 20;
@@ -33,10 +36,12 @@ pub fn routes(app: &App, gateway_key: ApiKey, stopping: CancellationToken) -> Ro
     let auth = Auth::new(app.store.clone(), gateway_key);
     let hooks = HookHandlers { app: app.clone(), auth: auth.clone(), stopping };
     let keys = KeyHandlers { app: app.clone(), auth: auth.clone() };
+    let statuses = StatusHandlers { app: app.clone(), auth: auth.clone() };
     let sites = SiteHandlers { app: app.clone(), auth };
     let mut routes = RoutesBuilder::default();
     routes.add_service(HookServiceServer::new(hooks).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(KeyServiceServer::new(keys).max_decoding_message_size(LARGEST_MESSAGE));
+    routes.add_service(StatusServiceServer::new(statuses).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(SiteServiceServer::new(sites).max_decoding_message_size(LARGEST_MESSAGE));
     routes
 }

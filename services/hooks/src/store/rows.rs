@@ -9,7 +9,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{StoreError, entity::*};
 use crate::model::{
-    ClaimedStatus, CommitStatus, Deployment, Hook, Key, Project, StoredEvent, Team, Token, Trigger, TriggerRequest,
+    ClaimedStatus, CommitStatus, Deployment, Hook, Key, Project, StoredEvent, Team, Token, Trigger,
+    TriggerRequest,
 };
 
 pub fn parse<T>(table: &'static str, text: &str) -> Result<T, StoreError>

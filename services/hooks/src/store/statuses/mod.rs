@@ -24,7 +24,7 @@ use super::{
 };
 use crate::model::{CommitStatus, Deployment};
 
-pub use outbox::{NotTold, Next};
+pub use outbox::{Next, NotTold};
 pub use settings::{GivenToken, NewStatusSetting, setting_owner};
 
 impl Store {

@@ -222,8 +222,9 @@ pub(super) async fn plan(
         }
         _ => GitHost::of(&project.repository),
     };
-    let repository =
-        host.as_ref().and_then(|(host, base): &(GitHost, ApiBase)| host.repository_path(base, &project.repository));
+    let repository = host
+        .as_ref()
+        .and_then(|(host, base): &(GitHost, ApiBase)| host.repository_path(base, &project.repository));
     let mut plan = StatusPlan { mode, host, repository, token: None, sealed: None };
     let Some((_, base)) = &plan.host else {
         return Ok(plan);
