@@ -1,10 +1,14 @@
 //! The command line.
 
+mod statuses;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
 use clap::{Arg, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use grapnel_domain::trigger::Decision;
+
+pub use statuses::{GitHostArg, StatusCommand};
 
 use crate::{exit::Failure, serve};
 
@@ -118,6 +122,11 @@ pub enum Command {
     Limits {
         /// The project's name or id.
         project: String,
+    },
+    /// Commit statuses: what the git host is told of a project's deployments.
+    Status {
+        #[command(subcommand)]
+        command: StatusCommand,
     },
     /// API keys.
     Key {

@@ -5,6 +5,7 @@ mod deployments;
 mod hooks;
 mod keys;
 mod projects;
+mod statuses;
 mod triggers;
 
 use std::process::ExitCode;
@@ -12,7 +13,10 @@ use std::process::ExitCode;
 use grapnel_domain::{Reason, secret_token::ApiKey};
 use grapnel_proto::{
     error::from_status,
-    hooks::v1::{hook_service_client::HookServiceClient, key_service_client::KeyServiceClient},
+    hooks::v1::{
+        hook_service_client::HookServiceClient, key_service_client::KeyServiceClient,
+        status_service_client::StatusServiceClient,
+    },
 };
 use grapnel_runtime::{
     grpc::{self, Bearer},
@@ -32,6 +36,7 @@ type Authorised = InterceptedService<Channel, Bearer>;
 pub struct Client {
     hooks: HookServiceClient<Authorised>,
     keys: KeyServiceClient<Authorised>,
+    statuses: StatusServiceClient<Authorised>,
     url: String,
     printer: Printer,
 }
@@ -55,6 +60,7 @@ pub fn run(args: &ClientArgs, format: Format, command: Command) -> Result<ExitCo
             Command::Cache { command } => client.cache(command).await,
             Command::Limits { project } => client.limits(project).await,
             Command::Key { command } => client.key(command).await,
+            Command::Status { command } => client.status(command).await,
             Command::Up
             | Command::Hooks
             | Command::Gateway
@@ -80,7 +86,8 @@ impl Client {
         let bearer = Bearer::new(&key(args)?);
         Ok(Self {
             hooks: HookServiceClient::with_interceptor(channel.clone(), bearer.clone()),
-            keys: KeyServiceClient::with_interceptor(channel, bearer),
+            keys: KeyServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            statuses: StatusServiceClient::with_interceptor(channel, bearer),
             url: args.url.clone(),
             printer: Printer::new(format),
         })

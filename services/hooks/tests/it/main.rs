@@ -6,6 +6,7 @@ mod authorisation;
 mod databases;
 mod dispatch;
 mod histories;
+mod statuses;
 mod support;
 mod tokens;
 mod triggers;

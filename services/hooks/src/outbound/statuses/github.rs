@@ -9,6 +9,9 @@ use super::{Request, Statement, Unwritable, post};
 /// The most characters of a description, as the interface says when it refuses more.
 const DESCRIPTION: usize = 140;
 
+/// What it advises to ask for, and what it describes.
+const ACCEPT: &str = "application/vnd.github+json, application/json";
+
 /// The version of the interface that is meant.
 const VERSION: HeaderValue = HeaderValue::from_static("2022-11-28");
 
@@ -28,7 +31,7 @@ pub fn request(statement: &Statement<'_>) -> Result<Request, Unwritable> {
     let destination = statement.destination;
     let path = format!("repos/{}/statuses/{}", destination.repository, statement.commit);
     let shown = format!("Bearer {}", destination.token.expose());
-    let mut request = post(statement, &path, &shown, "application/vnd.github+json", &body)?;
+    let mut request = post(statement, &path, &shown, ACCEPT, &body)?;
     request.headers.insert("x-github-api-version", VERSION);
     Ok(request)
 }
