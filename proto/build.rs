@@ -11,12 +11,14 @@ const FILES: &[&str] = &[
     "grapnel/hooks/v1/key_service.proto",
     "grapnel/hooks/v1/secret_service.proto",
     "grapnel/hooks/v1/site_service.proto",
+    "grapnel/hooks/v1/status_service.proto",
     "grapnel/hooks/v1/variable_service.proto",
 ];
 
 /// Messages that hold secrets in clear: whoever prints one by accident prints nothing of it.
 const SECRETIVE: &[&str] = &[
     ".grapnel.executor.v1.BuildVariable",
+    ".grapnel.hooks.v1.SetCommitStatusesRequest",
     ".grapnel.hooks.v1.SshKeyCredential",
     ".grapnel.hooks.v1.TokenCredential",
     ".grapnel.hooks.v1.VariableValue",

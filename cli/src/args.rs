@@ -1,6 +1,7 @@
 //! The command line.
 
 mod sources;
+mod statuses;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -9,6 +10,7 @@ use clap::{Arg, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Pars
 use grapnel_domain::trigger::Decision;
 
 pub use sources::{CredentialCommand, EnvCommand, Input, SecretsCommand};
+pub use statuses::{GitHostArg, StatusCommand};
 
 use crate::{exit::Failure, serve};
 
@@ -137,6 +139,11 @@ pub enum Command {
     Limits {
         /// The project's name or id.
         project: String,
+    },
+    /// Commit statuses: what the git host is told of a project's deployments.
+    Status {
+        #[command(subcommand)]
+        command: StatusCommand,
     },
     /// API keys.
     Key {

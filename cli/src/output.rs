@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use comfy_table::{ContentArrangement, Table, presets};
 use grapnel_proto::{
     convert::time::datetime,
-    hooks::v1::{BuildCache, Deployment, DeploymentState, Fault, Hook, Key, Project, Trigger},
+    hooks::v1::{BuildCache, CommitStatus, Deployment, DeploymentState, Fault, Hook, Key, Project, Trigger},
     json::to_json,
 };
 use grapnel_runtime::Clock;
@@ -242,8 +242,29 @@ impl Printer {
             fields.push(("artifact", format!("{}, {} bytes", count(artifact.files, "file"), artifact.bytes)));
             fields.push(("site", it.site_url.clone()));
         }
+        if let Some(status) = &it.commit_status {
+            fields.push(("status", commit_status(status)));
+        }
         fields_of(&fields)
     }
+}
+
+/// Tells in one line what a git host is told of a deployment, and how far that has come.
+fn commit_status(it: &CommitStatus) -> String {
+    let state = it.state().as_str_name().trim_start_matches("COMMIT_STATE_").to_lowercase();
+    let tries = count(it.tries.into(), "attempt");
+    let how = if it.delivered {
+        "told".to_owned()
+    } else if it.overtaken {
+        "a newer deployment of the commit speaks instead".to_owned()
+    } else if it.gave_up {
+        format!("given up: {}", printable(&it.last_error))
+    } else if it.last_error.is_empty() {
+        "not told yet".to_owned()
+    } else {
+        format!("not told after {tries}, tried again: {}", printable(&it.last_error))
+    };
+    format!("{} {state} \"{}\" ({how})", printable(&it.context), printable(&it.description))
 }
 
 /// Returns a state's short name, with what belongs to it.

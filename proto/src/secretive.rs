@@ -22,6 +22,12 @@ impl fmt::Debug for hooks::SshKeyCredential {
     }
 }
 
+impl fmt::Debug for hooks::SetCommitStatusesRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SetCommitStatusesRequest").field("project", &self.project).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for BuildVariable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BuildVariable").field("name", &self.name).finish_non_exhaustive()

@@ -58,6 +58,8 @@ impl Grapnel {
     /// # Panics
     /// It does not start; its log is told.
     pub async fn start(setup: Setup) -> Self {
+        // What tests ask with has no cryptography of its own; who installs one first is right.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let directory =
             tempfile::Builder::new().prefix("grapnel-").tempdir().expect("a directory can be made");
         let [gateway, hooks, executor, sites] = [(); 4].map(|()| free_port());
@@ -97,6 +99,7 @@ impl Grapnel {
             .env("GRAPNEL_CA_BUNDLE", crate::told("GRAPNEL_TEST_CA_BUNDLE"))
             .env_remove("GRAPNEL_TEST_CA_BUNDLE")
             .env_remove("GRAPNEL_TEST_GRPCURL")
+            .env_remove("GRAPNEL_TEST_PRISM")
             .envs(self.settings.iter().cloned())
             .stdout(Stdio::null())
             .stderr(log.expect("a log can be made"));

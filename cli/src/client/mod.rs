@@ -7,6 +7,7 @@ mod hooks;
 mod input;
 mod keys;
 mod projects;
+mod statuses;
 mod triggers;
 mod variables;
 
@@ -18,7 +19,7 @@ use grapnel_proto::{
     hooks::v1::{
         credential_service_client::CredentialServiceClient, hook_service_client::HookServiceClient,
         key_service_client::KeyServiceClient, secret_service_client::SecretServiceClient,
-        variable_service_client::VariableServiceClient,
+        status_service_client::StatusServiceClient, variable_service_client::VariableServiceClient,
     },
 };
 use grapnel_runtime::{
@@ -42,6 +43,7 @@ pub struct Client {
     credentials: CredentialServiceClient<Authorised>,
     secrets: SecretServiceClient<Authorised>,
     variables: VariableServiceClient<Authorised>,
+    statuses: StatusServiceClient<Authorised>,
     url: String,
     printer: Printer,
 }
@@ -68,6 +70,7 @@ pub fn run(args: &ClientArgs, format: Format, command: Command) -> Result<ExitCo
             Command::Secrets { command } => client.secrets(command).await,
             Command::Limits { project } => client.limits(project).await,
             Command::Key { command } => client.key(command).await,
+            Command::Status { command } => client.status(command).await,
             Command::Up
             | Command::Hooks
             | Command::Gateway
@@ -96,7 +99,8 @@ impl Client {
             keys: KeyServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             credentials: CredentialServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             secrets: SecretServiceClient::with_interceptor(channel.clone(), bearer.clone()),
-            variables: VariableServiceClient::with_interceptor(channel, bearer),
+            variables: VariableServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            statuses: StatusServiceClient::with_interceptor(channel, bearer),
             url: args.url.clone(),
             printer: Printer::new(format),
         })

@@ -7,6 +7,7 @@
 pub mod address;
 pub mod branch;
 pub mod build;
+pub mod commit_status;
 pub mod deployment;
 pub mod error;
 pub mod event;

@@ -10,6 +10,7 @@ pub mod deployment;
 pub mod event;
 pub mod project;
 pub mod source;
+pub mod status;
 pub mod time;
 pub mod trigger;
 

@@ -15,6 +15,7 @@ mod query;
 mod server;
 mod sites;
 mod status;
+mod status_page;
 
 pub use client_address::TrustedProxies;
 pub use config::{GatewayConfig, SETTINGS};

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, header};
 use prost_types::Timestamp;
 use serde::Serialize;
 
-use crate::{error::HttpError, query::LONGEST_WAIT, server::Interface};
+use crate::{error::HttpError, query::LONGEST_WAIT, server::Interface, status_page};
 
 /// A deployment's state, as CMSs and pages are to read it. Times are in milliseconds of Unix time.
 #[derive(Serialize)]
@@ -31,12 +31,16 @@ struct Status {
     site_url: Option<String>,
 }
 
+/// Why a deployment failed or was canceled.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Why {
-    code: String,
-    message: String,
-    superseded_by: Option<String>,
+pub struct Why {
+    /// Which of the known reasons.
+    pub code: String,
+    /// What happened, in words.
+    pub message: String,
+    /// The deployment that took its place.
+    pub superseded_by: Option<String>,
 }
 
 impl From<Deployment> for Status {
@@ -93,14 +97,24 @@ pub fn status_url(interface: &Interface, headers: &HeaderMap, id: &str, token: &
 }
 
 /// `GET /v1/status/{id}/{token}`, with `?wait=<seconds>` at the deployment's end.
+///
+/// A page for whoever comes with a browser, from a commit's status perhaps; JSON for everybody else.
 pub async fn read(
     State(interface): State<Interface>,
     Path((id, token)): Path<(String, String)>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Result<Response, HttpError> {
     let wait = waited_for(query.as_deref().unwrap_or_default())?;
     let deployment = interface.hooks.status(&id, &token, wait).await?;
-    Ok(open(Json(Status::from(deployment)).into_response()))
+    let answer = if status_page::is_wanted(&headers) {
+        status_page::answer(&deployment, why(&deployment).as_ref())
+    } else {
+        Json(Status::from(deployment)).into_response()
+    };
+    let mut answer = open(answer);
+    answer.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    Ok(answer)
 }
 
 /// `GET /v1/status/{id}/{token}/badge.svg`

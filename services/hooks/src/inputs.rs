@@ -6,7 +6,7 @@ use grapnel_domain::{
     BranchName, SecretText,
     failure::{Failure, FailureCode},
     id::{ProjectId, TeamId},
-    source::{CredentialSecret, Origin, SourceAccess, SourceCredential},
+    source::{CredentialSecret, SourceAccess, SourceCredential},
     variable::{BuildVariable, Variable as ForBranches, variables_of},
 };
 
@@ -96,24 +96,6 @@ impl Inputs {
             credentials,
             known_hosts: trusted.into_iter().map(|trusted| trusted.host).collect(),
         })
-    }
-
-    /// Returns the token that a project's sources, or its team's, are fetched with from an origin.
-    ///
-    /// # Errors
-    /// As [`Inputs::variables`].
-    pub async fn token_at(
-        &self,
-        team: TeamId,
-        project: ProjectId,
-        origin: &Origin,
-    ) -> Result<Option<SecretText>, InputError> {
-        let found = self.access(team, project).await?.credentials.into_iter();
-        let token = |it: SourceCredential| match it.secret {
-            CredentialSecret::Token { token, .. } if it.origin == *origin => Some(token),
-            CredentialSecret::Token { .. } | CredentialSecret::SshKey(_) => None,
-        };
-        Ok(found.filter_map(token).next())
     }
 
     fn open_all(&self, kept: Vec<Variable>) -> Result<Vec<ForBranches>, InputError> {

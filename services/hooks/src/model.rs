@@ -1,5 +1,7 @@
 //! What the service keeps, as plain records of the domain's types.
 
+mod status;
+
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -17,6 +19,9 @@ use grapnel_domain::{
     source::{KnownHost, Origin},
     trigger::{Decision, Unfinished, Waiting},
     variable::{BranchPattern, VariableName},
+};
+pub use status::{
+    ClaimedStatus, CommitStatus, Silence, StatusDestination, StatusMode, StatusPlan, TokenFrom,
 };
 
 use crate::sealing::Sealed;

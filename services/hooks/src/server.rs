@@ -16,6 +16,10 @@ use crate::{
     dispatch::{Dispatcher, Executor, Patience},
     executors::Reachable,
     grpc::{PUBLIC, routes},
+    outbound::{
+        http::{ClientError, HttpClient},
+        statuses::{self, StatusTeller},
+    },
     sealing::{KeyFileError, Sealer},
     store::{OpenError, Store, StoreError},
 };
@@ -35,6 +39,9 @@ pub enum StartError {
     /// The keys of secrets.
     #[error(transparent)]
     SecretKeys(#[from] KeyFileError),
+    /// What asks others.
+    #[error(transparent)]
+    Outbound(#[from] ClientError),
     /// The first key.
     #[error(transparent)]
     FirstKey(#[from] FirstKey),
@@ -49,6 +56,7 @@ pub struct Hooks {
     address: SocketAddr,
     config: HooksConfig,
     app: App,
+    outbound: HttpClient,
 }
 
 impl Hooks {
@@ -60,6 +68,7 @@ impl Hooks {
         let (listener, address) = grpc::listen(&config.listen).await?;
         let store = Store::open(&config.database_url).await?;
         let sealer = sealer(&config, &store).await?;
+        let outbound = HttpClient::new(config.reach.clone(), config.ca_bundle.as_deref())?;
         let app = App {
             store,
             sealer,
@@ -70,7 +79,7 @@ impl Hooks {
             addresses: config.addresses.clone(),
         };
         app.ensure_first_key(config.plan, &config.admin_key_file).await?;
-        Ok(Self { listener, address, config, app })
+        Ok(Self { listener, address, config, app, outbound })
     }
 
     /// Returns the address that it listens on.
@@ -93,18 +102,22 @@ impl Hooks {
     /// # Errors
     /// An executor's address is none, or the listener broke.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), EndError> {
-        let Self { listener, address, config, mut app } = self;
+        let Self { listener, address, config, mut app, outbound } = self;
         let executors = config
             .executors
             .iter()
             .map(|url| Executor::new(url, &config.executor_key, config.tls.as_ref(), config.resolve_within))
             .collect::<Result<Vec<_>, _>>()?;
         app.executors = AllExecutors::new(Reachable(executors.clone()));
+        let owner = owner();
+        let patience = statuses::Patience::default();
+        let teller = StatusTeller::new(app.clone(), outbound, &owner, patience, shutdown.child_token());
+        let telling = tokio::spawn(teller.run());
         let dispatcher = Dispatcher::new(
             app.store.clone(),
             app.inputs(),
             app.clock.clone(),
-            owner(),
+            owner,
             executors,
             Patience::default(),
             shutdown.child_token(),
@@ -126,6 +139,9 @@ impl Hooks {
         shutdown.cancel();
         if let Err(error) = dispatching.await {
             tracing::error!(%error, "the dispatcher broke");
+        }
+        if let Err(error) = telling.await {
+            tracing::error!(%error, "the telling of commit statuses broke");
         }
         if let Err(error) = pruning.await {
             tracing::error!(%error, "the pruning of the ledger broke");

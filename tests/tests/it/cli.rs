@@ -273,7 +273,10 @@ fn doctor_says_of_every_failure_what_to_do() {
         for name in ["GATEWAY", "HOOKS", "EXECUTOR", "SITES"] {
             command.env(format!("GRAPNEL_{name}_LISTEN"), "127.0.0.1:0");
         }
-        command.env_remove("GRAPNEL_TEST_CA_BUNDLE").env_remove("GRAPNEL_TEST_GRPCURL");
+        command
+            .env_remove("GRAPNEL_TEST_CA_BUNDLE")
+            .env_remove("GRAPNEL_TEST_GRPCURL")
+            .env_remove("GRAPNEL_TEST_PRISM");
         let output = command.envs(settings.iter().copied()).output().unwrap();
         let findings: Vec<serde_json::Value> =
             serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said(&output)));

@@ -17,5 +17,6 @@ mod secrets;
 mod security;
 mod sites;
 mod start;
+mod statuses;
 mod tools;
 mod triggers;

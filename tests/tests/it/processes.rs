@@ -106,7 +106,11 @@ impl Processes {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
-        command.args(arguments).env_remove("GRAPNEL_TEST_CA_BUNDLE").env_remove("GRAPNEL_TEST_GRPCURL");
+        command
+            .args(arguments)
+            .env_remove("GRAPNEL_TEST_CA_BUNDLE")
+            .env_remove("GRAPNEL_TEST_GRPCURL")
+            .env_remove("GRAPNEL_TEST_PRISM");
         if self.scheme == "https" {
             command.env("GRAPNEL_TLS_CA", self.path("ca.pem"));
         }

@@ -15,6 +15,7 @@ fn up(settings: &[(&str, &str)]) -> Output {
         .arg("up")
         .env_remove("GRAPNEL_TEST_CA_BUNDLE")
         .env_remove("GRAPNEL_TEST_GRPCURL")
+        .env_remove("GRAPNEL_TEST_PRISM")
         .env("GRAPNEL_DATA_DIR", directory.path())
         .envs(listeners)
         .envs(settings.iter().copied())

@@ -3,6 +3,7 @@
 //! Domain types come in and records go out; who the caller is has been decided before.
 
 mod caches;
+mod commit_statuses;
 mod credentials;
 mod deployments;
 mod executors;
@@ -16,6 +17,7 @@ mod status;
 mod triggers;
 mod variables;
 
+pub use commit_statuses::{NoDestination, StatusChange};
 pub use credentials::{NewCredential, NewSecret, Scanned};
 pub use executors::{AllExecutors, Executors};
 use grapnel_domain::{id::ProjectId, plan::HookLimits, secret_token::HookToken};

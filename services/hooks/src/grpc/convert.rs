@@ -10,6 +10,7 @@ use grapnel_proto::{
     convert::{
         deployment::{cancellation_to_wire, failure_to_wire, state_to_wire},
         project::settings_to_wire,
+        status::{git_host_to_wire, report_state_to_wire},
         time::timestamp,
         trigger::decision_to_wire,
     },
@@ -20,7 +21,10 @@ use tonic::Status;
 
 use crate::{
     app::Addresses,
-    model::{BuildCache, Deployment, Hook, Key, Project, PurgedCaches, Trigger},
+    model::{
+        BuildCache, CommitStatus, Deployment, Hook, Key, Project, PurgedCaches, StatusMode, StatusPlan,
+        TokenFrom, Trigger,
+    },
     store::projects::ProjectRef,
 };
 
@@ -204,5 +208,46 @@ pub fn deployment(deployment: &Deployment, addresses: &Addresses) -> wire::Deplo
         artifact,
         promoted: deployment.promoted,
         title: deployment.title.clone(),
+        commit_status: None,
+    }
+}
+
+/// Writes what is told of a deployment.
+pub fn commit_status(status: CommitStatus) -> wire::CommitStatus {
+    wire::CommitStatus {
+        context: status.context,
+        state: report_state_to_wire(status.report.state).into(),
+        description: status.report.description,
+        delivered: status.delivered,
+        tries: status.tries,
+        last_error: status.last_error,
+        gave_up: status.gave_up,
+        next_try_at: status.next_try_at.map(timestamp),
+        updated_at: Some(timestamp(status.updated_at)),
+        overtaken: status.overtaken,
+    }
+}
+
+/// Writes what is told of a project, without what opens its host.
+pub fn commit_statuses(plan: &StatusPlan) -> wire::CommitStatuses {
+    let mode = match plan.mode {
+        StatusMode::Off => wire::CommitStatusMode::Off,
+        StatusMode::Automatic => wire::CommitStatusMode::Automatic,
+        StatusMode::ByHand => wire::CommitStatusMode::ByHand,
+    };
+    let (source, last_four) = match &plan.token {
+        None => (wire::StatusTokenSource::Unspecified, String::new()),
+        Some(TokenFrom::Given { last_four }) => (wire::StatusTokenSource::Given, last_four.clone()),
+        Some(TokenFrom::Credential) => (wire::StatusTokenSource::Credential, String::new()),
+    };
+    let host = plan.host.as_ref();
+    wire::CommitStatuses {
+        mode: mode.into(),
+        host: host.map_or(wire::GitHost::Unspecified, |(host, _)| git_host_to_wire(*host)).into(),
+        api_base: host.map(|(_, base)| base.to_string()).unwrap_or_default(),
+        repository: plan.repository.clone().unwrap_or_default(),
+        token_source: source.into(),
+        token_last_four: last_four,
+        silent_because: plan.silence().map(|silence| silence.to_string()).unwrap_or_default(),
     }
 }

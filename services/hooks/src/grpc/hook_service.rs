@@ -243,9 +243,12 @@ impl HookService for HookHandlers {
             let team = self.auth.team(&request, Scope::Read).await?;
             let deployment =
                 self.app.deployment(team, deployment_id(&request.into_inner().deployment_id)?).await?;
-            Ok(GetDeploymentResponse {
-                deployment: Some(convert::deployment(&deployment, &self.app.addresses)),
-            })
+            let told = self.app.commit_status(deployment.id).await?;
+            let deployment = Deployment {
+                commit_status: told.map(convert::commit_status),
+                ..convert::deployment(&deployment, &self.app.addresses)
+            };
+            Ok(GetDeploymentResponse { deployment: Some(deployment) })
         })
     }
 

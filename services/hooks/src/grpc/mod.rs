@@ -8,6 +8,7 @@ mod key_service;
 mod page;
 mod secret_service;
 mod site_service;
+mod status_service;
 mod update;
 mod variable_service;
 
@@ -17,24 +18,27 @@ use grapnel_domain::secret_token::ApiKey;
 use grapnel_proto::hooks::v1::{
     credential_service_server::CredentialServiceServer, hook_service_server::HookServiceServer,
     key_service_server::KeyServiceServer, secret_service_server::SecretServiceServer,
-    site_service_server::SiteServiceServer, variable_service_server::VariableServiceServer,
+    site_service_server::SiteServiceServer, status_service_server::StatusServiceServer,
+    variable_service_server::VariableServiceServer,
 };
 use grapnel_runtime::CancellationToken;
 use hook_service::HookHandlers;
 use key_service::KeyHandlers;
 use secret_service::SecretHandlers;
 use site_service::SiteHandlers;
+use status_service::StatusHandlers;
 use tonic::service::RoutesBuilder;
 use variable_service::VariableHandlers;
 
 use crate::app::App;
 
 /// The services that reflection shows.
-pub const PUBLIC: [&str; 5] = [
+pub const PUBLIC: [&str; 6] = [
     "grapnel.hooks.v1.CredentialService",
     "grapnel.hooks.v1.HookService",
     "grapnel.hooks.v1.KeyService",
     "grapnel.hooks.v1.SecretService",
+    "grapnel.hooks.v1.StatusService",
     "grapnel.hooks.v1.VariableService",
 ];
 
@@ -49,6 +53,7 @@ pub fn routes(app: &App, gateway_key: ApiKey, stopping: CancellationToken) -> Ro
     let credentials = CredentialHandlers { app: app.clone(), auth: auth.clone() };
     let secrets = SecretHandlers { app: app.clone(), auth: auth.clone() };
     let variables = VariableHandlers { app: app.clone(), auth: auth.clone() };
+    let statuses = StatusHandlers { app: app.clone(), auth: auth.clone() };
     let sites = SiteHandlers { app: app.clone(), auth };
     let mut routes = RoutesBuilder::default();
     routes.add_service(CredentialServiceServer::new(credentials).max_decoding_message_size(LARGEST_MESSAGE));
@@ -56,6 +61,7 @@ pub fn routes(app: &App, gateway_key: ApiKey, stopping: CancellationToken) -> Ro
     routes.add_service(VariableServiceServer::new(variables).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(HookServiceServer::new(hooks).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(KeyServiceServer::new(keys).max_decoding_message_size(LARGEST_MESSAGE));
+    routes.add_service(StatusServiceServer::new(statuses).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(SiteServiceServer::new(sites).max_decoding_message_size(LARGEST_MESSAGE));
     routes
 }

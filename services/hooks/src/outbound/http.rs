@@ -75,6 +75,8 @@ pub struct Answer {
     pub status: u16,
     /// How long to leave them alone, where they say so.
     pub retry_after: Option<Duration>,
+    /// What stands above the body.
+    pub headers: HeaderMap,
     /// The beginning of the body; what is no text is replaced.
     pub body: String,
     /// How long it took.
@@ -171,6 +173,7 @@ impl HttpClient {
         let mut response = request.send().await.map_err(|error| no_answer(&error))?;
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers(), now);
+        let headers = response.headers().clone();
         let mut kept = Vec::new();
         // An answer's status is all that counts, also where its body breaks off.
         while kept.len() < BODY
@@ -179,7 +182,7 @@ impl HttpClient {
             kept.extend_from_slice(&chunk[..chunk.len().min(BODY - kept.len())]);
         }
         let body = String::from_utf8_lossy(&kept).into_owned();
-        Ok(Answer { status, retry_after, body, took: begun.elapsed() })
+        Ok(Answer { status, retry_after, headers, body, took: begun.elapsed() })
     }
 }
 

@@ -181,6 +181,43 @@ entity!(trusted_host, "trusted_host" {
     pub created_at: DateTimeUtc,
 });
 
+entity!(status_setting, "status_setting" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub project_id: String,
+    pub id: String,
+    pub mode: String,
+    pub host: Option<String>,
+    pub api_base: Option<String>,
+    pub token_base: Option<String>,
+    pub last_four: String,
+    pub wait_until: Option<DateTimeUtc>,
+    pub updated_at: DateTimeUtc,
+});
+
+entity!(commit_status, "commit_status" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub deployment_id: String,
+    pub project_id: String,
+    pub commit_hash: String,
+    pub context: String,
+    pub state: String,
+    pub description: String,
+    pub revision: i64,
+    pub delivered_revision: i64,
+    pub tries: i32,
+    pub next_try_at: Option<DateTimeUtc>,
+    pub lease_owner: Option<String>,
+    pub lease_expires_at: Option<DateTimeUtc>,
+    pub ambiguous: bool,
+    pub repeating: bool,
+    pub last_error: String,
+    pub gave_up_at: Option<DateTimeUtc>,
+    pub delivered_at: Option<DateTimeUtc>,
+    pub wanted_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+});
+
 entity!(installation, "installation" {
     #[sea_orm(primary_key, auto_increment = false)]
     pub name: String,

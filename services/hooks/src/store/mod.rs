@@ -16,6 +16,7 @@ pub mod projects;
 mod rows;
 pub mod sealed;
 mod sites;
+pub mod statuses;
 mod superseding;
 mod transitions;
 pub mod triggers;

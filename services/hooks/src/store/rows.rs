@@ -1,23 +1,22 @@
 //! From rows to records. A row that does not read is a fault, told with its table and never skipped.
 
+mod sources;
+
 use std::{fmt::Display, str::FromStr, time::Duration};
 
 use grapnel_domain::{
-    BranchName, RepositoryUrl, hook::Methods, scope::Scopes, source::KnownHost, trigger::Waiting,
-    variable::BranchPattern,
+    BranchName, RepositoryUrl, commit_status::Report, hook::Methods, scope::Scopes, trigger::Waiting,
 };
 use serde::{Serialize, de::DeserializeOwned};
+pub use sources::{credential, credential_row, trusted_host, variable};
 
 use super::{StoreError, entity::*};
-use crate::{
-    model::{
-        Credential, CredentialKind, Deployment, Hook, Kept, Key, Project, StoredEvent, Team, Token, Trigger,
-        TriggerRequest, TrustedHost, Variable,
-    },
-    sealing::Sealed,
+use crate::model::{
+    ClaimedStatus, CommitStatus, Deployment, Hook, Key, Project, StoredEvent, Team, Token, Trigger,
+    TriggerRequest,
 };
 
-fn parse<T>(table: &'static str, text: &str) -> Result<T, StoreError>
+pub fn parse<T>(table: &'static str, text: &str) -> Result<T, StoreError>
 where
     T: FromStr<Err: Display>,
 {
@@ -174,65 +173,35 @@ pub fn event(row: &deployment_event::Model) -> Result<StoredEvent, StoreError> {
     })
 }
 
-pub fn variable(row: variable::Model, sealed: Option<Sealed>) -> Result<Variable, StoreError> {
-    const TABLE: &str = "variable";
-    let broken = |what: String| StoreError::Row { table: TABLE, what };
-    let value = match (row.value, sealed) {
-        (Some(value), _) => Kept::Plain(value),
-        (None, Some(sealed)) => Kept::Sealed(sealed),
-        (None, None) => return Err(broken(format!("{} has no value", row.id))),
-    };
-    Ok(Variable {
-        id: parse(TABLE, &row.id)?,
-        name: parse(TABLE, &row.name)?,
-        branches: BranchPattern::parse(&row.branches).map_err(|error| broken(error.to_string()))?,
-        value,
-        created_at: row.created_at,
+pub fn commit_status(row: commit_status::Model, overtaken: bool) -> Result<CommitStatus, StoreError> {
+    const TABLE: &str = "commit_status";
+    Ok(CommitStatus {
+        context: row.context,
+        report: Report { state: parse(TABLE, &row.state)?, description: row.description },
+        delivered: row.delivered_revision == row.revision,
+        tries: number(TABLE, row.tries.into())?,
+        last_error: row.last_error,
+        gave_up: row.gave_up_at.is_some(),
+        next_try_at: row.next_try_at.filter(|_| !overtaken),
+        overtaken,
         updated_at: row.updated_at,
     })
 }
 
-const TOKEN: &str = "TOKEN";
-const SSH_KEY: &str = "SSH_KEY";
-
-pub fn credential(row: credential::Model) -> Result<Credential, StoreError> {
-    const TABLE: &str = "credential";
-    let kind = match row.kind.as_str() {
-        TOKEN => CredentialKind::Token { user: row.user_name, last_four: row.last_four },
-        SSH_KEY => CredentialKind::SshKey { public_key: row.public_key },
-        other => return Err(StoreError::Row { table: TABLE, what: format!("`{other}` is no kind") }),
-    };
-    Ok(Credential {
+pub fn claimed_status(row: commit_status::Model) -> Result<ClaimedStatus, StoreError> {
+    const TABLE: &str = "commit_status";
+    let unclaimed = || StoreError::Row { table: TABLE, what: "nobody has claimed it".to_owned() };
+    Ok(ClaimedStatus {
         id: parse(TABLE, &row.id)?,
-        team_id: parse(TABLE, &row.team_id)?,
-        project_id: row.project_id.map(|id| parse(TABLE, &id)).transpose()?,
-        origin: parse(TABLE, &row.origin)?,
-        kind,
-        created_at: row.created_at,
+        deployment: parse(TABLE, &row.deployment_id)?,
+        project: parse(TABLE, &row.project_id)?,
+        commit: row.commit_hash,
+        context: row.context,
+        report: Report { state: parse(TABLE, &row.state)?, description: row.description },
+        revision: row.revision,
+        tries: number(TABLE, row.tries.into())?,
+        wanted_at: row.wanted_at,
+        lease_owner: row.lease_owner.ok_or_else(unclaimed)?,
+        lease_expires_at: row.lease_expires_at.ok_or_else(unclaimed)?,
     })
-}
-
-pub fn credential_row(credential: &Credential) -> credential::Model {
-    let (kind, user_name, last_four, public_key) = match credential.kind.clone() {
-        CredentialKind::Token { user, last_four } => (TOKEN, user, last_four, String::new()),
-        CredentialKind::SshKey { public_key } => (SSH_KEY, String::new(), String::new(), public_key),
-    };
-    credential::Model {
-        id: credential.id.to_string(),
-        team_id: credential.team_id.to_string(),
-        project_id: credential.project_id.map(|id| id.to_string()),
-        origin: credential.origin.to_string(),
-        kind: kind.to_owned(),
-        user_name,
-        last_four,
-        public_key,
-        created_at: credential.created_at,
-    }
-}
-
-pub fn trusted_host(row: trusted_host::Model) -> Result<TrustedHost, StoreError> {
-    const TABLE: &str = "trusted_host";
-    let keys: Result<_, _> = row.host_keys.lines().map(|line| parse(TABLE, line)).collect();
-    let host = KnownHost { host: row.host, port: number(TABLE, row.port.into())?, keys: keys? };
-    Ok(TrustedHost { host, trusted_at: row.created_at })
 }

@@ -14,7 +14,7 @@ use sea_orm::{
 use super::{
     Store, StoreError,
     entity::{deployment, deployment_event},
-    rows,
+    rows, statuses,
 };
 use crate::model::Deployment;
 
@@ -58,6 +58,7 @@ impl Store {
             self.wakeups.deployment(id);
         }
         self.wakeups.work();
+        self.wakeups.statuses();
     }
 }
 
@@ -181,7 +182,9 @@ pub(super) async fn apply(
         .await?;
     let updated = updated.into_iter().next().ok_or(StoreError::Fenced)?;
     insert_event(transaction, row.id, position, &DeploymentEvent::State(change), now).await?;
-    rows::deployment(updated, false)
+    let deployment = rows::deployment(updated, false)?;
+    statuses::record(transaction, &deployment, now).await?;
+    Ok(deployment)
 }
 
 async fn insert_event(

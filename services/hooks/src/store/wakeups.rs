@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 #[derive(Clone, Debug, Default)]
 pub struct Wakeups {
     work: Arc<Notify>,
+    statuses: Arc<Notify>,
     deployments: Arc<Mutex<HashMap<DeploymentId, watch::Sender<()>>>>,
 }
 
@@ -27,6 +28,16 @@ impl Wakeups {
     /// Waits for work. A bell that rang while nobody waited is heard by the next who does.
     pub async fn wait_for_work(&self) {
         self.work.notified().await;
+    }
+
+    /// Says that there may be something to tell a git host.
+    pub fn statuses(&self) {
+        self.statuses.notify_one();
+    }
+
+    /// Waits for something to tell, as [`Wakeups::wait_for_work`] does for work.
+    pub async fn wait_for_statuses(&self) {
+        self.statuses.notified().await;
     }
 
     /// Says that something happened to a deployment.

@@ -222,6 +222,23 @@ impl Things {
             method("KeyService/CreateKey", ADMIN, new_key.encode_to_vec(), Code::Ok),
             method("KeyService/ListKeys", ADMIN, ListKeysRequest::default().encode_to_vec(), Code::Ok),
             method("KeyService/RevokeKey", ADMIN, revoke_key.encode_to_vec(), none),
+            method(
+                "StatusService/SetCommitStatuses",
+                WRITE,
+                SetCommitStatusesRequest {
+                    project: project(),
+                    mode: CommitStatusMode::Off.into(),
+                    ..Default::default()
+                }
+                .encode_to_vec(),
+                none,
+            ),
+            method(
+                "StatusService/GetCommitStatuses",
+                READ,
+                GetCommitStatusesRequest { project: project() }.encode_to_vec(),
+                none,
+            ),
             method("SiteService/ReadStatus", Gateway, status.encode_to_vec(), Code::PermissionDenied),
             method("SiteService/ResolveSite", Gateway, site.encode_to_vec(), Code::PermissionDenied),
             method(

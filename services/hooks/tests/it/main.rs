@@ -7,6 +7,7 @@ mod databases;
 mod dispatch;
 mod histories;
 mod secrets;
+mod statuses;
 mod support;
 mod tokens;
 mod triggers;
