@@ -8,6 +8,7 @@ pub mod address;
 pub mod branch;
 pub mod build;
 pub mod deployment;
+pub mod endpoint;
 pub mod error;
 pub mod event;
 pub mod failure;

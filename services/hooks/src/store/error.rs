@@ -31,6 +31,17 @@ pub enum StoreError {
         /// Hooks there are.
         used: u32,
     },
+    /// A project, or a team, has as many endpoints as it may have.
+    #[error("the limit of {limit} endpoints is reached")]
+    EndpointLimit {
+        /// Endpoints allowed.
+        limit: u32,
+        /// Endpoints there are.
+        used: u32,
+    },
+    /// The endpoint is disabled.
+    #[error("the endpoint is disabled")]
+    EndpointDisabled,
     /// It is not there, or not this team's.
     #[error("there is no such row")]
     NotFound,
@@ -94,6 +105,8 @@ fn not_there(missing: Reason) -> &'static str {
         Reason::HookNotFound => "there is no such hook",
         Reason::DeploymentNotFound => "there is no such deployment",
         Reason::KeyNotFound => "there is no such key",
+        Reason::EndpointNotFound => "there is no such endpoint",
+        Reason::EventNotFound => "there is no such event in the ledger",
         Reason::SiteNotFound => "no site is served at this address",
         _ => "there is no such thing",
     }
