@@ -7,6 +7,7 @@ use prost::Message as _;
 const FILES: &[&str] = &[
     "grapnel/executor/v1/executor_service.proto",
     "grapnel/hooks/v1/credential_service.proto",
+    "grapnel/hooks/v1/endpoint_service.proto",
     "grapnel/hooks/v1/hook_service.proto",
     "grapnel/hooks/v1/key_service.proto",
     "grapnel/hooks/v1/secret_service.proto",
@@ -17,6 +18,10 @@ const FILES: &[&str] = &[
 /// Messages that hold secrets in clear: whoever prints one by accident prints nothing of it.
 const SECRETIVE: &[&str] = &[
     ".grapnel.executor.v1.BuildVariable",
+    ".grapnel.hooks.v1.CreateEndpointRequest",
+    ".grapnel.hooks.v1.CreateEndpointResponse",
+    ".grapnel.hooks.v1.RotateEndpointSecretRequest",
+    ".grapnel.hooks.v1.RotateEndpointSecretResponse",
     ".grapnel.hooks.v1.SshKeyCredential",
     ".grapnel.hooks.v1.TokenCredential",
     ".grapnel.hooks.v1.VariableValue",

@@ -1,5 +1,9 @@
 //! What the service keeps, as plain records of the domain's types.
 
+mod endpoints;
+
+pub use endpoints::*;
+
 use chrono::{DateTime, Utc};
 use grapnel_domain::{
     BranchName, RepositoryUrl,

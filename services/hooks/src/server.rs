@@ -1,6 +1,6 @@
 //! The hooks service as a process.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use grapnel_proto::DESCRIPTORS;
 use grapnel_runtime::{
@@ -16,11 +16,15 @@ use crate::{
     dispatch::{Dispatcher, Executor, Patience},
     executors::Reachable,
     grpc::{PUBLIC, routes},
+    outbound::{
+        events::{self, Pace, Sender},
+        http::{ClientError, HttpClient},
+    },
     sealing::{KeyFileError, Sealer},
     store::{OpenError, Store, StoreError},
 };
 
-/// How often old triggers are removed.
+/// How often old triggers and events are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Why the service does not start.
@@ -35,6 +39,9 @@ pub enum StartError {
     /// The keys of secrets.
     #[error(transparent)]
     SecretKeys(#[from] KeyFileError),
+    /// Who sends what goes out.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// The first key.
     #[error(transparent)]
     FirstKey(#[from] FirstKey),
@@ -48,6 +55,7 @@ pub struct Hooks {
     listener: TcpListener,
     address: SocketAddr,
     config: HooksConfig,
+    client: HttpClient,
     app: App,
 }
 
@@ -60,6 +68,7 @@ impl Hooks {
         let (listener, address) = grpc::listen(&config.listen).await?;
         let store = Store::open(&config.database_url).await?;
         let sealer = sealer(&config, &store).await?;
+        let client = HttpClient::new(config.reach.clone(), config.ca_bundle.as_deref())?;
         let app = App {
             store,
             sealer,
@@ -70,7 +79,7 @@ impl Hooks {
             addresses: config.addresses.clone(),
         };
         app.ensure_first_key(config.plan, &config.admin_key_file).await?;
-        Ok(Self { listener, address, config, app })
+        Ok(Self { listener, address, config, client, app })
     }
 
     /// Returns the address that it listens on.
@@ -88,12 +97,12 @@ impl Hooks {
         self.app.addresses = addresses;
     }
 
-    /// Serves and dispatches until `shutdown`, then gives leases back and closes the database.
+    /// Serves, dispatches and sends until `shutdown`, then gives leases back and closes the database.
     ///
     /// # Errors
     /// An executor's address is none, or the listener broke.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), EndError> {
-        let Self { listener, address, config, mut app } = self;
+        let Self { listener, address, config, client, mut app } = self;
         let executors = config
             .executors
             .iter()
@@ -109,7 +118,9 @@ impl Hooks {
             shutdown.child_token(),
         );
         let dispatching = tokio::spawn(dispatcher.run());
-        let pruning = tokio::spawn(prune(app.clone(), config.retention, shutdown.child_token()));
+        let sending = tokio::spawn(sender(&app, client, shutdown.child_token()).run());
+        let retention = Retention { triggers: config.retention, events: config.events_retention };
+        let pruning = tokio::spawn(prune(app.clone(), retention, shutdown.child_token()));
         let routes = routes(&app, config.gateway_key.clone(), shutdown.child_token());
         let routes = grpc::with_health_and_reflection(routes, DESCRIPTORS, &PUBLIC)
             .await
@@ -126,8 +137,11 @@ impl Hooks {
         if let Err(error) = dispatching.await {
             tracing::error!(%error, "the dispatcher broke");
         }
+        if let Err(error) = sending.await {
+            tracing::error!(%error, "the sending of events broke");
+        }
         if let Err(error) = pruning.await {
-            tracing::error!(%error, "the pruning of the ledger broke");
+            tracing::error!(%error, "the pruning of the ledgers broke");
         }
         if let Err(error) = app.store.close().await {
             tracing::warn!(%error, "the database cannot be closed");
@@ -152,14 +166,36 @@ async fn sealer(config: &HooksConfig, store: &Store) -> Result<Sealer, StartErro
     Ok(sealer)
 }
 
-/// Removes what the ledger need not keep any more, now and then.
-async fn prune(app: App, retention: Duration, stopping: CancellationToken) {
+/// Makes what sends events.
+fn sender(app: &App, client: HttpClient, stopping: CancellationToken) -> Sender {
+    let addresses = app.addresses.clone();
+    let needs = events::Needs {
+        store: app.store.clone(),
+        sealer: app.sealer.clone(),
+        client,
+        clock: app.clock.clone(),
+        render: Arc::new(move |kind, at, facts| events::body(kind, at, facts, &|id| addresses.site_url(id))),
+    };
+    Sender::new(needs, &owner(), Pace::default(), stopping)
+}
+
+/// How long the ledgers are kept.
+struct Retention {
+    triggers: Duration,
+    events: Duration,
+}
+
+/// Removes what the ledgers need not keep any more, now and then.
+async fn prune(app: App, retention: Retention, stopping: CancellationToken) {
+    let told = |pruned: Result<u64, StoreError>, what: &str| match pruned {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "old {what} were taken out of the ledger"),
+        Err(error) => tracing::warn!(%error, "the ledger of {what} cannot be pruned now"),
+    };
     while stopping.run_until_cancelled(tokio::time::sleep(PRUNE_EVERY)).await.is_some() {
-        match app.store.prune_triggers(app.clock.now() - retention).await {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "old triggers were taken out of the ledger"),
-            Err(error) => tracing::warn!(%error, "the ledger cannot be pruned now"),
-        }
+        let now = app.clock.now();
+        told(app.store.prune_triggers(now - retention.triggers).await, "triggers");
+        told(app.store.prune_events(now - retention.events).await, "events");
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod caches;
 mod deployments;
+mod endpoints;
 mod executors;
 mod hooks;
 mod keys;
@@ -13,6 +14,7 @@ mod sites;
 mod status;
 mod triggers;
 
+pub use endpoints::{EndpointChanges, NewEndpoint, WithSecret};
 pub use executors::{AllExecutors, Executors};
 use grapnel_domain::{id::ProjectId, plan::HookLimits, secret_token::HookToken};
 use grapnel_runtime::Clock;

@@ -95,7 +95,8 @@ impl Store {
         if updated.rows_affected == 0 { Err(StoreError::NotFound) } else { Ok(()) }
     }
 
-    /// Deletes a project: its hooks are revoked, its waiting deployments end, and those that run are asked to.
+    /// Deletes a project: its hooks are revoked, its endpoints deleted, its waiting deployments end, and those that run are
+    /// asked to.
     ///
     /// # Errors
     /// There is none.
@@ -127,6 +128,7 @@ impl Store {
         let ended =
             super::transitions::cancel_all(&transaction, unfinished, CancelReason::ProjectDeleted, now)
                 .await?;
+        super::endpoints::delete_of_project(&transaction, id).await?;
         transaction.commit().await?;
         self.tell(ended);
         Ok(())

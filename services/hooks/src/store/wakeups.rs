@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 #[derive(Clone, Debug, Default)]
 pub struct Wakeups {
     work: Arc<Notify>,
+    events: Arc<Notify>,
     deployments: Arc<Mutex<HashMap<DeploymentId, watch::Sender<()>>>>,
 }
 
@@ -27,6 +28,16 @@ impl Wakeups {
     /// Waits for work. A bell that rang while nobody waited is heard by the next who does.
     pub async fn wait_for_work(&self) {
         self.work.notified().await;
+    }
+
+    /// Says that there may be an event to send.
+    pub fn events(&self) {
+        self.events.notify_one();
+    }
+
+    /// Waits for an event to send, as [`Wakeups::wait_for_work`] waits for work.
+    pub async fn wait_for_events(&self) {
+        self.events.notified().await;
     }
 
     /// Says that something happened to a deployment.
