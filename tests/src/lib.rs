@@ -2,10 +2,12 @@
 
 pub mod git_server;
 pub mod grapnel;
+pub mod receiver;
 pub mod repository;
 
 pub use git_server::GitServer;
 pub use grapnel::{Grapnel, Setup};
+pub use receiver::{Received, Receiver, Reply};
 pub use repository::Repository;
 
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use grapnel_domain::{Reason, id::KeyId, scope::Scope, secret_token::ApiKey};
-use grapnel_hooks::app::NewHook;
+use grapnel_hooks::app::{NewEndpoint, NewHook};
 use grapnel_proto::{DESCRIPTORS, error::from_status, hooks::v1::*};
 use prost::Message;
 use prost_reflect::DescriptorPool;
@@ -39,11 +39,14 @@ struct Method {
 }
 
 /// What the first team has.
+#[derive(Clone)]
 struct Things {
     project: String,
     hook: String,
     deployment: String,
     key: KeyId,
+    endpoint: String,
+    event: String,
 }
 
 impl Things {
@@ -54,7 +57,18 @@ impl Things {
         let deployment = app.trigger_deployment(team.id, project, None, true).await.unwrap();
         let (key, _) =
             app.create_key(team.id, "old".into(), [Scope::Read].into_iter().collect()).await.unwrap();
+        let new = NewEndpoint {
+            project: Some(project.clone()),
+            url: "https://example.org/events".parse().unwrap(),
+            types: Vec::new(),
+            description: String::new(),
+            secret: None,
+        };
+        let endpoint = app.create_endpoint(team.id, new).await.unwrap().endpoint;
+        let event = app.send_test_event(team.id, endpoint.id).await.unwrap();
         Self {
+            endpoint: endpoint.id.to_string(),
+            event: event.id.to_string(),
             project: hook.project_id.to_string(),
             hook: hook.id.to_string(),
             deployment: deployment.id.to_string(),
@@ -97,6 +111,25 @@ impl Things {
         let status = ReadStatusRequest { deployment_id: deployment(), ..Default::default() };
         let watch = WatchDeploymentRequest { deployment_id: deployment(), after_position: 0 };
         let site = ResolveSiteRequest { label: "site".into() };
+        let endpoint = || self.endpoint.clone();
+        let new_endpoint = CreateEndpointRequest {
+            project: project(),
+            url: "https://example.org/more".into(),
+            ..Default::default()
+        };
+        let get_endpoint = GetEndpointRequest { endpoint_id: endpoint() };
+        let list_endpoints = ListEndpointsRequest { project: project(), ..Default::default() };
+        let change_endpoint = UpdateEndpointRequest {
+            endpoint_id: endpoint(),
+            changes: Some(EndpointChanges { description: "for us".into(), ..Default::default() }),
+            update_mask: mask("description"),
+        };
+        let rotate_secret = RotateEndpointSecretRequest { endpoint_id: endpoint(), ..Default::default() };
+        let list_events = ListEventsRequest { endpoint_id: endpoint(), ..Default::default() };
+        let list_deliveries = ListDeliveriesRequest { event_id: self.event.clone(), ..Default::default() };
+        let redeliver = RedeliverEventRequest { event_id: self.event.clone() };
+        let send_test = SendTestEventRequest { endpoint_id: endpoint() };
+        let delete_endpoint = DeleteEndpointRequest { endpoint_id: endpoint() };
         let none = Code::NotFound;
         vec![
             method("HookService/CreateProject", WRITE, new_project.encode_to_vec(), Code::AlreadyExists),
@@ -161,8 +194,18 @@ impl Things {
             method("KeyService/CreateKey", ADMIN, new_key.encode_to_vec(), Code::Ok),
             method("KeyService/ListKeys", ADMIN, ListKeysRequest::default().encode_to_vec(), Code::Ok),
             method("KeyService/RevokeKey", ADMIN, revoke_key.encode_to_vec(), none),
+            method("EndpointService/CreateEndpoint", WRITE, new_endpoint.encode_to_vec(), none),
+            method("EndpointService/GetEndpoint", READ, get_endpoint.encode_to_vec(), none),
+            method("EndpointService/ListEndpoints", READ, list_endpoints.encode_to_vec(), none),
+            method("EndpointService/UpdateEndpoint", WRITE, change_endpoint.encode_to_vec(), none),
+            method("EndpointService/RotateEndpointSecret", WRITE, rotate_secret.encode_to_vec(), none),
+            method("EndpointService/ListEvents", READ, list_events.encode_to_vec(), none),
+            method("EndpointService/ListDeliveries", READ, list_deliveries.encode_to_vec(), none),
+            method("EndpointService/RedeliverEvent", WRITE, redeliver.encode_to_vec(), none),
+            method("EndpointService/SendTestEvent", WRITE, send_test.encode_to_vec(), none),
             method("SiteService/ReadStatus", Gateway, status.encode_to_vec(), Code::PermissionDenied),
             method("SiteService/ResolveSite", Gateway, site.encode_to_vec(), Code::PermissionDenied),
+            method("EndpointService/DeleteEndpoint", WRITE, delete_endpoint.encode_to_vec(), none),
             method(
                 "HookService/RevokeHook",
                 WRITE,
@@ -178,8 +221,9 @@ impl Things {
         ]
     }
 
-    fn ids(&self) -> [String; 4] {
-        [self.project.clone(), self.hook.clone(), self.deployment.clone(), self.key.to_string()]
+    fn ids(&self) -> [String; 6] {
+        let Self { project, hook, deployment, endpoint, event, .. } = self.clone();
+        [project, hook, deployment, self.key.to_string(), endpoint, event]
     }
 }
 
@@ -301,6 +345,38 @@ async fn root_in_the_sandbox_is_for_an_admin_to_allow() {
     }
 }
 
+#[tokio::test]
+async fn what_the_team_itself_hears_is_for_an_admin_to_change() {
+    let service = Service::start().await;
+    let create = CreateEndpointRequest { url: "https://example.org/all".into(), ..Default::default() };
+    let write = bearer(&service.key(&service.team, &[Scope::Read, Scope::Write]).await);
+    let admin = bearer(&service.key(&service.team, &[Scope::Admin]).await);
+    let ask = async |key: &str, path: &str, request: Vec<u8>| {
+        service.call(&full(&format!("EndpointService/{path}")), Some(key), &request).await
+    };
+    let refused = ask(&write, "CreateEndpoint", create.encode_to_vec()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let made = ask(&admin, "CreateEndpoint", create.encode_to_vec()).await.unwrap();
+    let endpoint_id = CreateEndpointResponse::decode(made).unwrap().endpoint.unwrap().id;
+    let update = UpdateEndpointRequest {
+        endpoint_id: endpoint_id.clone(),
+        changes: Some(EndpointChanges { disabled: true, ..Default::default() }),
+        update_mask: Some(FieldMask { paths: vec!["disabled".into()] }),
+    };
+    let rotate = RotateEndpointSecretRequest { endpoint_id: endpoint_id.clone(), ..Default::default() };
+    let read = GetEndpointRequest { endpoint_id: endpoint_id.clone() };
+    ask(&write, "GetEndpoint", read.encode_to_vec()).await.unwrap();
+    for (path, request) in [
+        ("UpdateEndpoint", update.encode_to_vec()),
+        ("RotateEndpointSecret", rotate.encode_to_vec()),
+        ("DeleteEndpoint", DeleteEndpointRequest { endpoint_id }.encode_to_vec()),
+    ] {
+        let refused = ask(&write, path, request.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{path}");
+        ask(&admin, path, request).await.unwrap();
+    }
+}
+
 fn opens(scope: Scope, needs: Needs) -> bool {
     match needs {
         Needs::Scope(needed) => scope == needed || scope == Scope::Admin,
@@ -377,6 +453,14 @@ async fn ids_that_are_none_name_nothing_and_break_nothing() {
                     .encode_to_vec(),
             ),
             ("KeyService/RevokeKey", RevokeKeyRequest { key_id: id }.encode_to_vec()),
+            (
+                "EndpointService/GetEndpoint",
+                GetEndpointRequest { endpoint_id: wrong_type(&things.endpoint) }.encode_to_vec(),
+            ),
+            (
+                "EndpointService/RedeliverEvent",
+                RedeliverEventRequest { event_id: wrong_type(&things.event) }.encode_to_vec(),
+            ),
         ] {
             let refused = service.call(&full(path), Some(&key), &request).await.expect_err(path);
             let expected = [Code::NotFound, Code::InvalidArgument];
@@ -460,8 +544,8 @@ async fn health_and_reflection_need_no_key_and_show_the_public_services_only() {
         .await
         .unwrap();
     let listed = String::from_utf8_lossy(&listed).into_owned();
-    assert!(
-        listed.contains("grapnel.hooks.v1.HookService") && listed.contains("grapnel.hooks.v1.KeyService")
-    );
+    for name in ["EndpointService", "HookService", "KeyService"] {
+        assert!(listed.contains(&format!("grapnel.hooks.v1.{name}")), "{name}");
+    }
     assert!(!listed.contains("SiteService") && !listed.contains("ExecutorService"), "{listed}");
 }

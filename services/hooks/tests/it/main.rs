@@ -5,7 +5,10 @@
 mod authorisation;
 mod databases;
 mod dispatch;
+mod endpoints;
 mod histories;
+mod outgoing_events;
+mod sending;
 mod support;
 mod tokens;
 mod triggers;
