@@ -1,10 +1,14 @@
 //! The command line.
 
+mod endpoint;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use chrono::{DateTime, Utc};
 use clap::{Arg, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use grapnel_domain::trigger::Decision;
+
+pub use endpoint::EndpointCommand;
 
 use crate::{exit::Failure, serve};
 
@@ -108,6 +112,11 @@ pub enum Command {
     Deployment {
         #[command(subcommand)]
         command: DeploymentCommand,
+    },
+    /// Endpoints: addresses that hear of deployments, in the form of Standard Webhooks.
+    Endpoint {
+        #[command(subcommand)]
+        command: EndpointCommand,
     },
     /// Build caches: what the next build of a branch finds of the last one.
     Cache {

@@ -82,6 +82,7 @@ impl Grapnel {
     /// # Panics
     /// It does not start; its log is told.
     pub async fn start_again(&mut self) {
+        crate::use_ring();
         let listen = |port: u16| format!("127.0.0.1:{port}");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.directory.path().join("log"));
         let mut command = Command::new(binary());

@@ -20,6 +20,12 @@ pub fn root() -> PathBuf {
         .unwrap_or_else(|_| PathBuf::from(".."))
 }
 
+/// Lets the HTTP clients of this process use the cryptography that everything here is built with: they are told none.
+pub fn use_ring() {
+    // Whoever comes second finds that it is done.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// Reads a variable that `make test` sets.
 ///
 /// # Panics

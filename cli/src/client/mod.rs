@@ -2,6 +2,7 @@
 
 mod caches;
 mod deployments;
+mod endpoints;
 mod hooks;
 mod keys;
 mod projects;
@@ -12,7 +13,10 @@ use std::process::ExitCode;
 use grapnel_domain::{Reason, secret_token::ApiKey};
 use grapnel_proto::{
     error::from_status,
-    hooks::v1::{hook_service_client::HookServiceClient, key_service_client::KeyServiceClient},
+    hooks::v1::{
+        endpoint_service_client::EndpointServiceClient, hook_service_client::HookServiceClient,
+        key_service_client::KeyServiceClient,
+    },
 };
 use grapnel_runtime::{
     grpc::{self, Bearer},
@@ -32,6 +36,7 @@ type Authorised = InterceptedService<Channel, Bearer>;
 pub struct Client {
     hooks: HookServiceClient<Authorised>,
     keys: KeyServiceClient<Authorised>,
+    endpoints: EndpointServiceClient<Authorised>,
     url: String,
     printer: Printer,
 }
@@ -52,6 +57,7 @@ pub fn run(args: &ClientArgs, format: Format, command: Command) -> Result<ExitCo
             }
             Command::Deploy { project, branch, build } => client.deploy(project, branch, &build).await,
             Command::Deployment { command } => client.deployment(command).await,
+            Command::Endpoint { command } => client.endpoint(command).await,
             Command::Cache { command } => client.cache(command).await,
             Command::Limits { project } => client.limits(project).await,
             Command::Key { command } => client.key(command).await,
@@ -80,7 +86,8 @@ impl Client {
         let bearer = Bearer::new(&key(args)?);
         Ok(Self {
             hooks: HookServiceClient::with_interceptor(channel.clone(), bearer.clone()),
-            keys: KeyServiceClient::with_interceptor(channel, bearer),
+            keys: KeyServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            endpoints: EndpointServiceClient::with_interceptor(channel, bearer),
             url: args.url.clone(),
             printer: Printer::new(format),
         })

@@ -60,12 +60,16 @@ const ONLY_BELOW: [(&str, &[&str]); 5] = [
 ];
 
 /// Words that may not stand below these places.
-const NEVER_BELOW: [(&str, &[&str]); 12] = [
+const NEVER_BELOW: [(&str, &[&str]); 13] = [
     ("crates/domain/src", &["tokio", "tonic", "sea_orm", "Utc::now", "std::env", "std::fs", "std::net::Tcp"]),
     ("services/hooks/src/app", &["tonic", "grapnel_proto", "sea_orm", "crate::grpc", "crate::dispatch"]),
     ("services/hooks/src/store", &["tonic", "grapnel_proto", "crate::app", "crate::grpc", "crate::dispatch"]),
     ("services/hooks/src/dispatch", &["crate::grpc", "crate::app", "sea_orm"]),
     ("services/hooks/src/grpc", &["crate::dispatch", "sea_orm"]),
+    (
+        "services/hooks/src/outbound",
+        &["crate::grpc", "crate::app", "crate::dispatch", "sea_orm", "tonic", "grapnel_proto"],
+    ),
     ("executor/src/pipeline", &["crate::server", "tonic", "grapnel_proto", "bollard"]),
     (
         "executor/src/cache",

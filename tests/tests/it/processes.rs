@@ -132,6 +132,7 @@ impl Processes {
     }
 
     async fn answers(&self) {
+        grapnel_e2e::use_ring();
         let health = format!("http://127.0.0.1:{}/healthz", self.gateway);
         let ready = async {
             while !reqwest::get(&health).await.is_ok_and(|answer| answer.status().is_success()) {

@@ -1,5 +1,7 @@
 //! Who may do what: every method of every service, as the contracts list them.
 
+mod endpoints;
+
 use std::collections::BTreeMap;
 
 use grapnel_domain::{Reason, id::KeyId, scope::Scope, secret_token::ApiKey};
@@ -111,27 +113,9 @@ impl Things {
         let status = ReadStatusRequest { deployment_id: deployment(), ..Default::default() };
         let watch = WatchDeploymentRequest { deployment_id: deployment(), after_position: 0 };
         let site = ResolveSiteRequest { label: "site".into() };
-        let endpoint = || self.endpoint.clone();
-        let new_endpoint = CreateEndpointRequest {
-            project: project(),
-            url: "https://example.org/more".into(),
-            ..Default::default()
-        };
-        let get_endpoint = GetEndpointRequest { endpoint_id: endpoint() };
-        let list_endpoints = ListEndpointsRequest { project: project(), ..Default::default() };
-        let change_endpoint = UpdateEndpointRequest {
-            endpoint_id: endpoint(),
-            changes: Some(EndpointChanges { description: "for us".into(), ..Default::default() }),
-            update_mask: mask("description"),
-        };
-        let rotate_secret = RotateEndpointSecretRequest { endpoint_id: endpoint(), ..Default::default() };
-        let list_events = ListEventsRequest { endpoint_id: endpoint(), ..Default::default() };
-        let list_deliveries = ListDeliveriesRequest { event_id: self.event.clone(), ..Default::default() };
-        let redeliver = RedeliverEventRequest { event_id: self.event.clone() };
-        let send_test = SendTestEventRequest { endpoint_id: endpoint() };
-        let delete_endpoint = DeleteEndpointRequest { endpoint_id: endpoint() };
         let none = Code::NotFound;
-        vec![
+        let mut methods = self.of_endpoints();
+        methods.extend([
             method("HookService/CreateProject", WRITE, new_project.encode_to_vec(), Code::AlreadyExists),
             method(
                 "HookService/GetProject",
@@ -194,18 +178,8 @@ impl Things {
             method("KeyService/CreateKey", ADMIN, new_key.encode_to_vec(), Code::Ok),
             method("KeyService/ListKeys", ADMIN, ListKeysRequest::default().encode_to_vec(), Code::Ok),
             method("KeyService/RevokeKey", ADMIN, revoke_key.encode_to_vec(), none),
-            method("EndpointService/CreateEndpoint", WRITE, new_endpoint.encode_to_vec(), none),
-            method("EndpointService/GetEndpoint", READ, get_endpoint.encode_to_vec(), none),
-            method("EndpointService/ListEndpoints", READ, list_endpoints.encode_to_vec(), none),
-            method("EndpointService/UpdateEndpoint", WRITE, change_endpoint.encode_to_vec(), none),
-            method("EndpointService/RotateEndpointSecret", WRITE, rotate_secret.encode_to_vec(), none),
-            method("EndpointService/ListEvents", READ, list_events.encode_to_vec(), none),
-            method("EndpointService/ListDeliveries", READ, list_deliveries.encode_to_vec(), none),
-            method("EndpointService/RedeliverEvent", WRITE, redeliver.encode_to_vec(), none),
-            method("EndpointService/SendTestEvent", WRITE, send_test.encode_to_vec(), none),
             method("SiteService/ReadStatus", Gateway, status.encode_to_vec(), Code::PermissionDenied),
             method("SiteService/ResolveSite", Gateway, site.encode_to_vec(), Code::PermissionDenied),
-            method("EndpointService/DeleteEndpoint", WRITE, delete_endpoint.encode_to_vec(), none),
             method(
                 "HookService/RevokeHook",
                 WRITE,
@@ -218,7 +192,8 @@ impl Things {
                 DeleteProjectRequest { project: project() }.encode_to_vec(),
                 none,
             ),
-        ]
+        ]);
+        methods
     }
 
     fn ids(&self) -> [String; 6] {
@@ -342,38 +317,6 @@ async fn root_in_the_sandbox_is_for_an_admin_to_allow() {
             let answer = service.call(&full(path), Some(&key), request).await;
             assert_eq!(answer.map_or_else(|status| status.code(), |_| Code::Ok), expected, "{path} {scope}");
         }
-    }
-}
-
-#[tokio::test]
-async fn what_the_team_itself_hears_is_for_an_admin_to_change() {
-    let service = Service::start().await;
-    let create = CreateEndpointRequest { url: "https://example.org/all".into(), ..Default::default() };
-    let write = bearer(&service.key(&service.team, &[Scope::Read, Scope::Write]).await);
-    let admin = bearer(&service.key(&service.team, &[Scope::Admin]).await);
-    let ask = async |key: &str, path: &str, request: Vec<u8>| {
-        service.call(&full(&format!("EndpointService/{path}")), Some(key), &request).await
-    };
-    let refused = ask(&write, "CreateEndpoint", create.encode_to_vec()).await.unwrap_err();
-    assert_eq!(refused.code(), Code::PermissionDenied);
-    let made = ask(&admin, "CreateEndpoint", create.encode_to_vec()).await.unwrap();
-    let endpoint_id = CreateEndpointResponse::decode(made).unwrap().endpoint.unwrap().id;
-    let update = UpdateEndpointRequest {
-        endpoint_id: endpoint_id.clone(),
-        changes: Some(EndpointChanges { disabled: true, ..Default::default() }),
-        update_mask: Some(FieldMask { paths: vec!["disabled".into()] }),
-    };
-    let rotate = RotateEndpointSecretRequest { endpoint_id: endpoint_id.clone(), ..Default::default() };
-    let read = GetEndpointRequest { endpoint_id: endpoint_id.clone() };
-    ask(&write, "GetEndpoint", read.encode_to_vec()).await.unwrap();
-    for (path, request) in [
-        ("UpdateEndpoint", update.encode_to_vec()),
-        ("RotateEndpointSecret", rotate.encode_to_vec()),
-        ("DeleteEndpoint", DeleteEndpointRequest { endpoint_id }.encode_to_vec()),
-    ] {
-        let refused = ask(&write, path, request.clone()).await.unwrap_err();
-        assert_eq!(refused.code(), Code::PermissionDenied, "{path}");
-        ask(&admin, path, request).await.unwrap();
     }
 }
 
