@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use grapnel_e2e::{Grapnel, Receiver, Reply, Repository, Setup};
+use grapnel_e2e::{Grapnel, Received, Receiver, Reply, Repository, Setup};
 use grapnel_proto::hooks::v1::{CreateProjectRequest, DeploymentState};
 use serde_json::Value;
 
@@ -11,8 +11,8 @@ fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{told}"))
 }
 
-fn kinds(received: &[grapnel_e2e::Received]) -> Vec<String> {
-    received.iter().map(|one| one.kind()).collect()
+fn kinds(received: &[Received]) -> Vec<String> {
+    received.iter().map(Received::kind).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

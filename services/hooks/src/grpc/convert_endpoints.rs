@@ -22,7 +22,7 @@ pub fn endpoint(endpoint: &Endpoint) -> wire::Endpoint {
         id: endpoint.id.to_string(),
         project_id: endpoint.project_id.map(|id| id.to_string()).unwrap_or_default(),
         url: endpoint.url.to_string(),
-        types: endpoint.types.iter().map(|kind| kind.to_string()).collect(),
+        types: endpoint.types.iter().map(ToString::to_string).collect(),
         description: endpoint.description.clone(),
         disabled_at: endpoint.disabled.map(|(at, _)| timestamp(at)),
         disabled_reason: reason.unwrap_or_default(),

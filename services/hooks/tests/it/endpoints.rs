@@ -32,7 +32,7 @@ async fn thirty_creates_at_once_make_ten_endpoints_of_a_project_and_ten_of_the_t
         let house = House::open(&url).await;
         let create = |of: usize| {
             let (app, team) = (house.app.clone(), house.team.id);
-            let new = new((of % 2 == 0).then_some(&house.project));
+            let new = new(of.is_multiple_of(2).then_some(&house.project));
             tokio::spawn(async move { app.create_endpoint(team, new).await.map(drop) })
         };
         let mut made = 0;

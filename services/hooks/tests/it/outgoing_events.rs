@@ -8,7 +8,7 @@ use grapnel_domain::{
     event::Outcome,
     failure::{Failure, FailureCode},
 };
-use grapnel_e2e::{Receiver, Reply};
+use grapnel_e2e::{Received, Receiver, Reply};
 use grapnel_hooks::{
     app::EndpointChanges,
     outbound::http::Reach,
@@ -40,7 +40,7 @@ async fn a_deployment_tells_each_of_its_states_once_signed_and_in_order() {
         house.send();
         let received = receiver.until(3).await;
         let told = ["deployment.queued", "deployment.building", "deployment.ready"];
-        assert_eq!(received.iter().map(|it| it.kind()).collect::<Vec<_>>(), told);
+        assert_eq!(received.iter().map(Received::kind).collect::<Vec<_>>(), told);
         let secret = made.secret.text().expose();
         for one in &received {
             assert_eq!(one.verify(secret).unwrap(), one.json());
@@ -115,7 +115,7 @@ async fn endpoints_hear_of_their_project_or_of_all_and_of_the_types_that_they_ch
         house.send();
         house.until_over().await;
         assert_eq!(all.received().len(), 3);
-        let heard: Vec<_> = some.received().iter().map(|it| it.kind()).collect();
+        let heard: Vec<_> = some.received().iter().map(Received::kind).collect();
         assert_eq!(heard, ["deployment.ready"]);
         assert_eq!(other.received(), []);
     })
@@ -379,7 +379,7 @@ async fn a_later_event_of_a_deployment_waits_for_the_first_try_at_the_earlier_on
         assert_eq!([received[0].kind(), received[1].kind()], ["deployment.queued", "endpoint.test"]);
         receiver.let_go();
         let received = receiver.until(4).await;
-        let kinds: Vec<_> = received.iter().skip(2).map(|it| it.kind()).collect();
+        let kinds: Vec<_> = received.iter().skip(2).map(Received::kind).collect();
         assert_eq!(kinds, ["deployment.building", "deployment.ready"], "a failed first try is a first try");
     })
     .await;
