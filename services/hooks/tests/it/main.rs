@@ -8,6 +8,7 @@ mod dispatch;
 mod endpoints;
 mod histories;
 mod outgoing_events;
+mod senders;
 mod sending;
 mod support;
 mod tokens;

@@ -107,18 +107,30 @@ impl House {
     }
 
     pub async fn resolve(&self, id: DeploymentId) {
-        let store = &self.app.store;
-        let claimed = store.claim(Claim::Pending, OWNER, LEASE, 10, self.now()).await.unwrap();
-        assert!(claimed.iter().any(|claimed| claimed.deployment.id == id));
-        store.resolved(id, OWNER, COMMIT, "Begin\n\nAnd so on.", self.now()).await.unwrap();
+        let claimed = self.claim(Claim::Pending).await;
+        assert_eq!(claimed.deployment.id, id);
+        let resolved = self.app.store.resolved(id, OWNER, COMMIT, "Begin\n\nAnd so on.", self.now()).await;
+        resolved.unwrap();
     }
 
     /// Begins the next attempt at the deployment that waits for one.
     pub async fn building(&self) -> Claimed {
-        let store = &self.app.store;
-        let claimed = store.claim(Claim::Queued, OWNER, LEASE, 1, self.now()).await.unwrap().remove(0);
-        store.started(claimed.spec.id, OWNER, self.now()).await.unwrap();
+        let claimed = self.claim(Claim::Queued).await;
+        self.app.store.started(claimed.spec.id, OWNER, self.now()).await.unwrap();
         claimed
+    }
+
+    /// Claims the one deployment that there is to claim. Whoever was refused may hold its row for a moment longer.
+    async fn claim(&self, which: Claim) -> Claimed {
+        let begun = Instant::now();
+        loop {
+            let claimed = self.app.store.claim(which, OWNER, LEASE, 1, self.now()).await.unwrap();
+            if let Some(claimed) = claimed.into_iter().next() {
+                return claimed;
+            }
+            assert!(begun.elapsed() < PATIENCE, "there is nothing to claim");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub async fn finish(&self, building: &Claimed, outcome: Outcome) {
