@@ -7,6 +7,7 @@ use prost::Message as _;
 const FILES: &[&str] = &[
     "grapnel/executor/v1/executor_service.proto",
     "grapnel/hooks/v1/credential_service.proto",
+    "grapnel/hooks/v1/endpoint_service.proto",
     "grapnel/hooks/v1/hook_service.proto",
     "grapnel/hooks/v1/key_service.proto",
     "grapnel/hooks/v1/secret_service.proto",
@@ -19,6 +20,10 @@ const FILES: &[&str] = &[
 const SECRETIVE: &[&str] = &[
     ".grapnel.executor.v1.BuildVariable",
     ".grapnel.hooks.v1.SetCommitStatusesRequest",
+    ".grapnel.hooks.v1.CreateEndpointRequest",
+    ".grapnel.hooks.v1.CreateEndpointResponse",
+    ".grapnel.hooks.v1.RotateEndpointSecretRequest",
+    ".grapnel.hooks.v1.RotateEndpointSecretResponse",
     ".grapnel.hooks.v1.SshKeyCredential",
     ".grapnel.hooks.v1.TokenCredential",
     ".grapnel.hooks.v1.VariableValue",

@@ -23,7 +23,8 @@ GRAPNEL_TEST_POSTGRES_URL=$(scripts/postgres.sh url)
 GRAPNEL_TEST_GRPCURL=$(scripts/grpcurl.sh)
 GRAPNEL_TEST_PRISM=$(scripts/prism.sh)
 GRAPNEL_TEST_CA_BUNDLE=$(ca_bundle)
-export GRAPNEL_TEST_POSTGRES_URL GRAPNEL_TEST_GRPCURL GRAPNEL_TEST_PRISM GRAPNEL_TEST_CA_BUNDLE
+GRAPNEL_TEST_STANDARDWEBHOOKS=$(scripts/standardwebhooks.sh)
+export GRAPNEL_TEST_POSTGRES_URL GRAPNEL_TEST_GRPCURL GRAPNEL_TEST_CA_BUNDLE GRAPNEL_TEST_PRISM GRAPNEL_TEST_STANDARDWEBHOOKS
 cargo nextest run --locked --workspace
 
 # A test holds the page against the code, so that each of its rows has just run.

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod endpoint;
 mod sources;
 mod statuses;
 
@@ -9,6 +10,7 @@ use chrono::{DateTime, Utc};
 use clap::{Arg, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use grapnel_domain::trigger::Decision;
 
+pub use endpoint::EndpointCommand;
 pub use sources::{CredentialCommand, EnvCommand, Input, SecretsCommand};
 pub use statuses::{GitHostArg, StatusCommand};
 
@@ -114,6 +116,11 @@ pub enum Command {
     Deployment {
         #[command(subcommand)]
         command: DeploymentCommand,
+    },
+    /// Endpoints: addresses that hear of deployments, in the form of Standard Webhooks.
+    Endpoint {
+        #[command(subcommand)]
+        command: EndpointCommand,
     },
     /// Build caches: what the next build of a branch finds of the last one.
     Cache {

@@ -1,5 +1,7 @@
 //! How answers are printed: tables for people, the JSON mapping of the messages for programs.
 
+mod endpoints;
+
 use std::{
     io::{IsTerminal as _, Write as _},
     time::Duration,

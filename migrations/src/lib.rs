@@ -9,6 +9,7 @@ mod m20261124_000001_first;
 mod m20261124_000002_triggers;
 mod m20261124_000003_sources;
 mod m20261125_000004_statuses;
+mod m20261125_000005_events;
 
 pub use lock::{LockError, migrate};
 use sea_orm_migration::prelude::*;
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000002_triggers::Migration),
             Box::new(m20261124_000003_sources::Migration),
             Box::new(m20261125_000004_statuses::Migration),
+            Box::new(m20261125_000005_events::Migration),
         ]
     }
 }

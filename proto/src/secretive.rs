@@ -33,3 +33,31 @@ impl fmt::Debug for BuildVariable {
         f.debug_struct("BuildVariable").field("name", &self.name).finish_non_exhaustive()
     }
 }
+
+impl fmt::Debug for hooks::CreateEndpointRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateEndpointRequest").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for hooks::CreateEndpointResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateEndpointResponse").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for hooks::RotateEndpointSecretRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RotateEndpointSecretRequest")
+            .field("endpoint_id", &self.endpoint_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for hooks::RotateEndpointSecretResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RotateEndpointSecretResponse")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}

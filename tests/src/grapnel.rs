@@ -58,8 +58,6 @@ impl Grapnel {
     /// # Panics
     /// It does not start; its log is told.
     pub async fn start(setup: Setup) -> Self {
-        // What tests ask with has no cryptography of its own; who installs one first is right.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let directory =
             tempfile::Builder::new().prefix("grapnel-").tempdir().expect("a directory can be made");
         let [gateway, hooks, executor, sites] = [(); 4].map(|()| free_port());

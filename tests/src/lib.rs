@@ -3,12 +3,14 @@
 pub mod git_server;
 pub mod grapnel;
 pub mod lfs_store;
+pub mod receiver;
 pub mod repository;
 pub mod ssh_server;
 
 pub use git_server::GitServer;
 pub use grapnel::{Grapnel, Setup};
 pub use lfs_store::{LfsFault, LfsStore};
+pub use receiver::{Received, Receiver, Reply};
 pub use repository::Repository;
 pub use ssh_server::{SshKeyPair, SshServer};
 

@@ -3,6 +3,7 @@
 mod caches;
 mod credentials;
 mod deployments;
+mod endpoints;
 mod hooks;
 mod input;
 mod keys;
@@ -17,9 +18,10 @@ use grapnel_domain::{Reason, secret_token::ApiKey};
 use grapnel_proto::{
     error::from_status,
     hooks::v1::{
-        credential_service_client::CredentialServiceClient, hook_service_client::HookServiceClient,
-        key_service_client::KeyServiceClient, secret_service_client::SecretServiceClient,
-        status_service_client::StatusServiceClient, variable_service_client::VariableServiceClient,
+        credential_service_client::CredentialServiceClient, endpoint_service_client::EndpointServiceClient,
+        hook_service_client::HookServiceClient, key_service_client::KeyServiceClient,
+        secret_service_client::SecretServiceClient, status_service_client::StatusServiceClient,
+        variable_service_client::VariableServiceClient,
     },
 };
 use grapnel_runtime::{
@@ -44,6 +46,7 @@ pub struct Client {
     secrets: SecretServiceClient<Authorised>,
     variables: VariableServiceClient<Authorised>,
     statuses: StatusServiceClient<Authorised>,
+    endpoints: EndpointServiceClient<Authorised>,
     url: String,
     printer: Printer,
 }
@@ -64,6 +67,7 @@ pub fn run(args: &ClientArgs, format: Format, command: Command) -> Result<ExitCo
             }
             Command::Deploy { project, branch, build } => client.deploy(project, branch, &build).await,
             Command::Deployment { command } => client.deployment(command).await,
+            Command::Endpoint { command } => client.endpoint(command).await,
             Command::Cache { command } => client.cache(command).await,
             Command::Env { command } => client.env(command).await,
             Command::Credential { command } => client.credential(command).await,
@@ -100,7 +104,8 @@ impl Client {
             credentials: CredentialServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             secrets: SecretServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             variables: VariableServiceClient::with_interceptor(channel.clone(), bearer.clone()),
-            statuses: StatusServiceClient::with_interceptor(channel, bearer),
+            statuses: StatusServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            endpoints: EndpointServiceClient::with_interceptor(channel, bearer),
             url: args.url.clone(),
             printer: Printer::new(format),
         })

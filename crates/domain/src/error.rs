@@ -83,6 +83,10 @@ reasons! {
     DeploymentNotFound = "DEPLOYMENT_NOT_FOUND", NotFound;
     /// The team has no such key.
     KeyNotFound = "KEY_NOT_FOUND", NotFound;
+    /// The team has no such endpoint.
+    EndpointNotFound = "ENDPOINT_NOT_FOUND", NotFound;
+    /// The team has no such event in its ledger.
+    EventNotFound = "EVENT_NOT_FOUND", NotFound;
     /// No site is served at that address.
     SiteNotFound = "SITE_NOT_FOUND", NotFound;
     /// The project has no such variable for those branches.
@@ -107,6 +111,10 @@ reasons! {
     CredentialLimitReached = "CREDENTIAL_LIMIT_REACHED", LimitReached;
     /// The team's plan allows no more hooks in the project.
     HookLimitReached = "HOOK_LIMIT_REACHED", LimitReached;
+    /// The project, or the team, has as many endpoints as it may have.
+    EndpointLimitReached = "ENDPOINT_LIMIT_REACHED", LimitReached;
+    /// The endpoint is disabled.
+    EndpointDisabled = "ENDPOINT_DISABLED", FailedPrecondition;
     /// The hook is paused.
     HookPaused = "HOOK_PAUSED", FailedPrecondition;
     /// The deployment has ended.

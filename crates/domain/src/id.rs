@@ -42,6 +42,8 @@ ids! {
     CredentialId = CredentialKind, "cred";
     /// Names an endpoint.
     EndpointId = EndpointKind, "ep";
+    /// Names one of an endpoint's secrets; it says nothing of the secret itself.
+    EndpointSecretId = EndpointSecretKind, "whs";
     /// Names an event that is sent to an endpoint.
     EventId = EventKind, "evt";
     /// Names one try to bring an event.

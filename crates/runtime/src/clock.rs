@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Duration, SubsecRound as _, Utc};
 use type_safe_id::{StaticType, TypeSafeId};
-use uuid::{ContextV7, Timestamp, Uuid};
+use uuid::{Builder, ContextV7, Timestamp, Uuid};
 
 /// A source of time and of ids that sort by it. Clones share one source.
 #[derive(Clone, Debug)]
@@ -57,6 +57,18 @@ impl Clock {
     }
 }
 
+/// Makes an id of a time that was said before, for what is stored with it. Of those of one millisecond, one with a later
+/// `place` sorts after one with an earlier.
+pub fn id_at<K: StaticType>(at: DateTime<Utc>, place: u64) -> TypeSafeId<K> {
+    let milliseconds = u64::try_from(at.timestamp_millis()).unwrap_or(0);
+    let mut rest: [u8; 10] = [0; 10];
+    rest.copy_from_slice(&Uuid::new_v4().as_bytes()[..10]);
+    // A UUIDv7 has twelve bits between its version and its variant; they count here (RFC 9562, section 6.2).
+    let place = u16::try_from(place.min(0x0fff)).unwrap_or(0x0fff).to_be_bytes();
+    rest[..2].copy_from_slice(&place);
+    TypeSafeId::from_uuid(Builder::from_unix_timestamp_millis(milliseconds, &rest).into_uuid())
+}
+
 impl ClockHand {
     /// Moves the time on, or back with a negative duration.
     pub fn advance(&self, by: Duration) {
@@ -84,6 +96,17 @@ mod tests {
         hand.advance(Duration::hours(-1));
         let after: DeploymentId = clock.new_id();
         assert!(before < after, "{before} {after}");
+    }
+
+    #[test]
+    fn ids_of_a_time_that_was_said_sort_by_it_and_then_by_their_place() {
+        let at: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
+        let ids = [(0, 1), (0, 2), (0, 300), (0, 9_999), (1, 1)].map(|(ms, place)| {
+            id_at::<grapnel_domain::id::EventKind>(at + Duration::milliseconds(ms), place)
+        });
+        assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+        assert_ne!(id_at::<grapnel_domain::id::EventKind>(at, 1), id_at(at, 1));
+        assert_eq!(ids[0].uuid().get_version_num(), 7);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use grapnel_domain::{Error, FieldViolation};
 
 pub mod build;
 pub mod deployment;
+pub mod endpoint;
 pub mod event;
 pub mod project;
 pub mod source;

@@ -13,7 +13,7 @@ use crate::{
     outbound::http::Reach,
 };
 
-/// The shortest time for which the ledger can be kept.
+/// The shortest time for which a ledger can be kept.
 const SHORTEST_RETENTION: Duration = Duration::from_secs(60 * 60);
 
 /// The table of these settings.
@@ -53,6 +53,11 @@ pub const SETTINGS: &[Setting] = &[
     ),
     Setting::new("rate_limit.address", "600", "Triggers from one address a minute."),
     Setting::new("triggers.retention", "90d", "How long the ledger of triggers is kept; at least an hour."),
+    Setting::new(
+        "events.retention",
+        "30d",
+        "How long the ledger of events and of the tries to send them is kept; at least an hour. What waits to be sent is kept.",
+    ),
     Setting::new("limits.enterprise", "10", "Hooks of a project on the enterprise plan."),
 ];
 
@@ -79,6 +84,8 @@ pub struct HooksConfig {
     pub rates: TriggerRates,
     /// How long the ledger is kept.
     pub retention: Duration,
+    /// How long the ledger of events is kept.
+    pub events_retention: Duration,
     /// How addresses look.
     pub addresses: Addresses,
     /// What gateways have to show.
@@ -137,7 +144,8 @@ impl HooksConfig {
                 settings.require("rate_limit.hook", NonZeroU32::MIN),
                 settings.require("rate_limit.address", NonZeroU32::MIN),
             ),
-            retention: retention(settings),
+            retention: retention(settings, "triggers.retention"),
+            events_retention: retention(settings, "events.retention"),
             addresses: addresses(settings),
             gateway_key: gateway_key?,
             executor_key: executor_key?,
@@ -149,11 +157,11 @@ impl HooksConfig {
     }
 }
 
-/// Reads how long the ledger is kept: at least for as long as repeated triggers are looked for in it.
-fn retention(settings: &mut Settings) -> Duration {
-    let retention = settings.duration("triggers.retention");
+/// Reads how long a ledger is kept: at least for as long as repeated triggers are looked for in theirs.
+fn retention(settings: &mut Settings, key: &str) -> Duration {
+    let retention = settings.duration(key);
     if retention < SHORTEST_RETENTION {
-        settings.complain("triggers.retention", "must be at least 1h");
+        settings.complain(key, "must be at least 1h");
     }
     retention
 }

@@ -1,10 +1,12 @@
 //! What the service keeps, as plain records of the domain's types.
 
+mod endpoints;
 mod status;
 
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+pub use endpoints::*;
 use grapnel_domain::{
     BranchName, RepositoryUrl,
     deployment::{CancelReason, State},

@@ -1,6 +1,6 @@
 //! The hooks service as a process.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use grapnel_proto::DESCRIPTORS;
 use grapnel_runtime::{
@@ -17,6 +17,7 @@ use crate::{
     executors::Reachable,
     grpc::{PUBLIC, routes},
     outbound::{
+        events::{self, Pace, Sender},
         http::{ClientError, HttpClient},
         statuses::{self, StatusTeller},
     },
@@ -24,7 +25,7 @@ use crate::{
     store::{OpenError, Store, StoreError},
 };
 
-/// How often old triggers are removed.
+/// How often old triggers and events are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Why the service does not start.
@@ -97,7 +98,7 @@ impl Hooks {
         self.app.addresses = addresses;
     }
 
-    /// Serves and dispatches until `shutdown`, then gives leases back and closes the database.
+    /// Serves, dispatches and sends until `shutdown`, then gives leases back and closes the database.
     ///
     /// # Errors
     /// An executor's address is none, or the listener broke.
@@ -111,7 +112,8 @@ impl Hooks {
         app.executors = AllExecutors::new(Reachable(executors.clone()));
         let owner = owner();
         let patience = statuses::Patience::default();
-        let teller = StatusTeller::new(app.clone(), outbound, &owner, patience, shutdown.child_token());
+        let teller =
+            StatusTeller::new(app.clone(), outbound.clone(), &owner, patience, shutdown.child_token());
         let telling = tokio::spawn(teller.run());
         let dispatcher = Dispatcher::new(
             app.store.clone(),
@@ -123,7 +125,9 @@ impl Hooks {
             shutdown.child_token(),
         );
         let dispatching = tokio::spawn(dispatcher.run());
-        let pruning = tokio::spawn(prune(app.clone(), config.retention, shutdown.child_token()));
+        let sending = tokio::spawn(sender(&app, outbound, shutdown.child_token()).run());
+        let retention = Retention { triggers: config.retention, events: config.events_retention };
+        let pruning = tokio::spawn(prune(app.clone(), retention, shutdown.child_token()));
         let routes = routes(&app, config.gateway_key.clone(), shutdown.child_token());
         let routes = grpc::with_health_and_reflection(routes, DESCRIPTORS, &PUBLIC)
             .await
@@ -143,8 +147,11 @@ impl Hooks {
         if let Err(error) = telling.await {
             tracing::error!(%error, "the telling of commit statuses broke");
         }
+        if let Err(error) = sending.await {
+            tracing::error!(%error, "the sending of events broke");
+        }
         if let Err(error) = pruning.await {
-            tracing::error!(%error, "the pruning of the ledger broke");
+            tracing::error!(%error, "the pruning of the ledgers broke");
         }
         if let Err(error) = app.store.close().await {
             tracing::warn!(%error, "the database cannot be closed");
@@ -174,14 +181,36 @@ async fn sealer(config: &HooksConfig, store: &Store) -> Result<Sealer, StartErro
     Ok(sealer)
 }
 
-/// Removes what the ledger need not keep any more, now and then.
-async fn prune(app: App, retention: Duration, stopping: CancellationToken) {
+/// Makes what sends events.
+fn sender(app: &App, client: HttpClient, stopping: CancellationToken) -> Sender {
+    let addresses = app.addresses.clone();
+    let needs = events::Needs {
+        store: app.store.clone(),
+        sealer: app.sealer.clone(),
+        client,
+        clock: app.clock.clone(),
+        render: Arc::new(move |kind, at, facts| events::body(kind, at, facts, &|id| addresses.site_url(id))),
+    };
+    Sender::new(needs, &owner(), Pace::default(), stopping)
+}
+
+/// How long the ledgers are kept.
+struct Retention {
+    triggers: Duration,
+    events: Duration,
+}
+
+/// Removes what the ledgers need not keep any more, now and then.
+async fn prune(app: App, retention: Retention, stopping: CancellationToken) {
+    let told = |pruned: Result<u64, StoreError>, what: &str| match pruned {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "old {what} were taken out of the ledger"),
+        Err(error) => tracing::warn!(%error, "the ledger of {what} cannot be pruned now"),
+    };
     while stopping.run_until_cancelled(tokio::time::sleep(PRUNE_EVERY)).await.is_some() {
-        match app.store.prune_triggers(app.clock.now() - retention).await {
-            Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "old triggers were taken out of the ledger"),
-            Err(error) => tracing::warn!(%error, "the ledger cannot be pruned now"),
-        }
+        let now = app.clock.now();
+        told(app.store.prune_triggers(now - retention.triggers).await, "triggers");
+        told(app.store.prune_events(now - retention.events).await, "events");
     }
 }
 

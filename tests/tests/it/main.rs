@@ -6,6 +6,7 @@ mod bad_input;
 mod caches;
 mod cancel;
 mod cli;
+mod endpoints;
 mod events;
 mod grpcurl;
 mod hook_url;

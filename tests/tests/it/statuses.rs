@@ -75,7 +75,7 @@ async fn a_commit_is_told_of_and_leads_to_a_page_and_the_token_is_seen_nowhere()
     assert!(line.contains("grapnel/harbour success") && line.contains("(told)"), "{line}");
 
     let url = last["target_url"].as_str().unwrap();
-    let client = reqwest::Client::new();
+    let client = grapnel_e2e::http_client();
     let page = client.get(url).header("accept", "text/html,*/*;q=0.8").send().await.unwrap();
     let header = |name: &str| page.headers()[name].to_str().unwrap().to_owned();
     assert!(header("content-type").starts_with("text/html"));

@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, fmt, fs, path::PathBuf};
 
 use super::Setting;
 
-/// Variables that begin like settings and are none: the command line's own, and those of tests.
-const OTHER_VARIABLES: [&str; 5] =
-    ["GRAPNEL_CONFIG", "GRAPNEL_KEY", "GRAPNEL_KEY_FILE", "GRAPNEL_URL", "GRAPNEL_TEST_POSTGRES_URL"];
+/// Variables that begin like settings and are none: the command line's own.
+const OTHER_VARIABLES: [&str; 4] = ["GRAPNEL_CONFIG", "GRAPNEL_KEY", "GRAPNEL_KEY_FILE", "GRAPNEL_URL"];
+
+/// How the names of variables begin that tell tests where things are.
+const OF_TESTS: &str = "GRAPNEL_TEST_";
 
 /// Where one value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +109,7 @@ impl Sources {
     fn refuse_unknown_variables(&self, tables: &[Setting], complaints: &mut Vec<String>) {
         for name in self.env.keys().filter(|name| name.starts_with("GRAPNEL_")) {
             let known = OTHER_VARIABLES.contains(&name.as_str())
+                || name.starts_with(OF_TESTS)
                 || tables.iter().any(|setting| {
                     *name == setting.env() || (setting.secret && *name == format!("{}_FILE", setting.env()))
                 });

@@ -6,6 +6,7 @@ mod caches;
 mod commit_statuses;
 mod credentials;
 mod deployments;
+mod endpoints;
 mod executors;
 mod hooks;
 mod keys;
@@ -19,6 +20,7 @@ mod variables;
 
 pub use commit_statuses::{NoDestination, StatusChange};
 pub use credentials::{NewCredential, NewSecret, Scanned};
+pub use endpoints::{EndpointChanges, NewEndpoint, WithSecret};
 pub use executors::{AllExecutors, Executors};
 use grapnel_domain::{id::ProjectId, plan::HookLimits, secret_token::HookToken};
 use grapnel_runtime::Clock;

@@ -2,7 +2,9 @@
 
 mod auth;
 mod convert;
+mod convert_endpoints;
 mod credential_service;
+mod endpoint_service;
 mod hook_service;
 mod key_service;
 mod page;
@@ -14,12 +16,13 @@ mod variable_service;
 
 use auth::Auth;
 use credential_service::CredentialHandlers;
+use endpoint_service::EndpointHandlers;
 use grapnel_domain::secret_token::ApiKey;
 use grapnel_proto::hooks::v1::{
-    credential_service_server::CredentialServiceServer, hook_service_server::HookServiceServer,
-    key_service_server::KeyServiceServer, secret_service_server::SecretServiceServer,
-    site_service_server::SiteServiceServer, status_service_server::StatusServiceServer,
-    variable_service_server::VariableServiceServer,
+    credential_service_server::CredentialServiceServer, endpoint_service_server::EndpointServiceServer,
+    hook_service_server::HookServiceServer, key_service_server::KeyServiceServer,
+    secret_service_server::SecretServiceServer, site_service_server::SiteServiceServer,
+    status_service_server::StatusServiceServer, variable_service_server::VariableServiceServer,
 };
 use grapnel_runtime::CancellationToken;
 use hook_service::HookHandlers;
@@ -33,8 +36,9 @@ use variable_service::VariableHandlers;
 use crate::app::App;
 
 /// The services that reflection shows.
-pub const PUBLIC: [&str; 6] = [
+pub const PUBLIC: [&str; 7] = [
     "grapnel.hooks.v1.CredentialService",
+    "grapnel.hooks.v1.EndpointService",
     "grapnel.hooks.v1.HookService",
     "grapnel.hooks.v1.KeyService",
     "grapnel.hooks.v1.SecretService",
@@ -54,6 +58,7 @@ pub fn routes(app: &App, gateway_key: ApiKey, stopping: CancellationToken) -> Ro
     let secrets = SecretHandlers { app: app.clone(), auth: auth.clone() };
     let variables = VariableHandlers { app: app.clone(), auth: auth.clone() };
     let statuses = StatusHandlers { app: app.clone(), auth: auth.clone() };
+    let endpoints = EndpointHandlers { app: app.clone(), auth: auth.clone() };
     let sites = SiteHandlers { app: app.clone(), auth };
     let mut routes = RoutesBuilder::default();
     routes.add_service(CredentialServiceServer::new(credentials).max_decoding_message_size(LARGEST_MESSAGE));
@@ -62,6 +67,7 @@ pub fn routes(app: &App, gateway_key: ApiKey, stopping: CancellationToken) -> Ro
     routes.add_service(HookServiceServer::new(hooks).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(KeyServiceServer::new(keys).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(StatusServiceServer::new(statuses).max_decoding_message_size(LARGEST_MESSAGE));
+    routes.add_service(EndpointServiceServer::new(endpoints).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(SiteServiceServer::new(sites).max_decoding_message_size(LARGEST_MESSAGE));
     routes
 }

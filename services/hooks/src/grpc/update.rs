@@ -170,7 +170,8 @@ pub fn branch_or_all(text: &str) -> Result<Option<BranchName>, Error> {
     Ok(branch)
 }
 
-fn paths(mask: Option<prost_types::FieldMask>) -> Result<Vec<String>, Error> {
+/// Reads what is to be changed.
+pub fn paths(mask: Option<prost_types::FieldMask>) -> Result<Vec<String>, Error> {
     let paths = mask.unwrap_or_default().paths;
     if paths.is_empty() {
         return Err(Error::invalid_field("update_mask", "must name what to change"));
@@ -178,7 +179,8 @@ fn paths(mask: Option<prost_types::FieldMask>) -> Result<Vec<String>, Error> {
     Ok(paths)
 }
 
-fn unknown_path(path: &str, violations: &mut Violations) {
+/// Notes a name that cannot be changed.
+pub fn unknown_path(path: &str, violations: &mut Violations) {
     let shown: String = path.chars().take(50).collect();
     violations.add("update_mask", format!("names `{shown}`, which cannot be changed"));
 }

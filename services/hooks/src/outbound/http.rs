@@ -8,21 +8,18 @@ use std::{
     error::Error as StdError,
     fmt, io,
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
 use grapnel_domain::address::{is_never_meant, is_private};
+use grapnel_runtime::https::{self, HttpsError};
 use ipnet::IpNet;
 use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
     header::{HeaderMap, RETRY_AFTER},
     redirect,
-};
-use rustls::{
-    ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer, pki_types::pem::PemObject as _,
 };
 use tokio::net::lookup_host;
 use url::{Host, Url};
@@ -55,15 +52,10 @@ impl Reach {
 /// Why the client cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The bundle of authorities.
-    #[error("the bundle of authorities {path} cannot be used: {cause}")]
-    Bundle {
-        /// Its file.
-        path: PathBuf,
-        /// What is wrong.
-        cause: String,
-    },
-    /// TLS or the client itself.
+    /// Nobody can be believed.
+    #[error(transparent)]
+    Https(#[from] HttpsError),
+    /// The client itself.
     #[error("the HTTP client cannot be made: {0}")]
     Client(String),
 }
@@ -117,23 +109,7 @@ impl HttpClient {
     /// # Errors
     /// See [`ClientError`].
     pub fn new(reach: Reach, ca_bundle: Option<&Path>) -> Result<Self, ClientError> {
-        let refused = |error: &dyn fmt::Display| ClientError::Client(error.to_string());
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(path) = ca_bundle {
-            let unusable = |cause: String| ClientError::Bundle { path: path.to_owned(), cause };
-            for certificate in
-                CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?
-            {
-                let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-                roots.add_parsable_certificates([certificate]);
-            }
-        }
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| refused(&error))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = https::client_config(ca_bundle)?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .dns_resolver(Resolver(reach.clone()))
@@ -144,7 +120,7 @@ impl HttpClient {
             .connect_timeout(CONNECT)
             .timeout(EXCHANGE)
             .build()
-            .map_err(|error| refused(&error))?;
+            .map_err(|error| ClientError::Client(error.to_string()))?;
         Ok(Self { client, reach })
     }
 

@@ -1,4 +1,5 @@
 //! What goes out to others: statuses to git hosts, events to endpoints.
 
+pub mod events;
 pub mod http;
 pub mod statuses;

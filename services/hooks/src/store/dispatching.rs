@@ -15,14 +15,13 @@ use grapnel_domain::{
     source::SourceAccess,
 };
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::{Expr, ExprTrait as _, OnConflict},
+    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::Expr,
 };
 
 use super::{
     Store, StoreError,
-    entity::{branch_address, deployment, project},
+    entity::{deployment, project},
     rows, superseding,
     transitions::{apply, locked},
 };
@@ -279,10 +278,7 @@ impl Store {
                 change = StateChange { state: State::Canceled, failure: None, canceled };
             }
         }
-        let mut deployment = apply(&transaction, row, transition, change, more, now).await?;
-        if deployment.state == State::Ready {
-            deployment.promoted = promote(&transaction, &deployment, now).await?;
-        }
+        let deployment = apply(&transaction, row, transition, change, more, now).await?;
         transaction.commit().await?;
         self.tell(vec![id.deployment]);
         Ok(deployment)
@@ -357,33 +353,6 @@ fn lost<T>(attempt: u32, failure: Failure, failed: impl Fn(Transition, State, Fa
         Transition::Retry => failed(Transition::Retry, State::Queued, failure),
         _ => failed(Transition::Fail, State::Error, failure),
     }
-}
-
-/// Lets the branch's address serve this deployment, if it serves none that is newer.
-async fn promote(
-    transaction: &sea_orm::DatabaseTransaction,
-    deployment: &Deployment,
-    now: DateTime<Utc>,
-) -> Result<bool, StoreError> {
-    let row = branch_address::ActiveModel {
-        project_id: Set(deployment.project_id.to_string()),
-        branch: Set(deployment.branch.to_string()),
-        deployment_id: Set(deployment.id.to_string()),
-        updated_at: Set(now),
-    };
-    // Ids sort by time, so the statement itself never moves an address back.
-    let newer = Expr::col((branch_address::Entity, branch_address::Column::DeploymentId))
-        .lt(deployment.id.to_string());
-    let moved = branch_address::Entity::insert(row)
-        .on_conflict(
-            OnConflict::columns([branch_address::Column::ProjectId, branch_address::Column::Branch])
-                .update_columns([branch_address::Column::DeploymentId, branch_address::Column::UpdatedAt])
-                .action_and_where(newer)
-                .to_owned(),
-        )
-        .exec_without_returning(transaction)
-        .await?;
-    Ok(moved > 0)
 }
 
 /// Reads a deployment, locked, that `owner` holds.

@@ -218,6 +218,63 @@ entity!(commit_status, "commit_status" {
     pub updated_at: DateTimeUtc,
 });
 
+entity!(endpoint, "endpoint" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub team_id: String,
+    pub project_id: Option<String>,
+    pub url: String,
+    pub types: String,
+    pub description: String,
+    pub disabled_at: Option<DateTimeUtc>,
+    pub disabled_reason: Option<String>,
+    pub failing_since: Option<DateTimeUtc>,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+});
+
+entity!(endpoint_secret, "endpoint_secret" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub endpoint_id: String,
+    pub last_four: String,
+    pub created_at: DateTimeUtc,
+    pub expires_at: Option<DateTimeUtc>,
+});
+
+entity!(outgoing_event, "outgoing_event" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub team_id: String,
+    pub endpoint_id: String,
+    pub deployment_id: Option<String>,
+    pub position: i64,
+    pub kind: String,
+    pub facts: String,
+    pub body: Option<String>,
+    pub state: String,
+    pub tries: i32,
+    pub tries_before: i32,
+    pub next_try_at: DateTimeUtc,
+    pub lease_owner: Option<String>,
+    pub lease_expires_at: Option<DateTimeUtc>,
+    pub created_at: DateTimeUtc,
+});
+
+entity!(delivery, "delivery" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub team_id: String,
+    pub endpoint_id: String,
+    pub event_id: String,
+    pub at: DateTimeUtc,
+    pub outcome: String,
+    pub status: Option<i32>,
+    pub took_ms: i64,
+    pub error: String,
+    pub answer: String,
+});
+
 entity!(installation, "installation" {
     #[sea_orm(primary_key, auto_increment = false)]
     pub name: String,

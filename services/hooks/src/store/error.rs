@@ -47,6 +47,17 @@ pub enum StoreError {
     /// The installation's secrets are sealed under another key by now.
     #[error("secrets are sealed under another key by now")]
     StaleKey,
+    /// A project, or a team, has as many endpoints as it may have.
+    #[error("the limit of {limit} endpoints is reached")]
+    EndpointLimit {
+        /// Endpoints allowed.
+        limit: u32,
+        /// Endpoints there are.
+        used: u32,
+    },
+    /// The endpoint is disabled.
+    #[error("the endpoint is disabled")]
+    EndpointDisabled,
     /// It is not there, or not this team's.
     #[error("there is no such row")]
     NotFound,
@@ -117,6 +128,8 @@ fn not_there(missing: Reason) -> &'static str {
         Reason::VariableNotFound => "the project has no such variable for these branches",
         Reason::CredentialNotFound => "there is no such credential",
         Reason::HostNotTrusted => "the team does not trust this host",
+        Reason::EndpointNotFound => "there is no such endpoint",
+        Reason::EventNotFound => "there is no such event in the ledger",
         Reason::SiteNotFound => "no site is served at this address",
         _ => "there is no such thing",
     }

@@ -5,13 +5,17 @@
 pub mod credentials;
 pub mod deployments;
 mod dispatching;
+pub mod endpoints;
 mod entity;
 mod error;
+pub mod event_ledger;
+mod event_rows;
 mod events;
 mod hooks;
 mod installation;
 mod keys;
 pub mod ledger;
+mod outgoing_events;
 pub mod projects;
 mod rows;
 pub mod sealed;
@@ -33,6 +37,7 @@ use std::{
 pub use dispatching::{Claim, Claimed};
 pub use error::StoreError;
 use grapnel_migrations::LockError;
+pub use outgoing_events::{ClaimedEvent, Claimer, Render};
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,

@@ -95,7 +95,8 @@ impl Store {
         if updated.rows_affected == 0 { Err(StoreError::NotFound) } else { Ok(()) }
     }
 
-    /// Deletes a project: its hooks are revoked, its waiting deployments end, and those that run are asked to.
+    /// Deletes a project: its hooks are revoked, its endpoints deleted, its waiting deployments end, and those that run are
+    /// asked to.
     ///
     /// # Errors
     /// There is none.
@@ -129,6 +130,7 @@ impl Store {
                 .await?;
         super::variables::remove_all(&transaction, id).await?;
         super::credentials::remove_all(&transaction, id).await?;
+        super::endpoints::delete_of_project(&transaction, id).await?;
         transaction.commit().await?;
         self.tell(ended);
         Ok(())

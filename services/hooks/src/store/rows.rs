@@ -35,7 +35,7 @@ pub fn branch(table: &'static str, text: &str) -> Result<BranchName, StoreError>
     BranchName::parse(text).map_err(|error| StoreError::Row { table, what: error.to_string() })
 }
 
-fn number<T: TryFrom<i64>>(table: &'static str, value: i64) -> Result<T, StoreError> {
+pub fn number<T: TryFrom<i64>>(table: &'static str, value: i64) -> Result<T, StoreError> {
     T::try_from(value).map_err(|_| StoreError::Row { table, what: format!("{value} is out of range") })
 }
 

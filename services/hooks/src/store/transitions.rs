@@ -3,18 +3,20 @@
 use chrono::{DateTime, Utc};
 use grapnel_domain::{
     deployment::{CancelReason, State, Transition},
+    endpoint::EventType,
     event::{DeploymentEvent, StateChange},
     id::DeploymentId,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect,
+    ActiveValue::Set,
+    ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{Expr, ExprTrait as _, OnConflict},
 };
 
 use super::{
     Store, StoreError,
-    entity::{deployment, deployment_event},
-    rows, statuses,
+    entity::{branch_address, deployment, deployment_event},
+    outgoing_events, rows, statuses,
 };
 use crate::model::Deployment;
 
@@ -59,6 +61,7 @@ impl Store {
         }
         self.wakeups.work();
         self.wakeups.statuses();
+        self.wakeups.events();
     }
 }
 
@@ -134,7 +137,8 @@ pub(super) async fn insert(
     insert_event(transaction, id, 1, &event, at).await
 }
 
-/// Changes a deployment's state by the table and stores the event of it; `more` is what else becomes known.
+/// Changes a deployment's state by the table and stores the event of it, with those of the endpoints that hear of it;
+/// `more` is what else becomes known. READY promotes the branch's address, unless it serves a newer deployment.
 ///
 /// Whoever changed the row since it was read wins, and this change is [`StoreError::Fenced`].
 pub(super) async fn apply(
@@ -155,22 +159,20 @@ pub(super) async fn apply(
     let failure =
         if to == State::Error { change.failure.as_ref().map(rows::to_json).transpose()? } else { None };
     let canceled = change.canceled.as_ref().map(rows::to_json).transpose()?;
+    // An attempt that follows a lost one comes into states in which the deployment was before.
+    let first = match to {
+        State::Queued => row.queued_at.is_none(),
+        State::Building => row.building_at.is_none(),
+        State::Pending | State::Ready | State::Error | State::Canceled => true,
+    };
     let update = deployment::ActiveModel {
         state: Set(to.to_string()),
         revision: Set(row.revision + 1),
         last_position: Set(position),
         failure: optional(failure),
         canceled: optional(canceled),
-        queued_at: if to == State::Queued && row.queued_at.is_none() {
-            Set(Some(now))
-        } else {
-            Default::default()
-        },
-        building_at: if to == State::Building && row.building_at.is_none() {
-            Set(Some(now))
-        } else {
-            Default::default()
-        },
+        queued_at: if to == State::Queued && first { Set(Some(now)) } else { Default::default() },
+        building_at: if to == State::Building && first { Set(Some(now)) } else { Default::default() },
         finished_at: if to.is_final() { Set(Some(now)) } else { Default::default() },
         ..more
     };
@@ -182,9 +184,42 @@ pub(super) async fn apply(
         .await?;
     let updated = updated.into_iter().next().ok_or(StoreError::Fenced)?;
     insert_event(transaction, row.id, position, &DeploymentEvent::State(change), now).await?;
-    let deployment = rows::deployment(updated, false)?;
+    let mut deployment = rows::deployment(updated, false)?;
+    if to == State::Ready {
+        deployment.promoted = promote(transaction, &deployment, now).await?;
+    }
     statuses::record(transaction, &deployment, now).await?;
+    if let Some(kind) = EventType::of(to, first) {
+        outgoing_events::store(transaction, &deployment, kind, position, now).await?;
+    }
     Ok(deployment)
+}
+
+/// Lets the branch's address serve this deployment, if it serves none that is newer.
+async fn promote(
+    transaction: &DatabaseTransaction,
+    deployment: &Deployment,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let row = branch_address::ActiveModel {
+        project_id: Set(deployment.project_id.to_string()),
+        branch: Set(deployment.branch.to_string()),
+        deployment_id: Set(deployment.id.to_string()),
+        updated_at: Set(now),
+    };
+    // Ids sort by time, so the statement itself never moves an address back.
+    let newer = Expr::col((branch_address::Entity, branch_address::Column::DeploymentId))
+        .lt(deployment.id.to_string());
+    let moved = branch_address::Entity::insert(row)
+        .on_conflict(
+            OnConflict::columns([branch_address::Column::ProjectId, branch_address::Column::Branch])
+                .update_columns([branch_address::Column::DeploymentId, branch_address::Column::UpdatedAt])
+                .action_and_where(newer)
+                .to_owned(),
+        )
+        .exec_without_returning(transaction)
+        .await?;
+    Ok(moved > 0)
 }
 
 async fn insert_event(

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 pub struct Wakeups {
     work: Arc<Notify>,
     statuses: Arc<Notify>,
+    events: Arc<Notify>,
     deployments: Arc<Mutex<HashMap<DeploymentId, watch::Sender<()>>>>,
 }
 
@@ -38,6 +39,16 @@ impl Wakeups {
     /// Waits for something to tell, as [`Wakeups::wait_for_work`] does for work.
     pub async fn wait_for_statuses(&self) {
         self.statuses.notified().await;
+    }
+
+    /// Says that there may be an event to send.
+    pub fn events(&self) {
+        self.events.notify_one();
+    }
+
+    /// Waits for an event to send, as [`Wakeups::wait_for_work`] waits for work.
+    pub async fn wait_for_events(&self) {
+        self.events.notified().await;
     }
 
     /// Says that something happened to a deployment.

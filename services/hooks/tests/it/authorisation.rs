@@ -1,9 +1,11 @@
 //! Who may do what: every method of every service, as the contracts list them.
 
+mod endpoints;
+
 use std::collections::BTreeMap;
 
 use grapnel_domain::{Reason, SecretText, id::KeyId, scope::Scope, secret_token::ApiKey};
-use grapnel_hooks::app::{NewCredential, NewHook, NewSecret};
+use grapnel_hooks::app::{NewCredential, NewEndpoint, NewHook, NewSecret};
 use grapnel_proto::{DESCRIPTORS, error::from_status, hooks::v1::*};
 use prost::Message;
 use prost_reflect::DescriptorPool;
@@ -39,12 +41,15 @@ struct Method {
 }
 
 /// What the first team has.
+#[derive(Clone)]
 struct Things {
     project: String,
     hook: String,
     deployment: String,
     key: KeyId,
     credential: String,
+    endpoint: String,
+    event: String,
 }
 
 impl Things {
@@ -62,7 +67,18 @@ impl Things {
             in_clear: false,
         };
         let credential = app.create_credential(team.id, new).await.unwrap().id.to_string();
+        let new = NewEndpoint {
+            project: Some(project.clone()),
+            url: "https://example.org/events".parse().unwrap(),
+            types: Vec::new(),
+            description: String::new(),
+            secret: None,
+        };
+        let endpoint = app.create_endpoint(team.id, new).await.unwrap().endpoint;
+        let event = app.send_test_event(team.id, endpoint.id).await.unwrap();
         Self {
+            endpoint: endpoint.id.to_string(),
+            event: event.id.to_string(),
             credential,
             project: hook.project_id.to_string(),
             hook: hook.id.to_string(),
@@ -126,7 +142,8 @@ impl Things {
         let trust_host = TrustHostRequest { host: "git.example.org".into(), port: 0, keys: vec![host_key] };
         let distrust_host = DistrustHostRequest { host: "git.example.org".into(), port: 0 };
         let none = Code::NotFound;
-        vec![
+        let mut methods = self.of_endpoints();
+        methods.extend([
             method("HookService/CreateProject", WRITE, new_project.encode_to_vec(), Code::AlreadyExists),
             method(
                 "HookService/GetProject",
@@ -253,12 +270,13 @@ impl Things {
                 DeleteProjectRequest { project: project() }.encode_to_vec(),
                 none,
             ),
-        ]
+        ]);
+        methods
     }
 
-    fn ids(&self) -> [String; 5] {
-        let Self { project, hook, deployment, key, credential } = self;
-        [project.clone(), hook.clone(), deployment.clone(), key.to_string(), credential.clone()]
+    fn ids(&self) -> [String; 7] {
+        let Self { project, hook, deployment, key, credential, endpoint, event } = self.clone();
+        [project, hook, deployment, key.to_string(), credential, endpoint, event]
     }
 }
 
@@ -456,6 +474,14 @@ async fn ids_that_are_none_name_nothing_and_break_nothing() {
                     .encode_to_vec(),
             ),
             ("KeyService/RevokeKey", RevokeKeyRequest { key_id: id }.encode_to_vec()),
+            (
+                "EndpointService/GetEndpoint",
+                GetEndpointRequest { endpoint_id: wrong_type(&things.endpoint) }.encode_to_vec(),
+            ),
+            (
+                "EndpointService/RedeliverEvent",
+                RedeliverEventRequest { event_id: wrong_type(&things.event) }.encode_to_vec(),
+            ),
         ] {
             let refused = service.call(&full(path), Some(&key), &request).await.expect_err(path);
             let expected = [Code::NotFound, Code::InvalidArgument];
@@ -539,8 +565,8 @@ async fn health_and_reflection_need_no_key_and_show_the_public_services_only() {
         .await
         .unwrap();
     let listed = String::from_utf8_lossy(&listed).into_owned();
-    assert!(
-        listed.contains("grapnel.hooks.v1.HookService") && listed.contains("grapnel.hooks.v1.KeyService")
-    );
+    for name in ["EndpointService", "HookService", "KeyService"] {
+        assert!(listed.contains(&format!("grapnel.hooks.v1.{name}")), "{name}");
+    }
     assert!(!listed.contains("SiteService") && !listed.contains("ExecutorService"), "{listed}");
 }

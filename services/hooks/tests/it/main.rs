@@ -5,8 +5,12 @@
 mod authorisation;
 mod databases;
 mod dispatch;
+mod endpoints;
 mod histories;
+mod outgoing_events;
 mod secrets;
+mod senders;
+mod sending;
 mod statuses;
 mod support;
 mod tokens;
