@@ -14,7 +14,7 @@ use grapnel_domain::{
 use grapnel_runtime::clock::id_at;
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
     sea_query::{Alias, Expr, ExprTrait as _, LockBehavior, LockType, Query, SimpleExpr},
 };
 
@@ -76,6 +76,10 @@ impl Store {
         limit: usize,
         now: DateTime<Utc>,
     ) -> Result<Vec<ClaimedEvent>, StoreError> {
+        // Triggers wake who sends more often than there is something to send, and the one writer is theirs.
+        if waiting(now).limit(1).one(&self.reader).await?.is_none() {
+            return Ok(Vec::new());
+        }
         let transaction = self.begin().await?;
         let full = under_way.iter().filter(|(_, count)| **count >= claimer.at_once);
         let due = due(&transaction, full.map(|(id, _)| id.to_string()).collect(), now).await?;
@@ -233,19 +237,24 @@ pub(super) async fn insert(
     Ok(())
 }
 
+/// Finds events whose time has come, and that nobody is trying.
+fn waiting(now: DateTime<Utc>) -> Select<outgoing_event::Entity> {
+    let free = Condition::any()
+        .add(outgoing_event::Column::LeaseExpiresAt.is_null())
+        .add(outgoing_event::Column::LeaseExpiresAt.lt(now));
+    outgoing_event::Entity::find()
+        .filter(outgoing_event::Column::State.eq(EventState::Waiting.as_str()))
+        .filter(outgoing_event::Column::NextTryAt.lte(now))
+        .filter(free)
+}
+
 /// Reads events that are due, but none of these endpoints.
 async fn due(
     transaction: &DatabaseTransaction,
     full: Vec<String>,
     now: DateTime<Utc>,
 ) -> Result<Vec<outgoing_event::Model>, StoreError> {
-    let free = Condition::any()
-        .add(outgoing_event::Column::LeaseExpiresAt.is_null())
-        .add(outgoing_event::Column::LeaseExpiresAt.lt(now));
-    let mut query = outgoing_event::Entity::find()
-        .filter(outgoing_event::Column::State.eq(EventState::Waiting.as_str()))
-        .filter(outgoing_event::Column::NextTryAt.lte(now))
-        .filter(free)
+    let mut query = waiting(now)
         .filter(its_turn())
         .order_by_asc(outgoing_event::Column::NextTryAt)
         .order_by_asc(outgoing_event::Column::Id)
