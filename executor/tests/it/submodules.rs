@@ -116,6 +116,22 @@ async fn private_submodules_are_fetched_with_the_same_credentials_and_say_so_whe
 }
 
 #[tokio::test]
+async fn a_submodule_by_path_is_fetched_only_where_the_operator_allows_it() {
+    let site = SourceSite::new();
+    let open = SourceSite::limited(|config| config.allowed_dirs = vec![site.root()]);
+    let lib = site.repository("lib", &[("lib.txt", "lib")]);
+    let top = site.repository("site", &[("index.html", "hi")]);
+    link(&top, "lib", &head(&lib), "../lib");
+    assert_eq!(fetch(&open, &top.path()).await.unwrap().read("lib/lib.txt"), "lib");
+    let outside = SourceSite::new();
+    let other = outside.repository("other", &[("secret.txt", "secret")]);
+    link(&top, "other", &head(&other), &other.path());
+    let refused = fetch(&open, &top.path()).await.unwrap_err();
+    assert_eq!(code(&refused), FailureCode::RepositoryRefused, "{refused}");
+    assert!(refused.to_string().starts_with("submodule `other`: "), "{refused}");
+}
+
+#[tokio::test]
 async fn a_submodule_whose_server_is_away_is_the_infrastructures_fault() {
     let site = SourceSite::new();
     let server = GitServer::start(&site.root()).await.unwrap();

@@ -204,6 +204,9 @@ impl Client {
         let wrong = |why: &str| LfsError::File(pointer.clone(), why.to_owned());
         let mut url: Url =
             action.href.parse().map_err(|_| wrong("the server names an address that is none"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(wrong("the server names an address that is none of the web's"));
+        }
         let mut headers = named(&action.header);
         if url.origin() == endpoint.url.origin() && !headers.contains_key("authorization") {
             headers.extend(endpoint.headers.clone());
