@@ -24,14 +24,21 @@ pub fn root() -> PathBuf {
         .unwrap_or_else(|_| PathBuf::from(".."))
 }
 
-/// Returns an HTTP client, set up as Grapnel's own are.
+/// Returns what makes an HTTP client, set up as Grapnel's own are.
 ///
 /// # Panics
 /// TLS cannot be set up.
-pub fn http_client() -> reqwest::Client {
+pub fn http() -> reqwest::ClientBuilder {
     let tls = grapnel_runtime::https::client_config(None).expect("TLS can be set up");
-    let client = reqwest::Client::builder().tls_backend_preconfigured(tls).build();
-    client.expect("a client can be made")
+    reqwest::Client::builder().tls_backend_preconfigured(tls)
+}
+
+/// Returns an HTTP client.
+///
+/// # Panics
+/// As [`http`].
+pub fn http_client() -> reqwest::Client {
+    http().build().expect("a client can be made")
 }
 
 /// Reads a variable that `make test` sets.

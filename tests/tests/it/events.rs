@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use grapnel_e2e::{Grapnel, Repository, Setup};
+use grapnel_e2e::{Grapnel, Repository, Setup, http_client};
 use grapnel_proto::hooks::v1::{BuildSettings, CreateProjectRequest};
-use reqwest::{Client, Response};
+use reqwest::Response;
 
 /// One server-sent event.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +73,7 @@ async fn events_come_live_and_who_comes_back_gets_what_was_missed() {
     let id = grapnel.trigger(&url).await;
     let address = grapnel.url(&format!("/v1/deployments/{id}/events"));
     let open = async |last: Option<u64>| {
-        let mut request = Client::new().get(&address).bearer_auth(grapnel.key());
+        let mut request = http_client().get(&address).bearer_auth(grapnel.key());
         if let Some(last) = last {
             request = request.header("last-event-id", last.to_string());
         }
@@ -136,7 +136,7 @@ async fn deployments_are_shown_to_who_may_read_them() {
     };
     let (reader, deployer) = (key("read"), key("deploy"));
     let ask = async |path: String, key: Option<&str>| {
-        let mut request = Client::new().get(grapnel.url(&path));
+        let mut request = http_client().get(grapnel.url(&path));
         if let Some(key) = key {
             request = request.bearer_auth(key);
         }

@@ -1,8 +1,8 @@
 //! Every answer of a hook's URL, over real HTTP.
 
-use grapnel_e2e::{Grapnel, Repository, Setup};
+use grapnel_e2e::{Grapnel, Repository, Setup, http_client};
 use grapnel_proto::hooks::v1::{CreateProjectRequest, ListDeploymentsRequest};
-use reqwest::{Client, Method};
+use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -18,7 +18,7 @@ async fn every_request_gets_its_answer_and_only_accepted_ones_deploy() {
 
     let mut seen = Vec::new();
     let mut ask = async |what: &str, method: Method, url: String| {
-        let answer = Client::new().request(method, url).send().await.unwrap();
+        let answer = http_client().request(method, url).send().await.unwrap();
         let status = answer.status().as_u16();
         let kind =
             answer.headers().get("content-type").map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();

@@ -10,12 +10,11 @@ use std::{
 use grapnel_e2e::{
     Repository,
     grapnel::{binary, free_port},
-    told,
+    http_client, told,
 };
 use grapnel_proto::executor::v1::{GetExecutorRequest, executor_service_client::ExecutorServiceClient};
 use grapnel_runtime::grpc::client_channel;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use reqwest::Client;
 use tempfile::TempDir;
 
 /// The three processes, each in charge of its own. They are stopped when it is dropped.
@@ -138,7 +137,7 @@ impl Processes {
     async fn answers(&self) {
         let health = format!("http://127.0.0.1:{}/healthz", self.gateway);
         let ready = async {
-            let client = grapnel_e2e::http_client();
+            let client = http_client();
             while !client.get(&health).send().await.is_ok_and(|answer| answer.status().is_success()) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -169,7 +168,7 @@ impl Processes {
         let site = Repository::with(&self.path("git/site"), &[("index.html", "from afar")]);
         self.json(&["project", "create", "site", "--repo", &site.path()]);
         let url = self.json(&["hook", "create", "site", "cms"])["url"].as_str().unwrap().to_owned();
-        let answer = Client::new().post(&url).send().await.unwrap();
+        let answer = http_client().post(&url).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{}", self.logs());
         let job: serde_json::Value = answer.json().await.unwrap();
         let id = job["job"]["id"].as_str().unwrap();
@@ -178,7 +177,7 @@ impl Processes {
         assert!(followed.status.success(), "{log}\n{}", self.logs());
         let page = format!("http://127.0.0.1:{}/", self.sites);
         let host = format!("site.localhost:{}", self.sites);
-        let page = Client::new().get(page).header("host", host).send().await.unwrap();
+        let page = http_client().get(page).header("host", host).send().await.unwrap();
         assert_eq!(page.text().await.unwrap(), "from afar");
         assert!(!self.logs().contains("grh_"), "a token is in a log");
     }

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use grapnel_e2e::{Grapnel, Repository, Setup};
+use grapnel_e2e::{Grapnel, Repository, Setup, http, http_client};
 use grapnel_proto::hooks::v1::{
     BuildSettings, CancelReason, CreateHookRequest, CreateProjectRequest, DeploymentState,
     ListDeploymentsRequest, ListTriggersRequest, Project, Trigger,
 };
-use reqwest::{Client, RequestBuilder};
+use reqwest::RequestBuilder;
 use serde_json::Value;
 
 /// A site that nothing has to be installed for, with these settings.
@@ -42,7 +42,7 @@ async fn every_decision_has_its_answer_and_its_row_in_the_ledger() {
     let (project, url) = project(&grapnel, "site", BuildSettings::default()).await;
     let hook = ledger_hook(&grapnel).await;
     let (base, token) = url.rsplit_once('/').unwrap();
-    let client = Client::builder().user_agent("curl/8.5.0").build().unwrap();
+    let client = http().user_agent("curl/8.5.0").build().unwrap();
     // Whatever is accepted waits, so that what follows is told the same in every run.
     assert!(grapnel.cli(&["hook", "update", &hook, "--quiet-period", "10m"]).status.success());
     let (mut seen, mut last) = (Vec::new(), String::new());
@@ -119,7 +119,7 @@ async fn title_and_body_reach_the_build_and_nothing_else_does() {
         (echo x > "$DEPLOY_HOOK_BODY_FILE") || echo "= read-only""#;
     let settings = BuildSettings { build_command: Some(show.into()), ..Default::default() };
     let (_, url) = project(&grapnel, "site", settings).await;
-    let client = Client::new();
+    let client = http_client();
     let built = async |request: RequestBuilder| {
         let (status, body) = ask(request).await;
         assert_eq!(status, 200);
@@ -144,7 +144,7 @@ async fn whoever_triggered_can_follow_the_job_without_a_key() {
     let grapnel = Grapnel::start(Setup::default()).await;
     let settings = BuildSettings { build_command: Some("sleep 1".into()), ..Default::default() };
     let (_, url) = project(&grapnel, "site", settings).await;
-    let client = Client::new();
+    let client = http_client();
     let (_, body) = ask(client.post(&url)).await;
     let status_url = body["statusUrl"].as_str().unwrap().to_owned();
     let id = body["job"]["id"].as_str().unwrap();
@@ -193,7 +193,7 @@ async fn a_burst_of_a_thousand_requests_is_few_builds_and_the_last_begins_after_
         ..Default::default()
     };
     let url = grapnel.client().create_hook(hook).await.unwrap().into_inner().url;
-    let client = Client::new();
+    let client = http_client();
     let mut every_ten_ms = tokio::time::interval(Duration::from_millis(10));
     let mut asking = Vec::new();
     for _ in 0..1_000 {
@@ -281,7 +281,7 @@ async fn ten_thousand_wrong_tokens_from_one_address_do_not_shut_others_out() {
     let grapnel = Grapnel::start(setup).await;
     let (_, url) = project(&grapnel, "site", BuildSettings::default()).await;
     let base = url.rsplit_once('/').unwrap().0;
-    let client = Client::new();
+    let client = http_client();
     let guesses = futures_util::stream::iter(0..10_000).map(|_| {
         let wrong = grapnel_domain::secret_token::HookToken::generate(&mut rand::rng());
         let guess = client.post(format!("{base}/{}", wrong.expose()));
@@ -318,7 +318,7 @@ async fn a_commit_is_deployed_only_where_the_hooks_branch_has_it() {
         "the newest deployment is served, of an older commit"
     );
     assert_eq!(grapnel.page(&back.id, "/").await.text().await.unwrap(), "one");
-    let client = Client::new();
+    let client = http_client();
     let nowhere = "0123456789012345678901234567890123456789";
     for wrong in [nowhere, &first[..12], "main", "v1", "HEAD", "--upload-pack=x", "../../x", "%00"] {
         let (status, body) = ask(client.post(format!("{url}?ref={wrong}"))).await;

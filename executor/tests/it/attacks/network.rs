@@ -69,7 +69,16 @@ fn gateway(network: &str) -> IpAddr {
     let format = "{{(index .IPAM.Config 0).Gateway}}";
     let output =
         Command::new("docker").args(["network", "inspect", "--format", format, network]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    let said = String::from_utf8(output.stdout).unwrap();
+    // An engine that has just made its default bridge does not say where it is itself.
+    said.trim().parse().unwrap_or_else(|_| address_of("docker0"))
+}
+
+fn address_of(interface: &str) -> IpAddr {
+    let output = Command::new("ip").args(["-4", "-o", "addr", "show", interface]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let address = said.split_whitespace().skip_while(|word| *word != "inet").nth(1).unwrap();
+    address.split('/').next().unwrap().parse().unwrap()
 }
 
 /// Says of each address whether a build reaches it.

@@ -1,6 +1,8 @@
 //! Who may do what: every method of every service, as the contracts list them.
 
 mod endpoints;
+mod settings;
+mod sources;
 
 use std::collections::BTreeMap;
 
@@ -122,27 +124,9 @@ impl Things {
         let status = ReadStatusRequest { deployment_id: deployment(), ..Default::default() };
         let watch = WatchDeploymentRequest { deployment_id: deployment(), after_position: 0 };
         let site = ResolveSiteRequest { label: "site".into() };
-        let value = VariableValue { name: "TOKEN".into(), value: "hunter2".into(), ..Default::default() };
-        let set_variables = SetVariablesRequest { project: project(), variables: vec![value] };
-        let delete_variable =
-            DeleteVariableRequest { project: project(), name: "TOKEN".into(), ..Default::default() };
-        let new_credential = CreateCredentialRequest {
-            project: project(),
-            origin: "ssh://git.example.org".into(),
-            secret: Some(create_credential_request::Secret::SshKey(SshKeyCredential::default())),
-            ..Default::default()
-        };
-        let delete_credential = DeleteCredentialRequest { credential_id: self.credential.clone() };
-        let scan_host = ScanHostRequest { host: "git.example.org".into(), port: 0 };
-        let host_key = HostKey {
-            algorithm: "ssh-ed25519".into(),
-            key: "AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl".into(),
-            ..Default::default()
-        };
-        let trust_host = TrustHostRequest { host: "git.example.org".into(), port: 0, keys: vec![host_key] };
-        let distrust_host = DistrustHostRequest { host: "git.example.org".into(), port: 0 };
         let none = Code::NotFound;
         let mut methods = self.of_endpoints();
+        methods.extend(self.of_sources());
         methods.extend([
             method("HookService/CreateProject", WRITE, new_project.encode_to_vec(), Code::AlreadyExists),
             method(
@@ -203,59 +187,9 @@ impl Things {
                 PurgeCacheRequest { project: project(), branch: String::new() }.encode_to_vec(),
                 none,
             ),
-            method("VariableService/SetVariables", WRITE, set_variables.encode_to_vec(), none),
-            method(
-                "VariableService/ListVariables",
-                READ,
-                ListVariablesRequest { project: project() }.encode_to_vec(),
-                none,
-            ),
-            method("VariableService/DeleteVariable", WRITE, delete_variable.encode_to_vec(), none),
-            method("CredentialService/CreateCredential", WRITE, new_credential.encode_to_vec(), none),
-            method(
-                "CredentialService/ListCredentials",
-                READ,
-                ListCredentialsRequest { project: project() }.encode_to_vec(),
-                none,
-            ),
-            method("CredentialService/DeleteCredential", WRITE, delete_credential.encode_to_vec(), none),
-            method("CredentialService/ScanHost", WRITE, scan_host.encode_to_vec(), Code::Ok),
-            // The hosts that a stranger trusts are the stranger's.
-            method("CredentialService/TrustHost", ADMIN, trust_host.encode_to_vec(), Code::Ok),
-            method(
-                "CredentialService/ListTrustedHosts",
-                READ,
-                ListTrustedHostsRequest::default().encode_to_vec(),
-                Code::Ok,
-            ),
-            method("CredentialService/DistrustHost", ADMIN, distrust_host.encode_to_vec(), Code::Ok),
-            // The keys of secrets are the installation's, as its administrators are.
-            method(
-                "SecretService/RotateSecretKey",
-                ADMIN,
-                RotateSecretKeyRequest::default().encode_to_vec(),
-                Code::Ok,
-            ),
             method("KeyService/CreateKey", ADMIN, new_key.encode_to_vec(), Code::Ok),
             method("KeyService/ListKeys", ADMIN, ListKeysRequest::default().encode_to_vec(), Code::Ok),
             method("KeyService/RevokeKey", ADMIN, revoke_key.encode_to_vec(), none),
-            method(
-                "StatusService/SetCommitStatuses",
-                WRITE,
-                SetCommitStatusesRequest {
-                    project: project(),
-                    mode: CommitStatusMode::Off.into(),
-                    ..Default::default()
-                }
-                .encode_to_vec(),
-                none,
-            ),
-            method(
-                "StatusService/GetCommitStatuses",
-                READ,
-                GetCommitStatusesRequest { project: project() }.encode_to_vec(),
-                none,
-            ),
             method("SiteService/ReadStatus", Gateway, status.encode_to_vec(), Code::PermissionDenied),
             method("SiteService/ResolveSite", Gateway, site.encode_to_vec(), Code::PermissionDenied),
             method(
@@ -366,35 +300,6 @@ async fn every_scope_opens_its_own_methods_and_no_other() {
         // Nothing is served yet: a gateway that asks is told so.
         let served = if method.needs == Gateway { Code::NotFound } else { Code::Ok };
         assert_eq!(answer.map_or_else(|status| status.code(), |_| Code::Ok), served, "{}", method.path);
-    }
-}
-
-#[tokio::test]
-async fn root_in_the_sandbox_is_for_an_admin_to_allow() {
-    let service = Service::start().await;
-    let things = Things::of(&service).await;
-    let root = || Some(BuildSettings { run_as_root: true, ..Default::default() });
-    let create = CreateProjectRequest {
-        name: "root".into(),
-        repository_url: "https://example.org/x.git".into(),
-        settings: root(),
-        ..Default::default()
-    };
-    let update = UpdateProjectRequest {
-        project: things.project.clone(),
-        changes: Some(ProjectChanges { settings: root(), ..Default::default() }),
-        update_mask: Some(FieldMask { paths: vec!["settings.run_as_root".into()] }),
-    };
-    let calls = [
-        ("HookService/UpdateProject", update.encode_to_vec()),
-        ("HookService/CreateProject", create.encode_to_vec()),
-    ];
-    for (scope, expected) in [(Scope::Write, Code::PermissionDenied), (Scope::Admin, Code::Ok)] {
-        let key = bearer(&service.key(&service.team, &[scope]).await);
-        for (path, request) in &calls {
-            let answer = service.call(&full(path), Some(&key), request).await;
-            assert_eq!(answer.map_or_else(|status| status.code(), |_| Code::Ok), expected, "{path} {scope}");
-        }
     }
 }
 

@@ -124,6 +124,7 @@ async fn nothing_is_sent_unsigned_and_the_endpoint_is_not_blamed_for_it() {
         // The key under which the secret is sealed is gone.
         house.app.sealer.add_key().unwrap();
         house.app.sealer.drop_old_keys().unwrap();
+        house.app.store.seal_under(&house.app.sealer.current()).await.unwrap();
         house.app.send_test_event(house.team.id, id).await.unwrap();
         house.send();
         let tried = house.until_tried(id, 1).await.remove(0).tried;

@@ -123,7 +123,8 @@ fn holds_to(host: Kind, api_base: &str, documented: &Documented) {
         let body = body.as_object().unwrap();
         let mut names: Vec<_> = body.keys().map(String::as_str).collect();
         let mut known: Vec<_> = documented.fields.iter().map(|(name, _)| *name).collect();
-        (names.sort_unstable(), known.sort_unstable());
+        names.sort_unstable();
+        known.sort_unstable();
         assert_eq!(names, known);
         for (name, most) in documented.fields {
             let text = body[*name].as_str().unwrap();
