@@ -6,10 +6,15 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use grapnel_domain::id::DeploymentId;
 use tokio::sync::{Notify, watch};
+
+/// For how long rings are gathered where nobody waits for the answer: a burst of triggers rings for each of them, and to look
+/// a hundred times a second would take from the triggers what they need.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// The bells of one process.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +43,7 @@ impl Wakeups {
 
     /// Waits for something to tell, as [`Wakeups::wait_for_work`] does for work.
     pub async fn wait_for_statuses(&self) {
-        self.statuses.notified().await;
+        gathered(&self.statuses).await;
     }
 
     /// Says that there may be an event to send.
@@ -48,7 +53,7 @@ impl Wakeups {
 
     /// Waits for an event to send, as [`Wakeups::wait_for_work`] waits for work.
     pub async fn wait_for_events(&self) {
-        self.events.notified().await;
+        gathered(&self.events).await;
     }
 
     /// Says that something happened to a deployment.
@@ -67,4 +72,10 @@ impl Wakeups {
         deployments.retain(|_, bell| bell.receiver_count() > 0);
         deployments.entry(id).or_insert_with(|| watch::channel(()).0).subscribe()
     }
+}
+
+/// Waits until a bell rings, and a little longer for what rings with it. Whoever gives up waiting in between looks anyway.
+async fn gathered(bell: &Notify) {
+    bell.notified().await;
+    tokio::time::sleep(GATHER).await;
 }
