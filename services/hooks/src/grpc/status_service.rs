@@ -65,6 +65,7 @@ fn change(request: SetCommitStatusesRequest) -> Result<StatusChange, Error> {
     let mode = request.mode();
     let SetCommitStatusesRequest { host, api_base, token, .. } = request;
     let mut violations = Violations::default();
+    let unnamed = host == 0;
     let host = violations.check("host", git_host_from_wire(host)).flatten();
     let token = (!token.is_empty()).then(|| SecretText::new(token));
     if mode != CommitStatusMode::ByHand {
@@ -92,7 +93,7 @@ fn change(request: SetCommitStatusesRequest) -> Result<StatusChange, Error> {
             Ok(StatusChange::Automatic { token })
         }
         CommitStatusMode::ByHand => {
-            if host.is_none() {
+            if unnamed {
                 violations.add("host", "must be named with the mode BY_HAND");
             }
             let api_base = violations.check("api_base", api_base.parse());

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use grapnel_domain::{
-    commit_status::{Report, context},
-    deployment::State,
+    commit_status::{Report, ReportState, context},
+    deployment::{CancelReason, State},
     id::{DeploymentId, StatusId},
 };
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
     sea_query::{Alias, Expr, ExprTrait as _, Query, SimpleExpr},
 };
 
@@ -34,11 +34,7 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn commit_status(&self, id: DeploymentId) -> Result<Option<CommitStatus>, StoreError> {
-        let row = commit_status::Entity::find()
-            .filter(commit_status::Column::DeploymentId.eq(id.to_string()))
-            .one(&self.reader)
-            .await?;
-        let Some(row) = row else {
+        let Some(row) = of_deployment(&self.reader, id).await? else {
             return Ok(None);
         };
         let newest = commit_status::Entity::find_by_id(&row.id).filter(is_newest()).one(&self.reader).await?;
@@ -56,19 +52,42 @@ pub(super) async fn record(
     let Some(commit) = &deployment.commit else {
         return Ok(());
     };
-    let Some(report) = report(deployment) else {
+    let known = of_deployment(transaction, deployment.id).await?;
+    match (known, report(deployment)) {
+        (Some(row), Some(report)) => change(transaction, &row, &report, now).await,
+        (Some(row), None) => superseded(transaction, &row, deployment.canceled, now).await,
+        // Nobody has heard of it, so nobody has to hear that it came to nothing.
+        (None, Some(_)) if deployment.state == State::Canceled => Ok(()),
+        (None, Some(report)) => insert(transaction, deployment, commit, report, now).await,
+        (None, None) => Ok(()),
+    }
+}
+
+async fn of_deployment(
+    database: &impl ConnectionTrait,
+    id: DeploymentId,
+) -> Result<Option<commit_status::Model>, StoreError> {
+    let found = commit_status::Entity::find().filter(commit_status::Column::DeploymentId.eq(id.to_string()));
+    Ok(found.one(database).await?)
+}
+
+/// Leaves the word to the deployment that took another's place. Where it speaks under another name, since its hook was
+/// renamed, or not at all, what was begun under the old one is ended.
+async fn superseded(
+    transaction: &DatabaseTransaction,
+    row: &commit_status::Model,
+    canceled: Option<CancelReason>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let Some(CancelReason::Superseded { by }) = canceled else {
         return Ok(());
     };
-    let known = commit_status::Entity::find()
-        .filter(commit_status::Column::DeploymentId.eq(deployment.id.to_string()))
-        .one(transaction)
-        .await?;
-    match known {
-        Some(row) => change(transaction, &row, &report, now).await,
-        // Nobody has heard of it, so nobody has to hear that it came to nothing.
-        None if deployment.state == State::Canceled => Ok(()),
-        None => insert(transaction, deployment, commit, report, now).await,
+    let successor = of_deployment(transaction, by).await?;
+    if successor.is_some_and(|successor| successor.context == row.context) {
+        return Ok(());
     }
+    let description = "Nothing was deployed: a newer deployment took its place".to_owned();
+    change(transaction, row, &Report { state: ReportState::Success, description }, now).await
 }
 
 fn report(deployment: &Deployment) -> Option<Report> {

@@ -1,5 +1,6 @@
 //! What git hosts are told about commits: how it is written down, who tells it, and what comes of it.
 
+mod calls;
 mod descriptions;
 mod host;
 mod outbox;

@@ -9,9 +9,10 @@ use grapnel_domain::{
     deployment::CancelReason,
     event::Outcome,
     failure::FailureCode,
+    id::{DeploymentId, HookId},
 };
 use grapnel_hooks::{
-    app::{NewHook, StatusChange, TriggerTarget},
+    app::{HookChanges, NewHook, StatusChange, TriggerTarget},
     model::{ClaimedStatus, Silence, TokenFrom},
     store::{
         Claim, StoreError,
@@ -165,6 +166,43 @@ async fn what_ended_without_a_result_is_never_told_as_a_failure() {
     .await;
 }
 
+impl World {
+    /// Triggers a hook and resolves what comes of it to a commit.
+    async fn triggered(&self, hook: HookId, commit: &str) -> DeploymentId {
+        let target = TriggerTarget::Hook { team: self.team.id, hook };
+        self.app.trigger_hook(target, Default::default()).await.unwrap();
+        let now = self.app.clock.now();
+        let claimed = self.app.store.claim(Claim::Pending, OWNER, LEASE, 1, now).await.unwrap();
+        let id = claimed[0].deployment.id;
+        self.app.store.resolved(id, OWNER, commit, "", now).await.unwrap();
+        id
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_begun_under_a_hooks_old_name_is_ended_when_its_successor_has_a_new_one() {
+    on_both(async |url| {
+        let (world, hand) = World::told_somewhere(&url).await;
+        let new = NewHook::named("cms".parse().unwrap());
+        let hook = world.app.create_hook(world.team.id, &world.project, new).await.unwrap().hook.id;
+        let older = world.triggered(hook, &commit(1)).await;
+        let renamed = HookChanges { name: Some("editors".parse().unwrap()), ..Default::default() };
+        world.app.update_hook(world.team.id, hook, renamed).await.unwrap();
+        hand.advance(TimeDelta::seconds(1));
+        let newer = world.triggered(hook, &commit(1)).await;
+        let (older, newer) = (world.status(older).await, world.status(newer).await);
+        assert_eq!(
+            (older.context.as_str(), older.report.state),
+            ("grapnel/harbour/cms", ReportState::Success)
+        );
+        assert_eq!(
+            (newer.context.as_str(), newer.report.state),
+            ("grapnel/harbour/editors", ReportState::Pending)
+        );
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_superseded_deployment_says_nothing_and_its_successor_speaks_under_the_hooks_name() {
     on_both(async |url| {
@@ -174,13 +212,7 @@ async fn a_superseded_deployment_says_nothing_and_its_successor_speaks_under_the
         let mut ids = Vec::new();
         for _ in 0..2 {
             hand.advance(TimeDelta::seconds(1));
-            let target = TriggerTarget::Hook { team: world.team.id, hook: hook.id };
-            world.app.trigger_hook(target, Default::default()).await.unwrap();
-            let now = world.app.clock.now();
-            let claimed = world.app.store.claim(Claim::Pending, OWNER, LEASE, 1, now).await.unwrap();
-            let id = claimed[0].deployment.id;
-            world.app.store.resolved(id, OWNER, &commit(1), "", now).await.unwrap();
-            ids.push(id);
+            ids.push(world.triggered(hook.id, &commit(1)).await);
         }
         let older = world.app.deployment(world.team.id, ids[0]).await.unwrap();
         assert_eq!(older.canceled, Some(CancelReason::Superseded { by: ids[1] }));
