@@ -170,8 +170,7 @@ impl Store {
             ..released()
         };
         let change = StateChange { state: State::Queued, failure: None, canceled: None };
-        let transaction = self.begin().await?;
-        let row = held(&transaction, id, owner).await?;
+        let (transaction, row) = held(self.begin().await?, id, owner).await?;
         let resolved = apply(&transaction, row, Transition::Resolve, change, more, now).await?;
         let mut changed = superseding::supersede_same_version(&transaction, &resolved, commit, now).await?;
         transaction.commit().await?;
@@ -293,8 +292,7 @@ impl Store {
         more: deployment::ActiveModel,
         now: DateTime<Utc>,
     ) -> Result<Deployment, StoreError> {
-        let transaction = self.begin().await?;
-        let row = held(&transaction, id, owner).await?;
+        let (transaction, row) = held(self.begin().await?, id, owner).await?;
         let changed = apply(&transaction, row, transition, change, more, now).await?;
         transaction.commit().await?;
         self.tell(vec![id]);
@@ -355,14 +353,19 @@ fn lost<T>(attempt: u32, failure: Failure, failed: impl Fn(Transition, State, Fa
     }
 }
 
-/// Reads a deployment, locked, that `owner` holds.
+/// Reads a deployment, locked, that `owner` holds. Where somebody else does, the lock is given back before this returns: a
+/// claim that looks next would pass over it.
 async fn held(
-    transaction: &sea_orm::DatabaseTransaction,
+    transaction: sea_orm::DatabaseTransaction,
     id: DeploymentId,
     owner: &str,
-) -> Result<deployment::Model, StoreError> {
-    let row = locked(transaction, id).await?;
-    if row.lease_owner.as_deref() == Some(owner) { Ok(row) } else { Err(StoreError::Fenced) }
+) -> Result<(sea_orm::DatabaseTransaction, deployment::Model), StoreError> {
+    let row = locked(&transaction, id).await?;
+    if row.lease_owner.as_deref() == Some(owner) {
+        return Ok((transaction, row));
+    }
+    transaction.rollback().await?;
+    Err(StoreError::Fenced)
 }
 
 fn held_by(id: DeploymentId, owner: &str) -> Condition {
