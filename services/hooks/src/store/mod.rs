@@ -126,8 +126,8 @@ impl Store {
                 let directory = path.parent().unwrap_or(&path).to_owned();
                 std::fs::create_dir_all(&directory)
                     .map_err(|cause| OpenError::Directory { path: directory, cause })?;
-                let writer = Database::connect(sqlite(url, 1)).await.map_err(refused)?;
-                let reader = Database::connect(sqlite(url, CONNECTIONS)).await.map_err(refused)?;
+                let writer = connect_sqlite(url, 1).await.map_err(refused)?;
+                let reader = connect_sqlite(url, CONNECTIONS).await.map_err(refused)?;
                 (writer, reader, Some(path.with_extension("lock")))
             }
             Some(("postgres" | "postgresql", _)) => {
@@ -160,6 +160,28 @@ impl Store {
         };
         Ok(self.writer.begin_with_options(options).await?)
     }
+}
+
+/// Opens an SQLite database, which is turned to its write-ahead log by whoever opens it first and turned back by whoever
+/// closes it last. Both need it alone, and SQLite tells a second one so at once, whatever its busy timeout.
+async fn connect_sqlite(url: &str, connections: u32) -> Result<DatabaseConnection, DbErr> {
+    let begun = Instant::now();
+    loop {
+        match Database::connect(sqlite(url, connections)).await {
+            Err(error) if is_busy(&error) && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(LOOK_AGAIN / 10).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// Tells whether another connection has an SQLite database for itself; the number is SQLite's `SQLITE_BUSY`, with its
+/// extended ones.
+fn is_busy(error: &DbErr) -> bool {
+    let DbErr::Conn(RuntimeErr::SqlxError(cause)) = error else { return false };
+    let code = cause.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
 }
 
 /// Waits for a PostgreSQL that is only starting. A pool would wait as long, and say afterwards that it waited; this

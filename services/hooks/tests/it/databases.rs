@@ -104,3 +104,18 @@ async fn an_address_never_goes_back_to_an_older_deployment() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn a_database_file_is_opened_and_closed_by_many_at_once() {
+    for _ in 0..20 {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("grapnel.db").display());
+        let open = |_| {
+            let url = url.clone();
+            tokio::spawn(async move { Store::open(&url).await.unwrap().close().await.unwrap() })
+        };
+        for opened in (0..8).map(open).collect::<Vec<_>>() {
+            opened.await.unwrap();
+        }
+    }
+}
