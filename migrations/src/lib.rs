@@ -10,6 +10,7 @@ mod m20261124_000002_triggers;
 mod m20261124_000003_sources;
 mod m20261125_000004_statuses;
 mod m20261125_000005_events;
+mod tables;
 
 pub use lock::{LockError, migrate};
 use sea_orm_migration::prelude::*;

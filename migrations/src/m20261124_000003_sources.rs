@@ -2,6 +2,8 @@
 
 use sea_orm_migration::{prelude::*, schema::*};
 
+use crate::tables::{create, drop, index, references};
+
 pub struct Migration;
 
 impl MigrationName for Migration {
@@ -19,20 +21,11 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in [sealed_value(), variable(), credential(), trusted_host()] {
-            manager.create_table(table).await?;
-        }
-        for index in indexes() {
-            manager.create_index(index).await?;
-        }
-        Ok(())
+        create(manager, [sealed_value(), variable(), credential(), trusted_host()], indexes()).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in TABLES.into_iter().rev() {
-            manager.drop_table(Table::drop().table(table).to_owned()).await?;
-        }
-        Ok(())
+        drop(manager, &TABLES).await
     }
 }
 
@@ -96,12 +89,7 @@ fn trusted_host() -> TableCreateStatement {
         .to_owned()
 }
 
-fn references(table: &'static str, column: &'static str, other: &'static str) -> ForeignKeyCreateStatement {
-    ForeignKey::create().from(table, column).to(other, "id").on_delete(ForeignKeyAction::Cascade).to_owned()
-}
-
 fn indexes() -> Vec<IndexCreateStatement> {
-    let index = |name: &'static str, table: &'static str| Index::create().name(name).table(table).to_owned();
     vec![
         index("sealed_value_key", "sealed_value").col("key_id").to_owned(),
         index("variable_name", "variable").col("project_id").col("name").col("branches").unique().to_owned(),

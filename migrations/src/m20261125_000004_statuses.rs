@@ -2,6 +2,8 @@
 
 use sea_orm_migration::{prelude::*, schema::*};
 
+use crate::tables::{create, drop, index, references};
+
 pub struct Migration;
 
 impl MigrationName for Migration {
@@ -19,20 +21,11 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in [status_setting(), commit_status()] {
-            manager.create_table(table).await?;
-        }
-        for index in indexes() {
-            manager.create_index(index).await?;
-        }
-        Ok(())
+        create(manager, [status_setting(), commit_status()], indexes()).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in TABLES.into_iter().rev() {
-            manager.drop_table(Table::drop().table(table).to_owned()).await?;
-        }
-        Ok(())
+        drop(manager, &TABLES).await
     }
 }
 
@@ -83,12 +76,8 @@ fn commit_status() -> TableCreateStatement {
         .to_owned()
 }
 
-fn references(table: &'static str, column: &'static str, other: &'static str) -> ForeignKeyCreateStatement {
-    ForeignKey::create().from(table, column).to(other, "id").on_delete(ForeignKeyAction::Cascade).to_owned()
-}
-
 fn indexes() -> Vec<IndexCreateStatement> {
-    let index = |name: &'static str| Index::create().name(name).table("commit_status").to_owned();
+    let index = |name| index(name, "commit_status");
     vec![
         index("commit_status_lane").col("project_id").col("commit_hash").col("context").col("id").to_owned(),
         index("commit_status_due")

@@ -2,6 +2,8 @@
 
 use sea_orm_migration::{prelude::*, schema::*};
 
+use crate::tables::{create, drop, index, references};
+
 pub struct Migration;
 
 impl MigrationName for Migration {
@@ -19,20 +21,11 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in [endpoint(), endpoint_secret(), outgoing_event(), delivery()] {
-            manager.create_table(table).await?;
-        }
-        for index in indexes() {
-            manager.create_index(index).await?;
-        }
-        Ok(())
+        create(manager, [endpoint(), endpoint_secret(), outgoing_event(), delivery()], indexes()).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in TABLES.into_iter().rev() {
-            manager.drop_table(Table::drop().table(table).to_owned()).await?;
-        }
-        Ok(())
+        drop(manager, &TABLES).await
     }
 }
 
@@ -111,12 +104,7 @@ fn delivery() -> TableCreateStatement {
         .to_owned()
 }
 
-fn references(table: &'static str, column: &'static str, other: &'static str) -> ForeignKeyCreateStatement {
-    ForeignKey::create().from(table, column).to(other, "id").on_delete(ForeignKeyAction::Cascade).to_owned()
-}
-
 fn indexes() -> Vec<IndexCreateStatement> {
-    let index = |name: &'static str, table: &'static str| Index::create().name(name).table(table).to_owned();
     vec![
         index("endpoint_team", "endpoint").col("team_id").to_owned(),
         index("endpoint_secret_endpoint", "endpoint_secret").col("endpoint_id").to_owned(),
