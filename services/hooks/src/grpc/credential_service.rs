@@ -13,12 +13,9 @@ use grapnel_proto::{
     },
     hooks::v1::{credential_service_server::CredentialService, *},
 };
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
-use super::{
-    auth::Auth,
-    convert::{project_ref, refuse},
-};
+use super::{Answer, auth::Auth, convert::project_ref};
 use crate::{
     app::{App, NewCredential, NewSecret},
     model,
@@ -42,127 +39,100 @@ pub struct CredentialHandlers {
     pub auth: Auth,
 }
 
-type Answer<T> = Result<Response<T>, Status>;
-
 #[tonic::async_trait]
 impl CredentialService for CredentialHandlers {
     async fn create_credential(
         &self,
         request: Request<CreateCredentialRequest>,
     ) -> Answer<CreateCredentialResponse> {
-        self.create(request).await.map(Response::new).map_err(refuse)
+        answer!({
+            let team = self.auth.team(&request, scope_for(&request.get_ref().project)).await?;
+            let new = new_credential(request.into_inner())?;
+            let created = self.app.create_credential(team, new).await?;
+            Ok(CreateCredentialResponse { credential: Some(credential(&created)) })
+        })
     }
 
     async fn list_credentials(
         &self,
         request: Request<ListCredentialsRequest>,
     ) -> Answer<ListCredentialsResponse> {
-        self.list(request).await.map(Response::new).map_err(refuse)
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let project = match request.into_inner().project.as_str() {
+                "" => None,
+                project => Some(project_ref(project)?),
+            };
+            let found = self.app.list_credentials(team, project.as_ref()).await?;
+            Ok(ListCredentialsResponse { credentials: found.iter().map(credential).collect() })
+        })
     }
 
     async fn delete_credential(
         &self,
         request: Request<DeleteCredentialRequest>,
     ) -> Answer<DeleteCredentialResponse> {
-        self.delete(request).await.map(Response::new).map_err(refuse)
+        answer!({
+            let team = self.auth.team(&request, Scope::Write).await?;
+            let id = request.get_ref().credential_id.parse();
+            let id = id.map_err(|_| Error::new(Reason::CredentialNotFound, "there is no such credential"))?;
+            if self.app.credential(team, id).await?.project_id.is_none() {
+                self.auth.team(&request, Scope::Admin).await?;
+            }
+            self.app.delete_credential(team, id).await?;
+            Ok(DeleteCredentialResponse {})
+        })
     }
 
     async fn scan_host(&self, request: Request<ScanHostRequest>) -> Answer<ScanHostResponse> {
-        self.scan(request).await.map(Response::new).map_err(refuse)
+        answer!({
+            let team = self.auth.team(&request, Scope::Write).await?;
+            let request = request.into_inner();
+            let (host, port) = host(&request.host, request.port)?;
+            let scanned = self.app.scan_host(team, &host, port).await?;
+            Ok(ScanHostResponse {
+                found: Some(known_host_to_wire(&scanned.found)),
+                trusted: scanned.trusted.as_ref().map(known_host_to_wire),
+            })
+        })
     }
 
     async fn trust_host(&self, request: Request<TrustHostRequest>) -> Answer<TrustHostResponse> {
-        self.trust(request).await.map(Response::new).map_err(refuse)
+        answer!({
+            let team = self.auth.team(&request, Scope::Admin).await?;
+            let request = request.into_inner();
+            let (host, port) = host(&request.host, request.port)?;
+            let keys = keys(&request.keys)?;
+            let trusted = self.app.trust_host(team, host, port, keys).await?;
+            Ok(TrustHostResponse { host: Some(trusted_host(&trusted)) })
+        })
     }
 
     async fn list_trusted_hosts(
         &self,
         request: Request<ListTrustedHostsRequest>,
     ) -> Answer<ListTrustedHostsResponse> {
-        self.hosts(request).await.map(Response::new).map_err(refuse)
-    }
-
-    async fn distrust_host(&self, request: Request<DistrustHostRequest>) -> Answer<DistrustHostResponse> {
-        self.distrust(request).await.map(Response::new).map_err(refuse)
-    }
-}
-
-impl CredentialHandlers {
-    async fn create(
-        &self,
-        request: Request<CreateCredentialRequest>,
-    ) -> Result<CreateCredentialResponse, Error> {
-        let team = self.auth.team(&request, scope_for(&request.get_ref().project)).await?;
-        let new = new_credential(request.into_inner())?;
-        let created = self.app.create_credential(team, new).await?;
-        Ok(CreateCredentialResponse { credential: Some(credential(&created)) })
-    }
-
-    async fn list(&self, request: Request<ListCredentialsRequest>) -> Result<ListCredentialsResponse, Error> {
-        let team = self.auth.team(&request, Scope::Read).await?;
-        let project = match request.into_inner().project.as_str() {
-            "" => None,
-            project => Some(project_ref(project)?),
-        };
-        let found = self.app.list_credentials(team, project.as_ref()).await?;
-        Ok(ListCredentialsResponse { credentials: found.iter().map(credential).collect() })
-    }
-
-    async fn delete(
-        &self,
-        request: Request<DeleteCredentialRequest>,
-    ) -> Result<DeleteCredentialResponse, Error> {
-        let team = self.auth.team(&request, Scope::Write).await?;
-        let id = request.get_ref().credential_id.parse();
-        let id = id.map_err(|_| Error::new(Reason::CredentialNotFound, "there is no such credential"))?;
-        if self.app.credential(team, id).await?.project_id.is_none() {
-            self.auth.team(&request, Scope::Admin).await?;
-        }
-        self.app.delete_credential(team, id).await?;
-        Ok(DeleteCredentialResponse {})
-    }
-
-    async fn scan(&self, request: Request<ScanHostRequest>) -> Result<ScanHostResponse, Error> {
-        let team = self.auth.team(&request, Scope::Write).await?;
-        let request = request.into_inner();
-        let (host, port) = host(&request.host, request.port)?;
-        let scanned = self.app.scan_host(team, &host, port).await?;
-        Ok(ScanHostResponse {
-            found: Some(known_host_to_wire(&scanned.found)),
-            trusted: scanned.trusted.as_ref().map(known_host_to_wire),
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let trusted = self.app.hosts(team).await?;
+            let is_replaced = |host: &grapnel_domain::source::KnownHost| {
+                trusted.iter().any(|it| it.host.host == host.host && it.host.port == host.port)
+            };
+            let well_known = well_known_hosts().into_iter().filter(|host| !is_replaced(host));
+            let well_known = well_known.map(|it| KnownHost { well_known: true, ..known_host_to_wire(&it) });
+            let hosts = trusted.iter().map(trusted_host).chain(well_known).collect();
+            Ok(ListTrustedHostsResponse { hosts })
         })
     }
 
-    async fn trust(&self, request: Request<TrustHostRequest>) -> Result<TrustHostResponse, Error> {
-        let team = self.auth.team(&request, Scope::Admin).await?;
-        let request = request.into_inner();
-        let (host, port) = host(&request.host, request.port)?;
-        let keys = keys(&request.keys)?;
-        let trusted = self.app.trust_host(team, host, port, keys).await?;
-        Ok(TrustHostResponse { host: Some(trusted_host(&trusted)) })
-    }
-
-    async fn hosts(
-        &self,
-        request: Request<ListTrustedHostsRequest>,
-    ) -> Result<ListTrustedHostsResponse, Error> {
-        let team = self.auth.team(&request, Scope::Read).await?;
-        let trusted = self.app.hosts(team).await?;
-        let is_replaced = |host: &grapnel_domain::source::KnownHost| {
-            trusted.iter().any(|it| it.host.host == host.host && it.host.port == host.port)
-        };
-        let well_known = well_known_hosts().into_iter().filter(|host| !is_replaced(host));
-        let well_known = well_known.map(|it| KnownHost { well_known: true, ..known_host_to_wire(&it) });
-        let hosts = trusted.iter().map(trusted_host).chain(well_known).collect();
-        Ok(ListTrustedHostsResponse { hosts })
-    }
-
-    async fn distrust(&self, request: Request<DistrustHostRequest>) -> Result<DistrustHostResponse, Error> {
-        let team = self.auth.team(&request, Scope::Admin).await?;
-        let request = request.into_inner();
-        let (host, port) = host(&request.host, request.port)?;
-        self.app.distrust_host(team, &host, port).await?;
-        Ok(DistrustHostResponse {})
+    async fn distrust_host(&self, request: Request<DistrustHostRequest>) -> Answer<DistrustHostResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Admin).await?;
+            let request = request.into_inner();
+            let (host, port) = host(&request.host, request.port)?;
+            self.app.distrust_host(team, &host, port).await?;
+            Ok(DistrustHostResponse {})
+        })
     }
 }
 

@@ -10,11 +10,12 @@ use grapnel_proto::{
     convert::{Violations, checked, endpoint::event_state_from_wire},
     hooks::v1::{endpoint_service_server::EndpointService, *},
 };
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
 use super::{
+    Answer,
     auth::Auth,
-    convert::{deployment_id, project_ref, refuse},
+    convert::{deployment_id, project_ref},
     convert_endpoints as convert, page, update,
 };
 use crate::{
@@ -28,16 +29,6 @@ pub struct EndpointHandlers {
     pub app: App,
     /// Who may.
     pub auth: Auth,
-}
-
-type Answer<T> = Result<Response<T>, Status>;
-
-/// Gives every handler one shape: what it does may fail with the domain's error.
-macro_rules! answer {
-    ($body:block) => {{
-        let answered: Result<_, Error> = async move { $body }.await;
-        answered.map(Response::new).map_err(refuse)
-    }};
 }
 
 #[tonic::async_trait]

@@ -22,9 +22,10 @@ use grapnel_proto::{
     hooks::v1::{hook_service_server::HookService, *},
 };
 use grapnel_runtime::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Status};
 
 use super::{
+    Answer,
     auth::{Auth, Triggering},
     convert::{self, deployment_id, hook_id, project_ref, refuse},
     page, update,
@@ -42,16 +43,6 @@ pub struct HookHandlers {
     pub auth: Auth,
     /// Ends all streams.
     pub stopping: CancellationToken,
-}
-
-type Answer<T> = Result<Response<T>, Status>;
-
-/// Gives every handler one shape: what it does may fail with the domain's error.
-macro_rules! answer {
-    ($body:block) => {{
-        let answered: Result<_, Error> = async move { $body }.await;
-        answered.map(Response::new).map_err(refuse)
-    }};
 }
 
 #[tonic::async_trait]

@@ -1,5 +1,13 @@
 //! Thin handlers: parse, authorise, call one use case, convert.
 
+/// Gives every handler one shape: what it does may fail with the domain's error.
+macro_rules! answer {
+    ($body:block) => {{
+        let answered: Result<_, grapnel_domain::Error> = async move { $body }.await;
+        answered.map(tonic::Response::new).map_err($crate::grpc::convert::refuse)
+    }};
+}
+
 mod auth;
 mod convert;
 mod convert_endpoints;
@@ -34,6 +42,9 @@ use tonic::service::RoutesBuilder;
 use variable_service::VariableHandlers;
 
 use crate::app::App;
+
+/// What a handler returns.
+type Answer<T> = Result<tonic::Response<T>, tonic::Status>;
 
 /// The services that reflection shows.
 pub const PUBLIC: [&str; 7] = [

@@ -1,10 +1,10 @@
 //! The calls of `grapnel.hooks.v1.SecretService`.
 
-use grapnel_domain::{Error, scope::Scope};
+use grapnel_domain::scope::Scope;
 use grapnel_proto::hooks::v1::{secret_service_server::SecretService, *};
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
-use super::{auth::Auth, convert::refuse};
+use super::{Answer, auth::Auth};
 use crate::app::App;
 
 /// The handlers.
@@ -20,22 +20,15 @@ impl SecretService for SecretHandlers {
     async fn rotate_secret_key(
         &self,
         request: Request<RotateSecretKeyRequest>,
-    ) -> Result<Response<RotateSecretKeyResponse>, Status> {
-        self.rotate(request).await.map(Response::new).map_err(refuse)
-    }
-}
-
-impl SecretHandlers {
-    async fn rotate(
-        &self,
-        request: Request<RotateSecretKeyRequest>,
-    ) -> Result<RotateSecretKeyResponse, Error> {
-        self.auth.team(&request, Scope::Admin).await?;
-        let rotated = self.app.rotate_secret_key().await?;
-        Ok(RotateSecretKeyResponse {
-            key_id: rotated.key,
-            sealed: rotated.sealed,
-            unused_key_ids: rotated.unused,
+    ) -> Answer<RotateSecretKeyResponse> {
+        answer!({
+            self.auth.team(&request, Scope::Admin).await?;
+            let rotated = self.app.rotate_secret_key().await?;
+            Ok(RotateSecretKeyResponse {
+                key_id: rotated.key,
+                sealed: rotated.sealed,
+                unused_key_ids: rotated.unused,
+            })
         })
     }
 }

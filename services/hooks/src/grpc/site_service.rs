@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use grapnel_domain::Error;
 use grapnel_proto::hooks::v1::{
     ReadStatusRequest, ReadStatusResponse, ResolveSiteRequest, ResolveSiteResponse,
     site_service_server::SiteService,
 };
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
-use super::{
-    auth::Auth,
-    convert::{self, refuse},
-};
+use super::{Answer, auth::Auth, convert};
 use crate::app::App;
 
 /// The longest that anybody is let wait for a deployment's end, in seconds.
@@ -28,24 +24,16 @@ pub struct SiteHandlers {
 
 #[tonic::async_trait]
 impl SiteService for SiteHandlers {
-    async fn resolve_site(
-        &self,
-        request: Request<ResolveSiteRequest>,
-    ) -> Result<Response<ResolveSiteResponse>, Status> {
-        let answered: Result<_, Error> = async move {
+    async fn resolve_site(&self, request: Request<ResolveSiteRequest>) -> Answer<ResolveSiteResponse> {
+        answer!({
             self.auth.gateway(&request).await?;
             let (deployment, immutable) = self.app.resolve_site(&request.into_inner().label).await?;
             Ok(ResolveSiteResponse { deployment_id: deployment.to_string(), immutable })
-        }
-        .await;
-        answered.map(Response::new).map_err(refuse)
+        })
     }
 
-    async fn read_status(
-        &self,
-        request: Request<ReadStatusRequest>,
-    ) -> Result<Response<ReadStatusResponse>, Status> {
-        let answered: Result<_, Error> = async move {
+    async fn read_status(&self, request: Request<ReadStatusRequest>) -> Answer<ReadStatusResponse> {
+        answer!({
             self.auth.gateway(&request).await?;
             let request = request.into_inner();
             let id = convert::deployment_id(&request.deployment_id)?;
@@ -53,8 +41,6 @@ impl SiteService for SiteHandlers {
             let deployment = self.app.read_status(id, &request.status_token, wait).await?;
             let status = convert::status(&deployment, &self.app.addresses);
             Ok(ReadStatusResponse { deployment: Some(status) })
-        }
-        .await;
-        answered.map(Response::new).map_err(refuse)
+        })
     }
 }

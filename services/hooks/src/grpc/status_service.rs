@@ -5,11 +5,12 @@ use grapnel_proto::{
     convert::{Violations, checked, status::git_host_from_wire},
     hooks::v1::{status_service_server::StatusService, *},
 };
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
 use super::{
+    Answer,
     auth::Auth,
-    convert::{self, project_ref, refuse},
+    convert::{self, project_ref},
 };
 use crate::app::{App, StatusChange};
 
@@ -26,38 +27,26 @@ impl StatusService for StatusHandlers {
     async fn set_commit_statuses(
         &self,
         request: Request<SetCommitStatusesRequest>,
-    ) -> Result<Response<SetCommitStatusesResponse>, Status> {
-        self.set(request).await.map(Response::new).map_err(refuse)
+    ) -> Answer<SetCommitStatusesResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Write).await?;
+            let request = request.into_inner();
+            let project = project_ref(&request.project)?;
+            let plan = self.app.set_commit_statuses(team, &project, change(request)?).await?;
+            Ok(SetCommitStatusesResponse { commit_statuses: Some(convert::commit_statuses(&plan)) })
+        })
     }
 
     async fn get_commit_statuses(
         &self,
         request: Request<GetCommitStatusesRequest>,
-    ) -> Result<Response<GetCommitStatusesResponse>, Status> {
-        self.get(request).await.map(Response::new).map_err(refuse)
-    }
-}
-
-impl StatusHandlers {
-    async fn set(
-        &self,
-        request: Request<SetCommitStatusesRequest>,
-    ) -> Result<SetCommitStatusesResponse, Error> {
-        let team = self.auth.team(&request, Scope::Write).await?;
-        let request = request.into_inner();
-        let project = project_ref(&request.project)?;
-        let plan = self.app.set_commit_statuses(team, &project, change(request)?).await?;
-        Ok(SetCommitStatusesResponse { commit_statuses: Some(convert::commit_statuses(&plan)) })
-    }
-
-    async fn get(
-        &self,
-        request: Request<GetCommitStatusesRequest>,
-    ) -> Result<GetCommitStatusesResponse, Error> {
-        let team = self.auth.team(&request, Scope::Read).await?;
-        let project = project_ref(&request.into_inner().project)?;
-        let plan = self.app.commit_statuses(team, &project).await?;
-        Ok(GetCommitStatusesResponse { commit_statuses: Some(convert::commit_statuses(&plan)) })
+    ) -> Answer<GetCommitStatusesResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let project = project_ref(&request.into_inner().project)?;
+            let plan = self.app.commit_statuses(team, &project).await?;
+            Ok(GetCommitStatusesResponse { commit_statuses: Some(convert::commit_statuses(&plan)) })
+        })
     }
 }
 

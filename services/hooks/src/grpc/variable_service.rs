@@ -11,12 +11,9 @@ use grapnel_proto::{
     convert::{Violations, checked, time::timestamp},
     hooks::v1::{variable_service_server::VariableService, *},
 };
-use tonic::{Request, Response, Status};
+use tonic::Request;
 
-use super::{
-    auth::Auth,
-    convert::{project_ref, refuse},
-};
+use super::{Answer, auth::Auth, convert::project_ref};
 use crate::{
     app::App,
     model::{self, Kept},
@@ -32,55 +29,41 @@ pub struct VariableHandlers {
 
 #[tonic::async_trait]
 impl VariableService for VariableHandlers {
-    async fn set_variables(
-        &self,
-        request: Request<SetVariablesRequest>,
-    ) -> Result<Response<SetVariablesResponse>, Status> {
-        self.set(request).await.map(Response::new).map_err(refuse)
+    async fn set_variables(&self, request: Request<SetVariablesRequest>) -> Answer<SetVariablesResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Write).await?;
+            let request = request.into_inner();
+            let project = project_ref(&request.project)?;
+            let new = new_variables(request.variables)?;
+            let set = self.app.set_variables(team, &project, new).await?;
+            Ok(SetVariablesResponse { variables: set.into_iter().map(variable).collect() })
+        })
     }
 
-    async fn list_variables(
-        &self,
-        request: Request<ListVariablesRequest>,
-    ) -> Result<Response<ListVariablesResponse>, Status> {
-        self.list(request).await.map(Response::new).map_err(refuse)
+    async fn list_variables(&self, request: Request<ListVariablesRequest>) -> Answer<ListVariablesResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let project = project_ref(&request.into_inner().project)?;
+            let variables = self.app.list_variables(team, &project).await?;
+            Ok(ListVariablesResponse { variables: variables.into_iter().map(variable).collect() })
+        })
     }
 
     async fn delete_variable(
         &self,
         request: Request<DeleteVariableRequest>,
-    ) -> Result<Response<DeleteVariableResponse>, Status> {
-        self.delete(request).await.map(Response::new).map_err(refuse)
-    }
-}
-
-impl VariableHandlers {
-    async fn set(&self, request: Request<SetVariablesRequest>) -> Result<SetVariablesResponse, Error> {
-        let team = self.auth.team(&request, Scope::Write).await?;
-        let request = request.into_inner();
-        let project = project_ref(&request.project)?;
-        let new = new_variables(request.variables)?;
-        let set = self.app.set_variables(team, &project, new).await?;
-        Ok(SetVariablesResponse { variables: set.into_iter().map(variable).collect() })
-    }
-
-    async fn list(&self, request: Request<ListVariablesRequest>) -> Result<ListVariablesResponse, Error> {
-        let team = self.auth.team(&request, Scope::Read).await?;
-        let project = project_ref(&request.into_inner().project)?;
-        let variables = self.app.list_variables(team, &project).await?;
-        Ok(ListVariablesResponse { variables: variables.into_iter().map(variable).collect() })
-    }
-
-    async fn delete(&self, request: Request<DeleteVariableRequest>) -> Result<DeleteVariableResponse, Error> {
-        let team = self.auth.team(&request, Scope::Write).await?;
-        let request = request.into_inner();
-        let project = project_ref(&request.project)?;
-        let mut violations = Violations::default();
-        let name = violations.check("name", request.name.parse());
-        let branches = violations.check("branches", BranchPattern::parse(&request.branches));
-        violations.finish()?;
-        self.app.delete_variable(team, &project, &checked(name)?, &checked(branches)?).await?;
-        Ok(DeleteVariableResponse {})
+    ) -> Answer<DeleteVariableResponse> {
+        answer!({
+            let team = self.auth.team(&request, Scope::Write).await?;
+            let request = request.into_inner();
+            let project = project_ref(&request.project)?;
+            let mut violations = Violations::default();
+            let name = violations.check("name", request.name.parse());
+            let branches = violations.check("branches", BranchPattern::parse(&request.branches));
+            violations.finish()?;
+            self.app.delete_variable(team, &project, &checked(name)?, &checked(branches)?).await?;
+            Ok(DeleteVariableResponse {})
+        })
     }
 }
 
