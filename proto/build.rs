@@ -8,6 +8,7 @@ const FILES: &[&str] = &[
     "grapnel/executor/v1/executor_service.proto",
     "grapnel/hooks/v1/credential_service.proto",
     "grapnel/hooks/v1/endpoint_service.proto",
+    "grapnel/hooks/v1/fleet_service.proto",
     "grapnel/hooks/v1/hook_service.proto",
     "grapnel/hooks/v1/key_service.proto",
     "grapnel/hooks/v1/secret_service.proto",

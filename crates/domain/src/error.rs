@@ -95,6 +95,8 @@ reasons! {
     CredentialNotFound = "CREDENTIAL_NOT_FOUND", NotFound;
     /// The team does not trust that host.
     HostNotTrusted = "HOST_NOT_TRUSTED", NotFound;
+    /// No executor has the name.
+    ExecutorNotFound = "EXECUTOR_NOT_FOUND", NotFound;
     /// The executor knows nothing of the attempt.
     AttemptNotFound = "ATTEMPT_NOT_FOUND", NotFound;
     /// The hook, or the token used, was revoked or has been replaced.
@@ -127,6 +129,8 @@ reasons! {
     SecretKeyFileReadOnly = "SECRET_KEY_FILE_READ_ONLY", FailedPrecondition;
     /// There were too many triggers, and nothing waits that could answer this one too.
     RateLimited = "RATE_LIMITED", ResourceExhausted;
+    /// The executor finishes what it has and takes nothing new.
+    ExecutorDraining = "EXECUTOR_DRAINING", Unavailable;
     /// All slots of the executor are taken.
     ExecutorFull = "EXECUTOR_FULL", ResourceExhausted;
     /// The executor does not answer.

@@ -13,14 +13,18 @@ use grapnel_domain::{
 use grapnel_runtime::Clock;
 use tokio::{
     sync::{mpsc, watch},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::occupancy::{NoSlot, Occupancy, Slot};
 use crate::pipeline::{Pipeline, mask::Mask, recorder::Recorder};
 
 /// How long an attempt that has ended can be asked for again.
 const KEPT: Duration = Duration::from_secs(600);
+
+/// How long a drained executor stays for those who have not heard yet how a build ended.
+const TOLD: Duration = Duration::from_secs(60);
 
 /// How many events may wait between a build and its history.
 const WAITING: usize = 64;
@@ -33,11 +37,24 @@ pub struct Attempt {
     count: watch::Sender<usize>,
     cancel: CancellationToken,
     ended: Mutex<Option<Instant>>,
+    /// Whether somebody has been told of its end.
+    told: watch::Sender<bool>,
 }
 
 impl Attempt {
     fn new(cancel: CancellationToken) -> Self {
-        Self { events: Mutex::default(), count: watch::channel(0).0, cancel, ended: Mutex::default() }
+        Self {
+            events: Mutex::default(),
+            count: watch::channel(0).0,
+            cancel,
+            ended: Mutex::default(),
+            told: watch::channel(false).0,
+        }
+    }
+
+    /// Notes that somebody has been told of its end.
+    pub fn is_told(&self) {
+        self.told.send_replace(true);
     }
 
     /// Returns the events after `sequence`, with their numbers.
@@ -67,6 +84,8 @@ impl Attempt {
 pub enum NoAttempt {
     /// All slots are taken.
     Full,
+    /// Nothing new is taken.
+    Draining,
     /// It was asked to go on, and is not known.
     Unknown,
     /// The executor is stopping.
@@ -78,7 +97,7 @@ pub enum NoAttempt {
 pub struct Attempts {
     pipeline: Pipeline,
     clock: Clock,
-    slots: usize,
+    occupancy: Occupancy,
     attempts: Arc<Mutex<HashMap<AttemptId, Arc<Attempt>>>>,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -87,7 +106,8 @@ pub struct Attempts {
 impl Attempts {
     /// Starts without any. When `stopping` is cancelled, so are all that run.
     pub fn new(pipeline: Pipeline, clock: Clock, slots: usize, stopping: CancellationToken) -> Self {
-        Self { pipeline, clock, slots, attempts: Arc::default(), tasks: TaskTracker::new(), stopping }
+        let occupancy = Occupancy::new(slots);
+        Self { pipeline, clock, occupancy, attempts: Arc::default(), tasks: TaskTracker::new(), stopping }
     }
 
     /// Returns an attempt that is known, or starts it.
@@ -106,12 +126,13 @@ impl Attempts {
         if self.stopping.is_cancelled() {
             return Err(NoAttempt::Stopping);
         }
-        if running(&attempts) >= self.slots {
-            return Err(NoAttempt::Full);
-        }
+        let slot = self.occupancy.take().map_err(|none| match none {
+            NoSlot::Full => NoAttempt::Full,
+            NoSlot::Draining => NoAttempt::Draining,
+        })?;
         let attempt = Arc::new(Attempt::new(self.stopping.child_token()));
         attempts.insert(spec.id, attempt.clone());
-        self.tasks.spawn(run(self.pipeline.clone(), self.clock.clone(), spec, attempt.clone()));
+        self.tasks.spawn(run(self.pipeline.clone(), self.clock.clone(), spec, attempt.clone(), slot));
         Ok(attempt)
     }
 
@@ -125,9 +146,24 @@ impl Attempts {
         }
     }
 
-    /// Returns how many slots there are and how many are taken.
-    pub fn slots(&self) -> (usize, usize) {
-        (self.slots, running(&lock(&self.attempts)))
+    /// Returns the slots.
+    pub fn occupancy(&self) -> &Occupancy {
+        &self.occupancy
+    }
+
+    /// Waits until nothing new is taken, nothing runs, and somebody has been told how each ended; who does not ask for that
+    /// is not waited for longer than [`TOLD`].
+    pub async fn finished(&self) {
+        self.occupancy.drained().await;
+        let attempts: Vec<_> = lock(&self.attempts).values().cloned().collect();
+        let told = async {
+            for attempt in attempts {
+                let _ = attempt.told.subscribe().wait_for(|told| *told).await;
+            }
+        };
+        if timeout(TOLD, told).await.is_err() {
+            tracing::warn!("nobody has asked how some builds ended");
+        }
     }
 
     /// Waits until nothing runs any more. Call it when stopping.
@@ -138,7 +174,7 @@ impl Attempts {
 }
 
 /// Runs an attempt and keeps what it tells.
-async fn run(pipeline: Pipeline, clock: Clock, spec: BuildSpec, attempt: Arc<Attempt>) {
+async fn run(pipeline: Pipeline, clock: Clock, spec: BuildSpec, attempt: Arc<Attempt>, slot: Slot) {
     let (tell, mut told) = mpsc::channel(WAITING);
     let (recorder, collecting) =
         Recorder::start(clock.clone(), Mask::of(&spec.variables), pipeline.ceilings.log_bytes, tell);
@@ -157,6 +193,8 @@ async fn run(pipeline: Pipeline, clock: Clock, spec: BuildSpec, attempt: Arc<Att
     let _ = collecting.await;
     log_outcome(&spec, &outcome);
     *lock(&attempt.ended) = Some(Instant::now());
+    // Whoever hears of the end finds the slot free.
+    drop(slot);
     attempt.add(BuildEvent::Finished { at: clock.now(), outcome });
 }
 
@@ -173,10 +211,6 @@ fn log_outcome(spec: &BuildSpec, outcome: &Outcome) {
         }
         Outcome::Canceled => tracing::info!(attempt = %spec.id, "the build was canceled"),
     }
-}
-
-fn running(attempts: &HashMap<AttemptId, Arc<Attempt>>) -> usize {
-    attempts.values().filter(|attempt| !attempt.has_ended()).count()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,6 +1,7 @@
 //! The executor as a process: gRPC, slots, attempts, the sweep at start.
 
 mod attempts;
+mod occupancy;
 mod service;
 mod sweep;
 
@@ -139,6 +140,14 @@ impl Executor {
             engine: pipeline.engine.clone(),
             stopping: shutdown.clone(),
         };
+        let finished = attempts.clone();
+        let (ending, told) = (shutdown.clone(), config.name.clone());
+        let finishing = tokio::spawn(async move {
+            if ending.run_until_cancelled(finished.finished()).await.is_some() {
+                tracing::info!(executor = told, "all is finished, as was asked for; the executor ends");
+                ending.cancel();
+            }
+        });
         let key = config.key.clone();
         let mut routes = RoutesBuilder::default();
         routes.add_service(ExecutorServiceServer::with_interceptor(service, move |request| {
@@ -151,6 +160,7 @@ impl Executor {
         let served =
             grpc::serve(listener, config.tls.as_ref().map(|tls| (tls, Peers::Processes)), routes, shutdown)
                 .await;
+        finishing.abort();
         let drained = async {
             attempts.drained().await;
             upkeep.wait().await;

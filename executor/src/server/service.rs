@@ -19,10 +19,11 @@ use grapnel_proto::{
     },
     error::to_status,
     executor::v1::{
-        CancelDeployRequest, CancelDeployResponse, GetExecutorRequest, GetExecutorResponse,
-        ListCachesRequest, ListCachesResponse, PurgeCacheRequest, PurgeCacheResponse, ResolveSourceRequest,
-        ResolveSourceResponse, ScanHostRequest, ScanHostResponse, TriggerDeployRequest,
-        TriggerDeployResponse, Version, executor_service_server::ExecutorService, resolve_source_response,
+        CancelDeployRequest, CancelDeployResponse, DrainExecutorRequest, DrainExecutorResponse,
+        GetExecutorRequest, GetExecutorResponse, ListCachesRequest, ListCachesResponse, Occupancy,
+        PurgeCacheRequest, PurgeCacheResponse, ResolveSourceRequest, ResolveSourceResponse, ScanHostRequest,
+        ScanHostResponse, TriggerDeployRequest, TriggerDeployResponse, Version, WatchExecutorRequest,
+        WatchExecutorResponse, executor_service_server::ExecutorService, resolve_source_response,
     },
     hooks::v1::{BuildCache, PurgedCaches},
 };
@@ -31,7 +32,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::attempts::{Attempt, Attempts, NoAttempt};
+use super::{
+    attempts::{Attempt, Attempts, NoAttempt},
+    occupancy::Slots,
+};
 use crate::{
     cache::{Caches, Listed},
     engine::Engine,
@@ -67,6 +71,7 @@ pub struct Service {
 #[tonic::async_trait]
 impl ExecutorService for Service {
     type TriggerDeployStream = Pin<Box<dyn Stream<Item = Result<TriggerDeployResponse, Status>> + Send>>;
+    type WatchExecutorStream = Pin<Box<dyn Stream<Item = Result<WatchExecutorResponse, Status>> + Send>>;
 
     async fn resolve_source(
         &self,
@@ -129,7 +134,7 @@ impl ExecutorService for Service {
         &self,
         _request: Request<GetExecutorRequest>,
     ) -> Result<Response<GetExecutorResponse>, Status> {
-        let (slots, running) = self.attempts.slots();
+        let Slots { all, taken, draining } = self.attempts.occupancy().slots();
         let engine = match timeout(DESCRIBE, self.engine.describe()).await {
             Ok(Ok(engine)) => format!("{} {} (API {})", engine.kind, engine.version, engine.api_version),
             Ok(Err(_)) | Err(_) => String::new(),
@@ -137,10 +142,47 @@ impl ExecutorService for Service {
         Ok(Response::new(GetExecutorResponse {
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            slots: u32::try_from(slots).unwrap_or(u32::MAX),
-            running: u32::try_from(running).unwrap_or(u32::MAX),
+            slots: u32::try_from(all).unwrap_or(u32::MAX),
+            running: u32::try_from(taken).unwrap_or(u32::MAX),
             engine,
+            draining,
         }))
+    }
+
+    async fn watch_executor(
+        &self,
+        _request: Request<WatchExecutorRequest>,
+    ) -> Result<Response<Self::WatchExecutorStream>, Status> {
+        let (send, told) = mpsc::channel(1);
+        let (mut slots, stopping, who) =
+            (self.attempts.occupancy().watch(), self.stopping.clone(), self.who());
+        tokio::spawn(async move {
+            let telling = async {
+                loop {
+                    let occupancy = Some(who.occupancy(*slots.borrow_and_update()));
+                    if send.send(Ok(WatchExecutorResponse { occupancy })).await.is_err() {
+                        return;
+                    }
+                    let _ = timeout(HEARTBEAT, slots.changed()).await;
+                }
+            };
+            tokio::select! {
+                () = telling => {}
+                () = send.closed() => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(told))))
+    }
+
+    async fn drain_executor(
+        &self,
+        _request: Request<DrainExecutorRequest>,
+    ) -> Result<Response<DrainExecutorResponse>, Status> {
+        let occupancy = self.attempts.occupancy();
+        occupancy.drain();
+        tracing::info!("the executor takes nothing new from now on");
+        Ok(Response::new(DrainExecutorResponse { occupancy: Some(self.who().occupancy(occupancy.slots())) }))
     }
 
     async fn scan_host(
@@ -190,7 +232,26 @@ fn not_scanned(error: ScanError) -> Error {
     }
 }
 
+/// Who the executor is, for those whom its slots are told.
+struct Who(String);
+
+impl Who {
+    fn occupancy(&self, slots: Slots) -> Occupancy {
+        Occupancy {
+            name: self.0.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            slots: u32::try_from(slots.all).unwrap_or(u32::MAX),
+            running: u32::try_from(slots.taken).unwrap_or(u32::MAX),
+            draining: slots.draining,
+        }
+    }
+}
+
 impl Service {
+    fn who(&self) -> Who {
+        Who(self.name.clone())
+    }
+
     fn listed(&self, listed: Listed) -> BuildCache {
         let Listed { key, snapshot, used_at } = listed;
         BuildCache {
@@ -244,7 +305,11 @@ async fn stream_events(
         count.mark_unchanged();
         for (sequence, event) in attempt.events_after(sent) {
             let last = matches!(event, BuildEvent::Finished { .. });
-            if send.send(Ok(build_event_to_wire(sequence, &event))).await.is_err() || last {
+            if send.send(Ok(build_event_to_wire(sequence, &event))).await.is_err() {
+                return;
+            }
+            if last {
+                attempt.is_told();
                 return;
             }
             sent = sequence;
@@ -311,6 +376,7 @@ fn project_and_branch(project: &str, branch: &str) -> Result<(ProjectId, Option<
 fn refused(refusal: NoAttempt) -> Error {
     match refusal {
         NoAttempt::Full => Error::new(Reason::ExecutorFull, "all slots of the executor are taken"),
+        NoAttempt::Draining => Error::new(Reason::ExecutorDraining, "the executor takes nothing new"),
         NoAttempt::Unknown => {
             Error::new(Reason::AttemptNotFound, "the executor knows nothing of this attempt")
         }

@@ -1,7 +1,12 @@
 //! The executor as a service, over the fake engine.
 
 use std::{
-    collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration,
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use grapnel_domain::{Reason, build::BuildLimits, id::DeploymentId, secret_token::ApiKey};
@@ -191,6 +196,10 @@ async fn only_who_shows_the_service_key_is_answered() {
         (nobody.cancel_deploy(cancel.clone()).await.err(), Reason::KeyMissing),
         (nobody.get_executor(GetExecutorRequest {}).await.err(), Reason::KeyMissing),
         (nobody.scan_host(ScanHostRequest::default()).await.err(), Reason::KeyMissing),
+        (nobody.watch_executor(WatchExecutorRequest {}).await.err(), Reason::KeyMissing),
+        (nobody.drain_executor(DrainExecutorRequest {}).await.err(), Reason::KeyMissing),
+        (stranger.watch_executor(WatchExecutorRequest {}).await.err(), Reason::KeyInvalid),
+        (stranger.drain_executor(DrainExecutorRequest {}).await.err(), Reason::KeyInvalid),
         (stranger.resolve_source(ResolveSourceRequest::default()).await.err(), Reason::KeyInvalid),
         (stranger.scan_host(ScanHostRequest::default()).await.err(), Reason::KeyInvalid),
         (stranger.trigger_deploy(request).await.err(), Reason::KeyInvalid),
@@ -232,6 +241,49 @@ async fn a_full_executor_refuses_and_one_that_knows_nothing_of_an_attempt_says_s
     let unknown = TriggerDeployRequest { after_sequence: 7, ..served.request().await };
     let refused = served.trigger(&unknown).await.unwrap_err();
     assert_eq!(from_status(&refused, Reason::Internal).reason, Reason::AttemptNotFound);
+}
+
+#[tokio::test]
+async fn whoever_watches_is_told_of_every_slot_at_once() {
+    let served = Served::start(endless()).await;
+    let mut watching = served.client().watch_executor(WatchExecutorRequest {}).await.unwrap().into_inner();
+    let mut told = async || watching.message().await.unwrap().unwrap().occupancy.unwrap();
+    let first = told().await;
+    assert_eq!((first.name.as_str(), first.slots, first.running, first.draining), ("one", 1, 0, false));
+    let request = served.request().await;
+    let _stream = served.trigger(&request).await.unwrap();
+    let begun = Instant::now();
+    assert_eq!(told().await.running, 1);
+    let cancel = CancelDeployRequest { deployment_id: request.deployment_id.clone(), attempt: 1 };
+    served.client().cancel_deploy(cancel).await.unwrap();
+    assert_eq!(told().await.running, 0);
+    assert!(begun.elapsed() < Duration::from_secs(3), "only a heartbeat told it");
+    // And when nothing changes, now and then.
+    assert_eq!(told().await.running, 0);
+}
+
+#[tokio::test]
+async fn a_drained_executor_finishes_what_it_has_and_ends_by_itself() {
+    let served = Served::start(endless()).await;
+    let running = served.request().await;
+    let stream = served.trigger(&running).await.unwrap();
+    for _ in 0..2 {
+        let drained = served.client().drain_executor(DrainExecutorRequest {}).await.unwrap().into_inner();
+        let occupancy = drained.occupancy.unwrap();
+        assert!(occupancy.draining && occupancy.running == 1, "{occupancy:?}");
+    }
+    let refused = served.trigger(&served.request().await).await.unwrap_err();
+    assert_eq!(from_status(&refused, Reason::Internal).reason, Reason::ExecutorDraining);
+    // Whoever follows a build can still come back to it.
+    let again = served.trigger(&TriggerDeployRequest { after_sequence: 1, ..running.clone() }).await.unwrap();
+    assert!(!served.stopping.is_cancelled());
+    let cancel = CancelDeployRequest { deployment_id: running.deployment_id.clone(), attempt: 1 };
+    served.client().cancel_deploy(cancel).await.unwrap();
+    for told in [told(stream).await, told(again).await] {
+        assert!(matches!(outcome(&told), Some(Outcome::Canceled(_))), "{told:?}");
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(10), served.stopping.cancelled()).await;
+    assert!(ended.is_ok(), "it did not end");
 }
 
 #[tokio::test]
