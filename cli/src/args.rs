@@ -1,6 +1,7 @@
 //! The command line.
 
 mod endpoint;
+mod executor;
 mod sources;
 mod statuses;
 
@@ -11,6 +12,7 @@ use clap::{Arg, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Pars
 use grapnel_domain::trigger::Decision;
 
 pub use endpoint::EndpointCommand;
+pub use executor::ExecutorCommand;
 pub use sources::{CredentialCommand, EnvCommand, Input, SecretsCommand};
 pub use statuses::{GitHostArg, StatusCommand};
 
@@ -61,8 +63,11 @@ pub enum Command {
     Hooks,
     /// Run the gateway.
     Gateway,
-    /// Run an executor.
-    Executor,
+    /// Run an executor; or list them, or have one finish and end.
+    Executor {
+        #[command(subcommand)]
+        command: Option<ExecutorCommand>,
+    },
     /// Check what Grapnel needs, and say what to do about what is missing.
     Doctor,
     /// Projects: a git repository plus the way to build it.

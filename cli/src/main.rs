@@ -24,7 +24,9 @@ fn main() -> ExitCode {
 
 fn run(cli: args::Cli, matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
     match cli.command {
-        Command::Up | Command::Hooks | Command::Gateway | Command::Executor => serve::run(&cli, matches),
+        Command::Up | Command::Hooks | Command::Gateway | Command::Executor { command: None } => {
+            serve::run(&cli, matches)
+        }
         Command::Doctor => doctor::run(&cli),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut args::command(), "grapnel", &mut std::io::stdout());

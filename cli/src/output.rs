@@ -233,6 +233,9 @@ impl Printer {
         if it.trigger_count > 1 {
             fields.push(("answers", count(it.trigger_count.into(), "trigger")));
         }
+        if !it.executor.is_empty() {
+            fields.push(("executor", printable(&it.executor)));
+        }
         if let Some(by) = it.cancellation.as_ref().map(|it| &it.superseded_by).filter(|by| !by.is_empty()) {
             fields.push(("superseded by", by.clone()));
         }

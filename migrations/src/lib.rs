@@ -10,6 +10,7 @@ mod m20261124_000002_triggers;
 mod m20261124_000003_sources;
 mod m20261125_000004_statuses;
 mod m20261125_000005_events;
+mod m20261125_000006_executors;
 mod tables;
 
 pub use lock::{LockError, migrate};
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000003_sources::Migration),
             Box::new(m20261125_000004_statuses::Migration),
             Box::new(m20261125_000005_events::Migration),
+            Box::new(m20261125_000006_executors::Migration),
         ]
     }
 }

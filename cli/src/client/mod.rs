@@ -4,6 +4,7 @@ mod caches;
 mod credentials;
 mod deployments;
 mod endpoints;
+mod executors;
 mod hooks;
 mod input;
 mod keys;
@@ -19,9 +20,9 @@ use grapnel_proto::{
     error::from_status,
     hooks::v1::{
         credential_service_client::CredentialServiceClient, endpoint_service_client::EndpointServiceClient,
-        hook_service_client::HookServiceClient, key_service_client::KeyServiceClient,
-        secret_service_client::SecretServiceClient, status_service_client::StatusServiceClient,
-        variable_service_client::VariableServiceClient,
+        fleet_service_client::FleetServiceClient, hook_service_client::HookServiceClient,
+        key_service_client::KeyServiceClient, secret_service_client::SecretServiceClient,
+        status_service_client::StatusServiceClient, variable_service_client::VariableServiceClient,
     },
 };
 use grapnel_runtime::{
@@ -47,6 +48,7 @@ pub struct Client {
     variables: VariableServiceClient<Authorised>,
     statuses: StatusServiceClient<Authorised>,
     endpoints: EndpointServiceClient<Authorised>,
+    fleet: FleetServiceClient<Authorised>,
     url: String,
     printer: Printer,
 }
@@ -69,6 +71,7 @@ pub fn run(args: &ClientArgs, format: Format, command: Command) -> Result<ExitCo
             Command::Deployment { command } => client.deployment(command).await,
             Command::Endpoint { command } => client.endpoint(command).await,
             Command::Cache { command } => client.cache(command).await,
+            Command::Executor { command: Some(command) } => client.executor(command).await,
             Command::Env { command } => client.env(command).await,
             Command::Credential { command } => client.credential(command).await,
             Command::Secrets { command } => client.secrets(command).await,
@@ -78,7 +81,7 @@ pub fn run(args: &ClientArgs, format: Format, command: Command) -> Result<ExitCo
             Command::Up
             | Command::Hooks
             | Command::Gateway
-            | Command::Executor
+            | Command::Executor { command: None }
             | Command::Doctor
             | Command::Completions { .. }
             | Command::Settings => Err(Failure::usage("not a client command")),
@@ -105,7 +108,8 @@ impl Client {
             secrets: SecretServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             variables: VariableServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             statuses: StatusServiceClient::with_interceptor(channel.clone(), bearer.clone()),
-            endpoints: EndpointServiceClient::with_interceptor(channel, bearer),
+            endpoints: EndpointServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            fleet: FleetServiceClient::with_interceptor(channel, bearer),
             url: args.url.clone(),
             printer: Printer::new(format),
         })

@@ -81,7 +81,9 @@ impl Service {
                 HooksConfig::read(&mut settings, ServiceKeys::default()).map(Box::new).map(Self::Hooks)
             }
             Command::Gateway => GatewayConfig::read(&mut settings, None).map(Box::new).map(Self::Gateway),
-            Command::Executor => ExecutorConfig::read(&mut settings, None).map(Box::new).map(Self::Executor),
+            Command::Executor { .. } => {
+                ExecutorConfig::read(&mut settings, None).map(Box::new).map(Self::Executor)
+            }
             _ => up::Configs::read(&mut settings).map(Box::new).map(Self::Up),
         };
         settings.finish().map_err(|error| Failure::usage(error.to_string()))?;

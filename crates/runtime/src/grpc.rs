@@ -145,10 +145,22 @@ pub async fn with_health_and_reflection(
 /// # Errors
 /// The address is none, or the certificates are unusable.
 pub fn channel(url: &str, tls: Option<&Tls>) -> Result<Channel, EndError> {
+    channel_to(url, None, tls)
+}
+
+/// Makes such a channel to one of the addresses behind a name, which the other's certificate has to be for.
+///
+/// # Errors
+/// As [`channel`].
+pub fn channel_to(url: &str, certified_as: Option<&str>, tls: Option<&Tls>) -> Result<Channel, EndError> {
     let config = tls.map(|tls| {
-        ClientTlsConfig::new()
+        let config = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(&tls.ca))
-            .identity(Identity::from_pem(&tls.cert, &tls.key))
+            .identity(Identity::from_pem(&tls.cert, &tls.key));
+        match certified_as {
+            Some(name) => config.domain_name(name),
+            None => config,
+        }
     });
     connect_lazily(url, config)
 }

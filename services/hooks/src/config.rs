@@ -10,6 +10,7 @@ use grapnel_runtime::{Setting, Settings, grpc::Tls, settings::shared};
 
 use crate::{
     app::{Addresses, TriggerRates},
+    dispatch::ExecutorAddress,
     outbound::http::Reach,
 };
 
@@ -32,7 +33,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::computed(
         "executors",
         "the executor of `grapnel up`",
-        "The addresses of the executors, separated by commas, such as `http://executor:7302`.",
+        "The addresses of the executors, separated by commas, such as `http://executor:7302`. `dns:///name:port` is all addresses behind a name, looked up every 5 s.",
     ),
     Setting::new(
         "outbound.allow",
@@ -75,7 +76,7 @@ pub struct HooksConfig {
     /// Whether somebody named that file: then it has to be there.
     pub secret_key_file_is_given: bool,
     /// The executors' addresses.
-    pub executors: Vec<String>,
+    pub executors: Vec<ExecutorAddress>,
     /// The plan of the first team.
     pub plan: Plan,
     /// Hooks per project by plan.
@@ -125,6 +126,8 @@ impl HooksConfig {
         if executor_key.is_none() {
             settings.complain("executor_key", "is missing: it is what is shown to executors");
         }
+        let tls = shared::tls(settings);
+        let executors = executors(settings, tls.is_some());
         let secret_key_file = settings.path("secret_key_file");
         let default_url = format!("sqlite://{}", data_dir.join("grapnel.db").display());
         Some(Self {
@@ -133,7 +136,7 @@ impl HooksConfig {
             admin_key_file: data_dir.join("admin.key"),
             secret_key_file_is_given: secret_key_file.is_some(),
             secret_key_file: secret_key_file.unwrap_or_else(|| data_dir.join("secret.key")),
-            executors: settings.list("executors"),
+            executors,
             plan: settings.require("plan", Plan::Hobby),
             limits: HookLimits {
                 hobby: settings.require("limits.hobby", 0),
@@ -152,9 +155,28 @@ impl HooksConfig {
             resolve_within: Duration::from_secs(11 * 60),
             reach: Reach { allowed: settings.list_of("outbound.allow", "a network such as 10.20.0.0/16") },
             ca_bundle: shared::ca_bundle(settings),
-            tls: shared::tls(settings),
+            tls,
         })
     }
+}
+
+fn executors(settings: &mut Settings, tls: bool) -> Vec<ExecutorAddress> {
+    let listed: Vec<String> = settings.list("executors");
+    let mut addresses = Vec::with_capacity(listed.len());
+    for address in listed {
+        let Some(name) = address.strip_prefix("dns:///") else {
+            addresses.push(ExecutorAddress::Url(address));
+            continue;
+        };
+        match name.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
+            Some((host, Ok(port))) if !host.is_empty() => {
+                let scheme = if tls { "https" } else { "http" };
+                addresses.push(ExecutorAddress::Dns { scheme, host: host.to_owned(), port });
+            }
+            _ => settings.complain("executors", "a name must look like `dns:///executors.example:7302`"),
+        }
+    }
+    addresses
 }
 
 /// Reads how long a ledger is kept: at least for as long as repeated triggers are looked for in theirs.

@@ -11,12 +11,13 @@ use grapnel_domain::{
 
 use crate::{
     app::Executors,
-    dispatch::{Executor, Resolved},
-    model::{BuildCache, PurgedCaches},
+    dispatch::{Fleet, Resolved},
+    model::{BuildCache, ExecutorInfo, PurgedCaches},
+    store::Affinity,
 };
 
 /// The executors that can be asked.
-pub struct Reachable(pub Vec<Executor>);
+pub struct Reachable(pub Fleet);
 
 #[async_trait]
 impl Executors for Reachable {
@@ -27,7 +28,7 @@ impl Executors for Reachable {
         commit: &str,
         access: &SourceAccess,
     ) -> Option<String> {
-        let executor = self.0.first()?;
+        let executor = self.0.resolver(&Affinity::default())?;
         match executor.resolve(repository, branch, None, Some(commit), access).await {
             Ok(Resolved::Failed(failure)) if failure.fault() == Fault::User => Some(failure.message),
             Ok(_) | Err(_) => None,
@@ -35,7 +36,7 @@ impl Executors for Reachable {
     }
 
     async fn scan_host(&self, host: &str, port: u16) -> Result<Vec<HostKey>, Error> {
-        match self.0.first() {
+        match self.0.resolver(&Affinity::default()) {
             Some(executor) => executor.scan_host(host, port).await,
             None => {
                 Err(Error::new(Reason::ExecutorUnavailable, "there is no executor that could ask the host"))
@@ -44,7 +45,8 @@ impl Executors for Reachable {
     }
 
     async fn caches(&self, project: ProjectId) -> Result<Vec<BuildCache>, Error> {
-        let answers = join_all(self.0.iter().map(|executor| executor.caches(project))).await;
+        let executors = self.0.executors();
+        let answers = join_all(executors.iter().map(|executor| executor.caches(project))).await;
         let caches: Result<Vec<_>, _> = answers.into_iter().collect();
         caches.map(|caches| caches.into_iter().flatten().collect())
     }
@@ -54,8 +56,23 @@ impl Executors for Reachable {
         project: ProjectId,
         branch: Option<&BranchName>,
     ) -> Result<Vec<PurgedCaches>, Error> {
+        let executors = self.0.executors();
         // All are asked before the first that does not answer is told of.
-        let answers = join_all(self.0.iter().map(|executor| executor.purge(project, branch))).await;
+        let answers = join_all(executors.iter().map(|executor| executor.purge(project, branch))).await;
         answers.into_iter().collect()
+    }
+
+    fn list(&self) -> Vec<ExecutorInfo> {
+        self.0.list()
+    }
+
+    async fn drain(&self, name: &str) -> Result<ExecutorInfo, Error> {
+        match self.0.named(name) {
+            Some(executor) => executor.drain().await,
+            None => Err(Error::new(
+                Reason::ExecutorNotFound,
+                format!("no executor that answers is called `{name}`"),
+            )),
+        }
     }
 }

@@ -148,6 +148,8 @@ pub struct Deployment {
     pub state: State,
     /// The attempt that runs or ran last; 0 before the first.
     pub attempt: u32,
+    /// The name of the executor of that attempt.
+    pub executor: Option<String>,
     /// How many times its version could not be resolved for a fault that was not the repository's.
     pub resolve_attempts: u32,
     /// Whether its build gets a cache.
@@ -190,6 +192,34 @@ impl Deployment {
             waiting_since: self.waiting_since,
         }
     }
+}
+
+/// An executor, as this process sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutorInfo {
+    /// Where it is called.
+    pub address: String,
+    /// Its stable name; empty while it does not answer.
+    pub name: String,
+    /// The version of its program; empty while it does not answer.
+    pub version: String,
+    /// What can be expected of it.
+    pub state: ExecutorState,
+    /// How many builds it runs at once.
+    pub slots: u32,
+    /// How many run.
+    pub running: u32,
+}
+
+/// What can be expected of an executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExecutorState {
+    /// It takes builds.
+    Ready,
+    /// It finishes what it has and takes nothing new.
+    Draining,
+    /// It does not answer.
+    Away,
 }
 
 /// One request to a hook, as the ledger keeps it.

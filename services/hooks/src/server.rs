@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use crate::{
     app::{AllExecutors, App, FirstKey},
     config::HooksConfig,
-    dispatch::{Dispatcher, Executor, Patience},
+    dispatch::{Connect, Dispatcher, ExecutorAddress, Fleet, Patience},
     executors::Reachable,
     grpc::{PUBLIC, routes},
     outbound::{
@@ -70,13 +70,14 @@ impl Hooks {
         let store = Store::open(&config.database_url).await?;
         let sealer = sealer(&config, &store).await?;
         let outbound = HttpClient::new(config.reach.clone(), config.ca_bundle.as_deref())?;
+        let executors = AllExecutors::new(Reachable(fleet(&config, &store)?));
         let app = App {
             store,
             sealer,
             clock,
             limits: config.limits,
             rates: config.rates.clone(),
-            executors: AllExecutors::new(Reachable(Vec::new())),
+            executors,
             addresses: config.addresses.clone(),
         };
         app.ensure_first_key(config.plan, &config.admin_key_file).await?;
@@ -90,7 +91,7 @@ impl Hooks {
 
     /// Names the executors to dispatch to, in place of the configured ones.
     pub fn set_executors(&mut self, urls: Vec<String>) {
-        self.config.executors = urls;
+        self.config.executors = urls.into_iter().map(ExecutorAddress::Url).collect();
     }
 
     /// Tells how addresses look, in place of what was configured: for a process that learns its ports late.
@@ -104,12 +105,10 @@ impl Hooks {
     /// An executor's address is none, or the listener broke.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), EndError> {
         let Self { listener, address, config, mut app, outbound } = self;
-        let executors = config
-            .executors
-            .iter()
-            .map(|url| Executor::new(url, &config.executor_key, config.tls.as_ref(), config.resolve_within))
-            .collect::<Result<Vec<_>, _>>()?;
-        app.executors = AllExecutors::new(Reachable(executors.clone()));
+        // Anew: an address may have become known since.
+        let fleet = fleet(&config, &app.store)?;
+        app.executors = AllExecutors::new(Reachable(fleet.clone()));
+        let watching = tokio::spawn(fleet.clone().run(shutdown.child_token()));
         let owner = owner();
         let patience = statuses::Patience::default();
         let teller =
@@ -120,7 +119,7 @@ impl Hooks {
             app.inputs(),
             app.clock.clone(),
             owner,
-            executors,
+            fleet,
             Patience::default(),
             shutdown.child_token(),
         );
@@ -144,6 +143,9 @@ impl Hooks {
         if let Err(error) = dispatching.await {
             tracing::error!(%error, "the dispatcher broke");
         }
+        if let Err(error) = watching.await {
+            tracing::error!(%error, "the watching of executors broke");
+        }
         if let Err(error) = telling.await {
             tracing::error!(%error, "the telling of commit statuses broke");
         }
@@ -158,6 +160,17 @@ impl Hooks {
         }
         served
     }
+}
+
+/// Prepares to watch the executors.
+fn fleet(config: &HooksConfig, store: &Store) -> Result<Fleet, EndError> {
+    let connect = Connect {
+        key: config.executor_key.clone(),
+        tls: config.tls.clone(),
+        resolve_within: config.resolve_within,
+        silence: Patience::default().silence,
+    };
+    Fleet::new(config.executors.clone(), connect, store.wakeups.clone())
 }
 
 /// Opens the keys of secrets. A new key would open nothing of what is there, so it is only made where nothing is.

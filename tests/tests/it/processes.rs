@@ -183,6 +183,26 @@ impl Processes {
     }
 }
 
+impl Processes {
+    /// Has the executor finish and end.
+    fn drains(&mut self) {
+        let listed = self.json(&["executor", "list"]);
+        assert_eq!(listed["executors"][0]["name"], self.name.as_str(), "{listed}");
+        assert_eq!(listed["executors"][0]["state"], "EXECUTOR_STATE_READY", "{listed}");
+        let stranger = self.cli(&["executor", "drain", "nobody"]);
+        assert_eq!(stranger.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&stranger.stderr).into_owned();
+        assert!(said.contains("no executor that answers is called `nobody`"), "{said}");
+        let drained = self.cli(&["executor", "drain", &self.name, "--wait"]);
+        assert!(drained.status.success(), "{}", self.logs());
+        let said = String::from_utf8_lossy(&drained.stdout).into_owned();
+        assert!(said.contains("has finished and is gone"), "{said}");
+        let ended = self.running[0].wait().unwrap();
+        assert!(ended.success(), "{ended}");
+        assert_eq!(self.json(&["executor", "list"])["executors"][0]["state"], "EXECUTOR_STATE_AWAY");
+    }
+}
+
 impl Drop for Processes {
     fn drop(&mut self) {
         for process in &mut self.running {
@@ -210,8 +230,9 @@ fn new_database(name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_processes_over_postgresql_deploy_a_site() {
-    let processes = Processes::start(false).await;
+    let mut processes = Processes::start(false).await;
     processes.deploys().await;
+    processes.drains();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use grapnel_domain::{
 };
 use tokio::time::timeout;
 
-use crate::model::{BuildCache, PurgedCaches};
+use crate::model::{BuildCache, ExecutorInfo, PurgedCaches};
 
 /// How long a trigger is kept waiting for the answer. Its sender gives up after two seconds.
 const PATIENCE: Duration = Duration::from_millis(1_200);
@@ -48,6 +48,15 @@ pub trait Executors: Send + Sync {
         project: ProjectId,
         branch: Option<&BranchName>,
     ) -> Result<Vec<PurgedCaches>, Error>;
+
+    /// Lists all executors, whether they answer or not.
+    fn list(&self) -> Vec<ExecutorInfo>;
+
+    /// Has an executor take nothing new.
+    ///
+    /// # Errors
+    /// `EXECUTOR_NOT_FOUND`, `EXECUTOR_UNAVAILABLE`.
+    async fn drain(&self, name: &str) -> Result<ExecutorInfo, Error>;
 }
 
 /// Asks the executors. Clones ask the same.
@@ -85,6 +94,19 @@ impl AllExecutors {
         branch: Option<&BranchName>,
     ) -> Result<Vec<PurgedCaches>, Error> {
         self.0.purge(project, branch).await
+    }
+
+    /// Lists all executors, whether they answer or not.
+    pub fn list(&self) -> Vec<ExecutorInfo> {
+        self.0.list()
+    }
+
+    /// Has an executor take nothing new.
+    ///
+    /// # Errors
+    /// `EXECUTOR_NOT_FOUND`, `EXECUTOR_UNAVAILABLE`.
+    pub async fn drain(&self, name: &str) -> Result<ExecutorInfo, Error> {
+        self.0.drain(name).await
     }
 }
 

@@ -45,11 +45,17 @@ impl From<StoreError> for Stop {
 }
 
 impl Dispatcher {
-    /// Follows one attempt to its end. `end` is cancelled when somebody asks for its end.
-    pub(super) async fn build(&self, mut claimed: Claimed, executor: &Executor, end: CancellationToken) {
+    /// Follows one attempt to its end, on this executor or, where it has begun already, on the one that runs it. `end` is
+    /// cancelled when somebody asks for its end.
+    pub(super) async fn build(
+        &self,
+        mut claimed: Claimed,
+        mut executor: Option<Executor>,
+        end: CancellationToken,
+    ) {
         let id = claimed.deployment.id;
         let outcome = tokio::select! {
-            outcome = self.run_attempt(&mut claimed, executor, &end) => outcome,
+            outcome = self.run_attempt(&mut claimed, &mut executor, &end) => outcome,
             () = self.keep_lease(id) => Err(Stop::Fenced),
             () = self.stopping.cancelled() => Err(Stop::Stopping),
         };
@@ -63,7 +69,9 @@ impl Dispatcher {
         match stop {
             Stop::Fenced => {
                 // Whoever has it now runs another attempt, or none: this one has to end.
-                if let Err(error) = executor.cancel(&claimed.spec).await {
+                if let Some(executor) = executor
+                    && let Err(error) = executor.cancel(&claimed.spec).await
+                {
                     tracing::warn!(deployment.id = %id, %error, "an attempt that is not wanted cannot be ended");
                 }
             }
@@ -80,13 +88,22 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Gives the build what it needs and follows it.
+    /// Finds out where the build is to run, gives it what it needs, and follows it.
     async fn run_attempt(
         &self,
         claimed: &mut Claimed,
-        executor: &Executor,
+        executor: &mut Option<Executor>,
         end: &CancellationToken,
     ) -> Result<Outcome, Stop> {
+        let begun = claimed.deployment.state == State::Building;
+        if executor.is_none() && begun {
+            *executor = self.where_it_runs(claimed).await;
+        }
+        let executor = match executor {
+            Some(executor) => &*executor,
+            None if begun => return Ok(lost("it did not come back")),
+            None => return Err(Stop::NotTaken),
+        };
         let Err(error) = self.fill(claimed).await else {
             return self.follow(claimed, executor, end).await;
         };
@@ -101,6 +118,11 @@ impl Dispatcher {
             self.store.started(claimed.spec.id, &self.owner, self.clock.now()).await?;
         }
         Ok(Outcome::Failed { failure })
+    }
+
+    /// Waits for the executor of an attempt that has begun, for as long as one that went away is waited for.
+    async fn where_it_runs(&self, claimed: &Claimed) -> Option<Executor> {
+        self.fleet.wait_for(claimed.deployment.executor.as_deref()?, self.patience.lost).await
     }
 
     async fn fill(&self, claimed: &mut Claimed) -> Result<(), InputError> {
@@ -119,6 +141,10 @@ impl Dispatcher {
         let spec = &claimed.spec;
         let mut building = claimed.deployment.state == State::Building;
         let mut seen = if building { self.store.last_sequence(spec.id).await? } else { 0 };
+        if !building {
+            // Before it can have begun: whoever takes over asks there first.
+            self.store.assigned(spec.id.deployment, &self.owner, &executor.info().name).await?;
+        }
         let mut away_since = None;
         loop {
             match executor.trigger(spec, seen).await {

@@ -3,19 +3,19 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use crate::model::{BuildCache, PurgedCaches};
+use super::fleet::Connect;
+use crate::model::{BuildCache, ExecutorInfo, ExecutorState, PurgedCaches};
 use grapnel_domain::{
     BranchName, Error, Reason, RepositoryUrl,
     build::BuildSpec,
     failure::Failure,
     id::ProjectId,
     project::RelativePath,
-    secret_token::ApiKey,
     source::{HostKey, SourceAccess},
 };
 use grapnel_proto::{
@@ -28,15 +28,16 @@ use grapnel_proto::{
     },
     error::from_status,
     executor::v1::{
-        CancelDeployRequest, GetExecutorRequest, ListCachesRequest, PurgeCacheRequest, ResolveSourceRequest,
-        ScanHostRequest, TriggerDeployResponse, Version, executor_service_client::ExecutorServiceClient,
-        resolve_source_response,
+        CancelDeployRequest, DrainExecutorRequest, ListCachesRequest, Occupancy, PurgeCacheRequest,
+        ResolveSourceRequest, ScanHostRequest, TriggerDeployResponse, Version, WatchExecutorRequest,
+        executor_service_client::ExecutorServiceClient, resolve_source_response,
     },
     hooks::v1 as wire,
 };
-use grapnel_runtime::grpc::{self, Bearer, EndError, Tls};
-use tokio::time::timeout;
-use tonic::{Streaming, codegen::InterceptedService, transport::Channel};
+use grapnel_runtime::grpc::{self, Bearer, EndError};
+use rand::RngExt as _;
+use tokio::{sync::watch, time::timeout};
+use tonic::{Status, Streaming, codegen::InterceptedService, transport::Channel};
 
 /// How long an executor may take to answer a short question.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -47,10 +48,18 @@ const CANCEL: Duration = Duration::from_secs(30);
 /// How long a host may take to show its keys: the executor's own limit, and a little more.
 const SCAN: Duration = Duration::from_secs(15);
 
-/// An executor behind its address. Clones share the connection and the count of slots.
+/// How long to wait before an executor is looked for again, at first and at most.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// An executor behind its address. Clones share the connection, what it tells of itself and the count of slots.
 #[derive(Clone)]
 pub struct Executor {
+    address: Arc<str>,
     client: ExecutorServiceClient<InterceptedService<Channel, Bearer>>,
+    /// What it has told last; nothing while it does not answer.
+    occupancy: Arc<watch::Sender<Option<Occupancy>>>,
+    watched: Arc<AtomicBool>,
+    /// Slots that this process fills, whether the executor knows it yet or not.
     taken: Arc<AtomicUsize>,
     /// How long resolving may take: the executor's own limit for a fetch, and a little more.
     resolve_within: Duration,
@@ -82,32 +91,114 @@ impl Executor {
     ///
     /// # Errors
     /// The address is none, or the certificates are unusable.
-    pub fn new(
-        url: &str,
-        key: &ApiKey,
-        tls: Option<&Tls>,
-        resolve_within: Duration,
-    ) -> Result<Self, EndError> {
-        let channel = grpc::channel(url, tls)?;
-        let client = ExecutorServiceClient::with_interceptor(channel, Bearer::new(key));
-        Ok(Self { client, taken: Arc::default(), resolve_within })
+    pub fn new(url: &str, certified_as: Option<&str>, connect: &Connect) -> Result<Self, EndError> {
+        let channel = grpc::channel_to(url, certified_as, connect.tls.as_ref())?;
+        let client = ExecutorServiceClient::with_interceptor(channel, Bearer::new(&connect.key));
+        Ok(Self {
+            address: url.into(),
+            client,
+            occupancy: Arc::new(watch::channel(None).0),
+            watched: Arc::default(),
+            taken: Arc::default(),
+            resolve_within: connect.resolve_within,
+        })
+    }
+
+    /// Returns what it has told last; nothing while it does not answer.
+    pub fn occupancy(&self) -> Option<Occupancy> {
+        self.occupancy.borrow().clone()
+    }
+
+    /// Describes it.
+    pub fn info(&self) -> ExecutorInfo {
+        let occupancy = self.occupancy();
+        let state = match &occupancy {
+            None => ExecutorState::Away,
+            Some(Occupancy { draining: true, .. }) => ExecutorState::Draining,
+            Some(_) => ExecutorState::Ready,
+        };
+        let Occupancy { name, version, slots, running, .. } = occupancy.unwrap_or_default();
+        ExecutorInfo { address: self.address.to_string(), name, version, state, slots, running }
     }
 
     /// Returns how many builds it would take now; none while it does not answer.
-    pub async fn free_slots(&self) -> usize {
-        let mut client = self.client.clone();
-        match timeout(ANSWER, client.get_executor(GetExecutorRequest {})).await {
-            Ok(Ok(answer)) => {
-                let answer = answer.into_inner();
-                let busy = self.taken.load(Ordering::Relaxed).max(answer.running as usize);
-                (answer.slots as usize).saturating_sub(busy)
+    pub fn free_slots(&self) -> usize {
+        match self.occupancy() {
+            Some(Occupancy { slots, running, draining: false, .. }) => {
+                let busy = self.taken.load(Ordering::Relaxed).max(running as usize);
+                (slots as usize).saturating_sub(busy)
             }
-            Ok(Err(status)) => {
-                tracing::debug!(code = ?status.code(), "the executor does not say how busy it is");
-                0
-            }
-            Err(_) => 0,
+            Some(_) | None => 0,
         }
+    }
+
+    /// Tells whether it can be let go: it does not answer, and nothing that it runs is followed.
+    pub fn is_idle_and_away(&self) -> bool {
+        self.occupancy().is_none() && self.taken.load(Ordering::Relaxed) == 0
+    }
+
+    /// Notes that somebody watches it, and tells whether somebody did before.
+    pub fn begin_watching(&self) -> bool {
+        self.watched.swap(true, Ordering::Relaxed)
+    }
+
+    /// Listens to what it tells of itself, for as long as this is polled; it is looked for whenever it does not answer.
+    /// `told` is called after every change.
+    pub async fn watch(&self, silence: Duration, told: impl Fn()) {
+        let (first, most) = LOOK_AGAIN;
+        let mut pause = first;
+        loop {
+            let heard = self.listen(silence, &told).await;
+            if self.occupancy.send_replace(None).is_some() {
+                tracing::warn!(address = %self.address, why = %heard, "an executor does not answer");
+                told();
+                pause = first;
+            }
+            // Not all at once: an executor that was away may be looked for by many.
+            let jitter = rand::rng().random_range(0.5..1.0);
+            tokio::time::sleep(pause.mul_f64(jitter)).await;
+            pause = most.min(pause * 2);
+        }
+    }
+
+    /// Listens until the stream breaks, and says why it did.
+    async fn listen(&self, silence: Duration, told: &impl Fn()) -> Status {
+        let mut client = self.client.clone();
+        let watching = match timeout(ANSWER, client.watch_executor(WatchExecutorRequest {})).await {
+            Ok(Ok(watching)) => watching,
+            Ok(Err(status)) => return status,
+            Err(_) => return Status::deadline_exceeded("it does not answer in time"),
+        };
+        let mut watching = watching.into_inner();
+        loop {
+            let occupancy = match timeout(silence, watching.message()).await {
+                Ok(Ok(Some(message))) => message.occupancy.unwrap_or_default(),
+                Ok(Ok(None)) => return Status::unavailable("it has ended the stream"),
+                Ok(Err(status)) => return status,
+                Err(_) => return Status::deadline_exceeded("it is silent"),
+            };
+            let (name, now) = (occupancy.name.clone(), Some(occupancy));
+            let before = self.occupancy.send_replace(now.clone());
+            if before.is_none() {
+                tracing::info!(address = %self.address, executor = name, "an executor answers");
+            }
+            if before != now {
+                told();
+            }
+        }
+    }
+
+    /// Has it take nothing new.
+    ///
+    /// # Errors
+    /// The executor does not answer.
+    pub async fn drain(&self) -> Result<ExecutorInfo, Error> {
+        let mut client = self.client.clone();
+        let answer =
+            timeout(ANSWER, client.drain_executor(DrainExecutorRequest {})).await.map_err(|_| away())?;
+        let answer = answer.map_err(|status| from_status(&status, Reason::ExecutorUnavailable))?;
+        self.occupancy.send_replace(answer.into_inner().occupancy);
+        Ok(self.info())
     }
 
     /// Counts a slot as taken.

@@ -6,6 +6,7 @@
 
 mod build;
 mod executor;
+mod fleet;
 mod resolve;
 
 use std::{
@@ -14,7 +15,9 @@ use std::{
     time::Duration,
 };
 
+use executor::Slot;
 pub use executor::{Executor, Resolved};
+pub use fleet::{Connect, ExecutorAddress, Fleet};
 use grapnel_domain::id::DeploymentId;
 use grapnel_runtime::{CancellationToken, Clock, TaskTracker};
 use tokio::{sync::Semaphore, time::timeout};
@@ -71,7 +74,7 @@ pub struct Dispatcher {
     clock: Clock,
     /// The name under which this process holds leases.
     owner: Arc<str>,
-    executors: Arc<[Executor]>,
+    fleet: Fleet,
     patience: Patience,
     resolving: Arc<Semaphore>,
     /// The builds that this process follows, and what ends them.
@@ -87,7 +90,7 @@ impl Dispatcher {
         inputs: Inputs,
         clock: Clock,
         owner: String,
-        executors: Vec<Executor>,
+        fleet: Fleet,
         patience: Patience,
         stopping: CancellationToken,
     ) -> Self {
@@ -96,7 +99,7 @@ impl Dispatcher {
             inputs,
             clock,
             owner: owner.into(),
-            executors: executors.into(),
+            fleet,
             patience,
             resolving: Arc::new(Semaphore::new(RESOLVING)),
             building: Arc::default(),
@@ -141,7 +144,8 @@ impl Dispatcher {
 
     async fn resolve_pending(&self) -> Result<(), StoreError> {
         let free = self.resolving.available_permits() as u64;
-        if free == 0 || self.executors.is_empty() {
+        // Nothing is claimed that nobody could be asked about.
+        if free == 0 || self.fleet.present().is_empty() {
             return Ok(());
         }
         for claimed in self.claim(Claim::Pending, free).await? {
@@ -161,39 +165,33 @@ impl Dispatcher {
     async fn attach_to_orphaned(&self) -> Result<(), StoreError> {
         for claimed in self.claim(Claim::Orphaned, RESOLVING as u64).await? {
             tracing::info!(deployment.id = %claimed.deployment.id, "a build that nobody follows is taken over");
-            // It has its slot already, if its executor still knows it.
             self.spawn_build(claimed, None);
         }
         Ok(())
     }
 
     async fn build_queued(&self) -> Result<(), StoreError> {
-        for executor in self.executors.iter() {
-            let free = executor.free_slots().await;
-            if free == 0 {
-                continue;
-            }
-            for claimed in self.claim(Claim::Queued, free as u64).await? {
-                let slot = executor.take_slot();
-                self.spawn_build(claimed, Some((executor.clone(), slot)));
-            }
+        let mut room = self.fleet.room();
+        let slots = room.slots();
+        if slots == 0 {
+            return Ok(());
+        }
+        for claimed in self.claim(Claim::Queued, slots as u64).await? {
+            let place = room.take(&claimed.affinity);
+            self.spawn_build(claimed, place);
         }
         Ok(())
     }
 
-    fn spawn_build(&self, claimed: Claimed, place: Option<(Executor, executor::Slot)>) {
+    /// Has a task follow a build: in a slot that was taken for it, or where it runs already.
+    fn spawn_build(&self, claimed: Claimed, place: Option<(Executor, Slot)>) {
         let this = self.clone();
         self.tasks.spawn(async move {
             let id = claimed.deployment.id;
             let end = CancellationToken::new();
             this.building.lock().unwrap_or_else(PoisonError::into_inner).insert(id, end.clone());
-            let (executor, slot) = match place {
-                Some((executor, slot)) => (Some(executor), Some(slot)),
-                None => (this.executors.first().cloned(), None),
-            };
-            if let Some(executor) = executor {
-                this.build(claimed, &executor, end).await;
-            }
+            let (executor, slot) = place.unzip();
+            this.build(claimed, executor, end).await;
             this.building.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             drop(slot);
             this.store.wakeups.work();

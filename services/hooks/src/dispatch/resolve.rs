@@ -14,11 +14,11 @@ impl Dispatcher {
     /// Finds out the version of a deployment.
     pub(super) async fn resolve(&self, claimed: Claimed) {
         let id = claimed.deployment.id;
-        let Some(executor) = self.executors.first() else {
-            return;
+        let Some(executor) = self.fleet.resolver(&claimed.affinity) else {
+            return self.release(id, self.patience.again).await;
         };
         let resolved = tokio::select! {
-            resolved = self.ask_for_version(&claimed, executor) => resolved,
+            resolved = self.ask_for_version(&claimed, &executor) => resolved,
             () = self.keep_lease(id) => return,
             () = self.stopping.cancelled() => return self.release(id, Duration::ZERO).await,
         };

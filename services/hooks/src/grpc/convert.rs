@@ -209,6 +209,7 @@ pub fn deployment(deployment: &Deployment, addresses: &Addresses) -> wire::Deplo
         promoted: deployment.promoted,
         title: deployment.title.clone(),
         commit_status: None,
+        executor: deployment.executor.clone().unwrap_or_default(),
     }
 }
 

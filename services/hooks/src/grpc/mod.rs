@@ -13,6 +13,7 @@ mod convert;
 mod convert_endpoints;
 mod credential_service;
 mod endpoint_service;
+mod fleet_service;
 mod hook_service;
 mod key_service;
 mod page;
@@ -25,12 +26,14 @@ mod variable_service;
 use auth::Auth;
 use credential_service::CredentialHandlers;
 use endpoint_service::EndpointHandlers;
+use fleet_service::FleetHandlers;
 use grapnel_domain::secret_token::ApiKey;
 use grapnel_proto::hooks::v1::{
     credential_service_server::CredentialServiceServer, endpoint_service_server::EndpointServiceServer,
-    hook_service_server::HookServiceServer, key_service_server::KeyServiceServer,
-    secret_service_server::SecretServiceServer, site_service_server::SiteServiceServer,
-    status_service_server::StatusServiceServer, variable_service_server::VariableServiceServer,
+    fleet_service_server::FleetServiceServer, hook_service_server::HookServiceServer,
+    key_service_server::KeyServiceServer, secret_service_server::SecretServiceServer,
+    site_service_server::SiteServiceServer, status_service_server::StatusServiceServer,
+    variable_service_server::VariableServiceServer,
 };
 use grapnel_runtime::CancellationToken;
 use hook_service::HookHandlers;
@@ -47,9 +50,10 @@ use crate::app::App;
 type Answer<T> = Result<tonic::Response<T>, tonic::Status>;
 
 /// The services that reflection shows.
-pub const PUBLIC: [&str; 7] = [
+pub const PUBLIC: [&str; 8] = [
     "grapnel.hooks.v1.CredentialService",
     "grapnel.hooks.v1.EndpointService",
+    "grapnel.hooks.v1.FleetService",
     "grapnel.hooks.v1.HookService",
     "grapnel.hooks.v1.KeyService",
     "grapnel.hooks.v1.SecretService",
@@ -70,6 +74,7 @@ pub fn routes(app: &App, gateway_key: ApiKey, stopping: CancellationToken) -> Ro
     let variables = VariableHandlers { app: app.clone(), auth: auth.clone() };
     let statuses = StatusHandlers { app: app.clone(), auth: auth.clone() };
     let endpoints = EndpointHandlers { app: app.clone(), auth: auth.clone() };
+    let fleet = FleetHandlers { app: app.clone(), auth: auth.clone() };
     let sites = SiteHandlers { app: app.clone(), auth };
     let mut routes = RoutesBuilder::default();
     routes.add_service(CredentialServiceServer::new(credentials).max_decoding_message_size(LARGEST_MESSAGE));
@@ -79,6 +84,7 @@ pub fn routes(app: &App, gateway_key: ApiKey, stopping: CancellationToken) -> Ro
     routes.add_service(KeyServiceServer::new(keys).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(StatusServiceServer::new(statuses).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(EndpointServiceServer::new(endpoints).max_decoding_message_size(LARGEST_MESSAGE));
+    routes.add_service(FleetServiceServer::new(fleet).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(SiteServiceServer::new(sites).max_decoding_message_size(LARGEST_MESSAGE));
     routes
 }

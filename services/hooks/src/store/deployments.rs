@@ -80,6 +80,7 @@ impl NewDeployment {
             title: Some(self.title).filter(|title| !title.is_empty()),
             body: Some(self.body).filter(|body| !body.is_empty()),
             wanted_commit: self.wanted_commit,
+            executor: None,
         };
         transitions::insert(transaction, row.clone()).await?;
         rows::deployment(row, false)

@@ -14,16 +14,14 @@ use grapnel_domain::{
     id::DeploymentId,
     source::SourceAccess,
 };
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::Expr,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, sea_query::Expr};
 
 use super::{
     Store, StoreError,
     entity::{deployment, project},
     rows, superseding,
     transitions::{apply, locked},
+    turns::{self, Affinity},
 };
 use crate::model::Deployment;
 
@@ -49,10 +47,12 @@ pub struct Claimed {
     /// What to build, as far as it is known: without a commit while the version is not resolved, and without anything
     /// secret; see [`crate::inputs`].
     pub spec: BuildSpec,
+    /// Where it would best be built.
+    pub affinity: Affinity,
 }
 
 impl Store {
-    /// Claims deployments for `owner`, oldest first. No two owners ever get the same one.
+    /// Claims deployments for `owner`, in fair turns of their projects. No two owners ever get the same one.
     ///
     /// # Errors
     /// The database fails.
@@ -69,20 +69,13 @@ impl Store {
             .add(deployment::Column::LeaseExpiresAt.is_null())
             .add(deployment::Column::LeaseExpiresAt.lt(now));
         let allowed = if which == Claim::Queued { superseding::may_start() } else { Condition::all() };
-        let found = deployment::Entity::find()
-            .filter(deployment::Column::State.eq(which.state().as_str()))
-            .filter(allowed)
-            .filter(deployment::Column::FinishedAt.is_null())
-            .filter(deployment::Column::NotBefore.lte(now))
-            .filter(free)
-            .order_by_asc(deployment::Column::Id)
-            .limit(limit)
-            .lock_with_behavior(
-                sea_orm::sea_query::LockType::Update,
-                sea_orm::sea_query::LockBehavior::SkipLocked,
-            )
-            .all(&transaction)
-            .await?;
+        let eligible = Condition::all()
+            .add(deployment::Column::State.eq(which.state().as_str()))
+            .add(allowed)
+            .add(deployment::Column::FinishedAt.is_null())
+            .add(deployment::Column::NotBefore.lte(now))
+            .add(free);
+        let found = turns::in_turn(eligible, limit).all(&transaction).await?;
         let mut claimed = Vec::with_capacity(found.len());
         for row in found {
             let change = deployment::ActiveModel {
@@ -93,7 +86,9 @@ impl Store {
             };
             let row = deployment::Entity::update(change).exec(&transaction).await?;
             let project = project::Entity::find_by_id(&row.project_id).one(&transaction).await?;
-            claimed.push(claimed_from(row, &project.ok_or(StoreError::NotFound)?)?);
+            let project = project.ok_or(StoreError::NotFound)?;
+            let affinity = turns::affinity(&transaction, &row, &project).await?;
+            claimed.push(claimed_from(row, &project, affinity)?);
         }
         transaction.commit().await?;
         Ok(claimed)
@@ -233,6 +228,19 @@ impl Store {
             .exec(&self.writer)
             .await?;
         Ok(())
+    }
+
+    /// Stores which executor is asked to run the next attempt: whoever takes over asks the same one first.
+    ///
+    /// # Errors
+    /// `owner` does not hold the lease any more.
+    pub async fn assigned(&self, id: DeploymentId, owner: &str, executor: &str) -> Result<(), StoreError> {
+        let assigned = deployment::Entity::update_many()
+            .col_expr(deployment::Column::Executor, Expr::value(executor))
+            .filter(held_by(id, owner))
+            .exec(&self.writer)
+            .await?;
+        if assigned.rows_affected == 1 { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
     /// Stores that an executor has accepted an attempt: the deployment is BUILDING.
@@ -379,7 +387,11 @@ fn released() -> deployment::ActiveModel {
     deployment::ActiveModel { lease_owner: Set(None), lease_expires_at: Set(None), ..Default::default() }
 }
 
-fn claimed_from(row: deployment::Model, project: &project::Model) -> Result<Claimed, StoreError> {
+fn claimed_from(
+    row: deployment::Model,
+    project: &project::Model,
+    affinity: Affinity,
+) -> Result<Claimed, StoreError> {
     let body = row.body.clone().unwrap_or_default();
     let deployment = rows::deployment(row, false)?;
     let project = rows::project(project)?;
@@ -404,5 +416,5 @@ fn claimed_from(row: deployment::Model, project: &project::Model) -> Result<Clai
         variables: Vec::new(),
         access: SourceAccess::default(),
     };
-    Ok(Claimed { deployment, spec })
+    Ok(Claimed { deployment, spec, affinity })
 }

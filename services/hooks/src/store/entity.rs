@@ -115,6 +115,7 @@ entity!(deployment, "deployment" {
     pub title: Option<String>,
     pub body: Option<Vec<u8>>,
     pub wanted_commit: Option<String>,
+    pub executor: Option<String>,
 });
 
 entity!(trigger, "trigger" {

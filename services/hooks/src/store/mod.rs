@@ -24,6 +24,7 @@ pub mod statuses;
 mod superseding;
 mod transitions;
 pub mod triggers;
+mod turns;
 mod variables;
 mod wakeups;
 
@@ -48,6 +49,7 @@ use sea_orm::{
 };
 use tokio::time::Instant;
 pub use transitions::CancelResult;
+pub use turns::Affinity;
 pub use wakeups::Wakeups;
 
 /// How long a statement waits for a connection, and for SQLite's one writer.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use grapnel_domain::{Reason, event::Outcome};
 use grapnel_hooks::{
     app::NewHook,
-    store::{Claim, Store, StoreError},
+    store::{Claim, Store, StoreError, projects::ProjectRef},
 };
 use sea_orm::Database;
 use sea_orm_migration::MigratorTrait as _;
 
-use crate::support::{app, on_both};
+use crate::support::{app, new_project, on_both};
 
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -74,6 +74,42 @@ async fn two_claimers_never_get_the_same_deployment_and_only_the_holder_changes_
         let stranger = app.store.resolved(id, "stranger", "c", "", now).await;
         assert!(matches!(stranger, Err(StoreError::Fenced)), "{stranger:?}");
         app.store.resolved(id, holder, "c", "", now).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn projects_take_turns_however_many_one_of_them_has_waiting() {
+    on_both(async |url| {
+        let (app, team, large) = app(&url).await;
+        let small = new_project(&app, team.id, "small").await;
+        let deploy = async |project: &ProjectRef| {
+            app.trigger_deployment(team.id, project, None, true).await.unwrap().id
+        };
+        let mut many = Vec::new();
+        for _ in 0..8 {
+            many.push(deploy(&large).await);
+        }
+        let few = [deploy(&small).await, deploy(&small).await];
+        let now = app.clock.now();
+        let claim = async |which, limit| -> Vec<_> {
+            let claimed = app.store.claim(which, "one", LEASE, limit, now).await.unwrap();
+            claimed.into_iter().map(|claimed| claimed.spec.id).collect()
+        };
+        let pending = claim(Claim::Pending, 4).await;
+        let ids: Vec<_> = pending.iter().map(|id| id.deployment).collect();
+        assert_eq!(ids, [many[0], few[0], many[1], few[1]]);
+        for id in ids.into_iter().chain(claim(Claim::Pending, 10).await.iter().map(|id| id.deployment)) {
+            app.store.resolved(id, "one", &"0".repeat(40), "", now).await.unwrap();
+        }
+        // What is being built counts: two of the large project's run, so both of the other's come first.
+        for id in claim(Claim::Queued, 1).await.into_iter().chain(claim(Claim::Queued, 2).await) {
+            app.store.started(id, "one", now).await.unwrap();
+        }
+        let building = app.store.claim(Claim::Queued, "one", LEASE, 2, now).await.unwrap();
+        let ids: Vec<_> = building.iter().map(|claimed| claimed.deployment.id).collect();
+        assert!(ids.contains(&few[1]), "{ids:?} of {few:?}");
+        assert_eq!(claim(Claim::Queued, 20).await.len(), 5);
     })
     .await;
 }

@@ -1,297 +1,27 @@
 //! The dispatcher with executors that do not do what they should.
 
-use std::{
-    collections::VecDeque,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
-use futures_util::{Stream, StreamExt as _, stream};
 use grapnel_domain::{
     Error, Reason,
     deployment::{CancelReason, State},
-    event::{BuildEvent, DeploymentEvent, LogLine, Outcome, Step, Stream as Printed},
+    event::Outcome,
     failure::{Failure, FailureCode},
-    id::DeploymentId,
     secret_token::ApiKey,
     source::well_known_hosts,
 };
 use grapnel_hooks::{
-    app::{Answered, App, Brought, NewHook, TriggerTarget},
-    dispatch::{Dispatcher, Executor, Patience},
-    model::{Deployment, Team},
-    store::projects::ProjectRef,
+    app::{Answered, Brought, NewHook, TriggerTarget},
+    dispatch::{Connect, Executor},
 };
 use grapnel_proto::{
-    convert::{
-        deployment::failure_to_wire,
-        event::{build_event_to_wire, heartbeat},
-        source::host_key_to_wire,
-    },
+    convert::{deployment::failure_to_wire, event::heartbeat},
     error::to_status,
-    executor::v1::{
-        executor_service_server::{ExecutorService, ExecutorServiceServer},
-        *,
-    },
+    executor::v1::{Version, resolve_source_response},
 };
-use grapnel_runtime::{CancellationToken, Clock, grpc};
-use tempfile::TempDir;
-use tonic::{Request, Response, Status, service::Routes};
+use tonic::Status;
 
-use crate::support::app_at;
-
-const COMMIT: &str = "0123456789012345678901234567890123456789";
-
-/// What the scripted executor does with one call of TriggerDeploy.
-enum Play {
-    /// Refuses it.
-    Refuse(Reason),
-    /// Sends these messages, a little apart, and closes the stream.
-    Send(Vec<TriggerDeployResponse>),
-    /// Sends these messages and then nothing, until the attempt is canceled.
-    Hold(Vec<TriggerDeployResponse>),
-}
-
-/// An executor that plays what it is told, and remembers what it was asked.
-#[derive(Clone)]
-struct Scripted(Arc<Mutex<Script>>);
-
-#[derive(Default)]
-struct Script {
-    slots: u32,
-    resolves: VecDeque<Result<resolve_source_response::Result, Status>>,
-    resolve_held: bool,
-    plays: VecDeque<Play>,
-    /// The attempt and `after_sequence` of every call.
-    triggered: Vec<(u32, u64)>,
-    resolved: u32,
-    canceled: u32,
-    ending: CancellationToken,
-}
-
-impl Scripted {
-    fn lock(&self) -> MutexGuard<'_, Script> {
-        self.0.lock().unwrap()
-    }
-}
-
-#[tonic::async_trait]
-impl ExecutorService for Scripted {
-    type TriggerDeployStream = Pin<Box<dyn Stream<Item = Result<TriggerDeployResponse, Status>> + Send>>;
-
-    async fn resolve_source(
-        &self,
-        _: Request<ResolveSourceRequest>,
-    ) -> Result<Response<ResolveSourceResponse>, Status> {
-        let held = {
-            let mut script = self.lock();
-            script.resolved += 1;
-            script.resolve_held
-        };
-        if held {
-            std::future::pending::<()>().await;
-        }
-        let version = Version { commit: COMMIT.to_owned(), message: "Begin".to_owned() };
-        let result = self.lock().resolves.pop_front();
-        let result = result.unwrap_or(Ok(resolve_source_response::Result::Version(version)))?;
-        Ok(Response::new(ResolveSourceResponse { result: Some(result) }))
-    }
-
-    async fn trigger_deploy(
-        &self,
-        request: Request<TriggerDeployRequest>,
-    ) -> Result<Response<Self::TriggerDeployStream>, Status> {
-        let request = request.into_inner();
-        let mut script = self.lock();
-        script.triggered.push((request.attempt, request.after_sequence));
-        let ending = script.ending.clone();
-        let slowly = |messages: Vec<TriggerDeployResponse>| {
-            stream::iter(messages).then(async |message| {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                Ok(message)
-            })
-        };
-        let played: Self::TriggerDeployStream = match script.plays.pop_front() {
-            Some(Play::Refuse(reason)) => return Err(to_status(&Error::new(reason, "so it is told"))),
-            Some(Play::Send(messages)) => Box::pin(slowly(messages)),
-            Some(Play::Hold(messages)) => {
-                let last = messages.len() as u64 + 1;
-                let end = async move {
-                    ending.cancelled().await;
-                    Ok(finished(last, Outcome::Canceled))
-                };
-                Box::pin(slowly(messages).chain(stream::once(end)))
-            }
-            None => return Err(Status::internal("nothing more was to be asked")),
-        };
-        Ok(Response::new(played))
-    }
-
-    async fn cancel_deploy(
-        &self,
-        _: Request<CancelDeployRequest>,
-    ) -> Result<Response<CancelDeployResponse>, Status> {
-        let mut script = self.lock();
-        script.canceled += 1;
-        script.ending.cancel();
-        Ok(Response::new(CancelDeployResponse {}))
-    }
-
-    async fn list_caches(
-        &self,
-        _: Request<ListCachesRequest>,
-    ) -> Result<Response<ListCachesResponse>, Status> {
-        Ok(Response::new(ListCachesResponse::default()))
-    }
-
-    async fn scan_host(
-        &self,
-        request: Request<ScanHostRequest>,
-    ) -> Result<Response<ScanHostResponse>, Status> {
-        let ScanHostRequest { host, port } = request.into_inner();
-        if (host.as_str(), port) != ("github.com", 22) {
-            return Err(to_status(&Error::new(Reason::HostUnreachable, "nobody answers there")));
-        }
-        let keys = well_known_hosts().swap_remove(0).keys;
-        Ok(Response::new(ScanHostResponse { keys: keys.iter().map(host_key_to_wire).collect() }))
-    }
-
-    async fn purge_cache(
-        &self,
-        _: Request<PurgeCacheRequest>,
-    ) -> Result<Response<PurgeCacheResponse>, Status> {
-        Ok(Response::new(PurgeCacheResponse::default()))
-    }
-
-    async fn get_executor(
-        &self,
-        _: Request<GetExecutorRequest>,
-    ) -> Result<Response<GetExecutorResponse>, Status> {
-        let slots = self.lock().slots;
-        Ok(Response::new(GetExecutorResponse { slots, ..Default::default() }))
-    }
-}
-
-fn at() -> DateTime<Utc> {
-    "2026-01-01T00:00:00Z".parse().unwrap()
-}
-
-fn line(sequence: u64) -> TriggerDeployResponse {
-    let line = LogLine { stream: Printed::Stdout, at: at(), text: format!("line {sequence}") };
-    build_event_to_wire(sequence, &BuildEvent::Log { step: Step::Build, lines: vec![line] })
-}
-
-fn finished(sequence: u64, outcome: Outcome) -> TriggerDeployResponse {
-    build_event_to_wire(sequence, &BuildEvent::Finished { at: at(), outcome })
-}
-
-fn ready(sequence: u64) -> TriggerDeployResponse {
-    finished(sequence, Outcome::Ready { files: 1, bytes: 2 })
-}
-
-/// A hooks service's inside, dispatching to a scripted executor.
-struct House {
-    app: App,
-    team: Team,
-    project: ProjectRef,
-    executor: Scripted,
-    url: String,
-    stopping: CancellationToken,
-    _directory: TempDir,
-}
-
-impl House {
-    async fn with(plays: Vec<Play>) -> Self {
-        Self::scripted(|script| script.plays = plays.into()).await
-    }
-
-    async fn scripted(script: impl FnOnce(&mut Script)) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}/grapnel.db", directory.path().display());
-        let (app, team, project) = app_at(&url, Clock::system()).await;
-        let executor = Scripted(Arc::new(Mutex::new(Script { slots: 1, ..Script::default() })));
-        script(&mut executor.lock());
-        let stopping = CancellationToken::new();
-        let (listener, address) = grpc::listen("127.0.0.1:0").await.unwrap();
-        let routes = Routes::new(ExecutorServiceServer::new(executor.clone()));
-        tokio::spawn(grpc::serve(listener, None, routes, stopping.clone()));
-        let url = format!("http://{address}");
-        let house = Self { app, team, project, executor, url, stopping, _directory: directory };
-        house.dispatch(&house.url);
-        house
-    }
-
-    fn dispatch(&self, url: &str) {
-        let key = ApiKey::generate(&mut rand::rng());
-        let executor = Executor::new(url, &key, None, Duration::from_secs(60)).unwrap();
-        let patience = Patience {
-            lease: Duration::from_secs(5),
-            renew: Duration::from_secs(1),
-            look: Duration::from_millis(100),
-            silence: Duration::from_millis(400),
-            lost: Duration::from_secs(1),
-            again: Duration::from_millis(50),
-            resolve_again: [Duration::from_millis(50); 2],
-        };
-        let inputs = self.app.inputs();
-        let App { store, clock, .. } = self.app.clone();
-        let dispatcher = Dispatcher::new(
-            store,
-            inputs,
-            clock,
-            "one".into(),
-            vec![executor],
-            patience,
-            self.stopping.child_token(),
-        );
-        tokio::spawn(dispatcher.run());
-    }
-
-    async fn deploy(&self) -> DeploymentId {
-        self.app.trigger_deployment(self.team.id, &self.project, None, true).await.unwrap().id
-    }
-
-    async fn until(&self, id: DeploymentId, wanted: impl Fn(&Deployment) -> bool) -> Deployment {
-        let begun = Instant::now();
-        loop {
-            let deployment = self.app.deployment(self.team.id, id).await.unwrap();
-            if wanted(&deployment) {
-                return deployment;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(30), "{deployment:?}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    async fn ended(&self, id: DeploymentId) -> Deployment {
-        self.until(id, |deployment| deployment.state.is_final()).await
-    }
-
-    async fn cancel(&self, id: DeploymentId) -> Deployment {
-        self.app.cancel_deployment(self.team.id, id).await.unwrap()
-    }
-
-    /// Returns a deployment's history as a watcher is told it.
-    async fn history(&self, id: DeploymentId) -> Vec<String> {
-        let events = self.app.watch_deployment(self.team.id, id, 0).await.unwrap();
-        let told = events.map(|stored| match stored.unwrap().event {
-            DeploymentEvent::State(change) => change.state.to_string(),
-            DeploymentEvent::Build { attempt, event: BuildEvent::Log { lines, .. } } => {
-                format!("{attempt} {}", lines[0].text)
-            }
-            DeploymentEvent::Build { event, .. } => format!("{event:?}"),
-        });
-        told.collect().await
-    }
-}
-
-impl Drop for House {
-    fn drop(&mut self) {
-        self.stopping.cancel();
-    }
-}
+use crate::scripted::{COMMIT, House, Play, finished, line, ready};
 
 #[tokio::test]
 async fn a_deployment_passes_through_its_states_and_its_log_is_kept() {
@@ -489,8 +219,13 @@ async fn revoking_a_hook_ends_what_waits_and_deleting_a_project_ends_what_runs_t
 #[tokio::test]
 async fn a_host_is_scanned_by_an_executor_and_its_silence_is_told_as_that() {
     let house = House::with(Vec::new()).await;
-    let key = ApiKey::generate(&mut rand::rng());
-    let executor = Executor::new(&house.url, &key, None, Duration::from_secs(60)).unwrap();
+    let connect = Connect {
+        key: ApiKey::generate(&mut rand::rng()),
+        tls: None,
+        resolve_within: Duration::from_secs(60),
+        silence: Duration::from_secs(1),
+    };
+    let executor = Executor::new(&house.url, None, &connect).unwrap();
     let keys = executor.scan_host("github.com", 22).await.unwrap();
     assert_eq!(keys, well_known_hosts()[0].keys);
     let silent = executor.scan_host("nobody.example", 22).await.unwrap_err();

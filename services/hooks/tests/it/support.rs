@@ -9,7 +9,7 @@ use std::{
 
 use grapnel_domain::{
     BranchName, Error, RepositoryUrl,
-    id::ProjectId,
+    id::{ProjectId, TeamId},
     plan::{HookLimits, Plan},
     project::BuildSettings,
     scope::Scope,
@@ -18,7 +18,7 @@ use grapnel_domain::{
 };
 use grapnel_hooks::{
     app::{Addresses, AllExecutors, App, Executors, NewProject, TriggerRates},
-    model::{BuildCache, PurgedCaches, Team},
+    model::{BuildCache, ExecutorInfo, ExecutorState, PurgedCaches, Team},
     sealing::Sealer,
     store::{Store, projects::ProjectRef},
 };
@@ -54,6 +54,21 @@ impl Executors for NoExecutors {
 
     async fn purge(&self, _: ProjectId, _: Option<&BranchName>) -> Result<Vec<PurgedCaches>, Error> {
         Ok(Vec::new())
+    }
+
+    fn list(&self) -> Vec<ExecutorInfo> {
+        Vec::new()
+    }
+
+    async fn drain(&self, name: &str) -> Result<ExecutorInfo, Error> {
+        Ok(ExecutorInfo {
+            address: "http://localhost".into(),
+            name: name.to_owned(),
+            version: String::new(),
+            state: ExecutorState::Draining,
+            slots: 1,
+            running: 0,
+        })
     }
 }
 
@@ -104,14 +119,19 @@ pub async fn app_at(url: &str, clock: Clock) -> (App, Team, ProjectRef) {
     let sealer = Sealer::open(secret_key_file(url), true).unwrap();
     store.seal_under(&sealer.current()).await.unwrap();
     let app = App { store, sealer, clock, limits: HookLimits::default(), rates, executors, addresses };
+    let project = new_project(&app, team.id, "site").await;
+    (app, team, project)
+}
+
+/// Creates a project of a team.
+pub async fn new_project(app: &App, team: TeamId, name: &str) -> ProjectRef {
     let new = NewProject {
-        name: "site".parse().unwrap(),
+        name: name.parse().unwrap(),
         repository: RepositoryUrl::parse("https://example.org/site.git").unwrap(),
         production_branch: BranchName::parse("main").unwrap(),
         settings: BuildSettings::default(),
     };
-    let project = app.create_project(team.id, new).await.unwrap().id;
-    (app, team, ProjectRef::Id(project))
+    ProjectRef::Id(app.create_project(team, new).await.unwrap().id)
 }
 
 /// The service over gRPC, on SQLite, with a team that has a project.

@@ -58,6 +58,19 @@ impl Things {
                 Code::Ok,
             ),
             method("CredentialService/DistrustHost", ADMIN, distrust_host.encode_to_vec(), Code::Ok),
+            // So are the executors.
+            method(
+                "FleetService/ListExecutors",
+                ADMIN,
+                ListExecutorsRequest::default().encode_to_vec(),
+                Code::Ok,
+            ),
+            method(
+                "FleetService/DrainExecutor",
+                ADMIN,
+                DrainExecutorRequest { name: "east".into() }.encode_to_vec(),
+                Code::Ok,
+            ),
             // The keys of secrets are the installation's, as its administrators are.
             method(
                 "SecretService/RotateSecretKey",
