@@ -257,10 +257,10 @@ impl Grapnel {
 
     fn leftovers(&self) -> Vec<String> {
         let own = format!("{LABEL}={}", self.name);
-        let mut left = lines(&["ps", "--all", "--quiet", "--filter", &own]);
-        left.extend(lines(&["volume", "ls", "--quiet", "--filter", &own]));
+        let mut left = docker_lines(&["ps", "--all", "--quiet", "--filter", &own]);
+        left.extend(docker_lines(&["volume", "ls", "--quiet", "--filter", &own]));
         // The bridges of all builds stay for as long as there are executors.
-        let networks = lines(&["network", "ls", "--format", "{{.Name}}", "--filter", "name=grapnel"]);
+        let networks = docker_lines(&["network", "ls", "--format", "{{.Name}}", "--filter", "name=grapnel"]);
         let is_a_bridge = |network: &String| network.starts_with("grapnel-eg") || network == "grapnel-open";
         left.extend(networks.into_iter().filter(|network| !is_a_bridge(network)));
         let workspaces = fs::read_dir(self.directory.path().join("data/workspaces")).expect("it is there");
@@ -274,13 +274,17 @@ impl Drop for Grapnel {
         let _ = Command::new("kill").arg(self.process.id().to_string()).status();
         let _ = self.process.wait();
         let own = format!("{LABEL}={}", self.name);
-        for volume in lines(&["volume", "ls", "--quiet", "--filter", &own]) {
-            lines(&["volume", "rm", &volume]);
+        for volume in docker_lines(&["volume", "ls", "--quiet", "--filter", &own]) {
+            docker_lines(&["volume", "rm", &volume]);
         }
     }
 }
 
-fn lines(arguments: &[&str]) -> Vec<String> {
+/// Runs the docker client and returns the lines that it prints.
+///
+/// # Panics
+/// There is none.
+pub fn docker_lines(arguments: &[&str]) -> Vec<String> {
     let output = Command::new("docker").args(arguments).output().expect("the docker client runs");
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
@@ -293,9 +297,10 @@ pub fn free_port() -> u16 {
 
 /// Returns the binary that was built beside this test.
 pub fn binary() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows where it is");
-    let directory = test.ancestors().nth(2).expect("tests stand in deps/");
-    let binary = directory.join("grapnel");
-    assert!(binary.is_file(), "{} is missing: run `cargo build --workspace` first", binary.display());
-    binary
+    let this = std::env::current_exe().expect("a program knows where it is");
+    // Tests stand in deps/, programs beside it.
+    let binary = this.ancestors().skip(1).take(2).map(|directory| directory.join("grapnel"));
+    binary.clone().find(|binary| binary.is_file()).unwrap_or_else(|| {
+        panic!("{:?} are missing: run `cargo build --workspace` first", binary.collect::<Vec<_>>())
+    })
 }

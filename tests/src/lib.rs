@@ -1,8 +1,10 @@
 //! What the end-to-end tests stand on: the real binary, real repositories, real git servers.
 
+pub mod faults;
 pub mod git_server;
 pub mod grapnel;
 pub mod lfs_store;
+mod own_postgres;
 pub mod receiver;
 pub mod repository;
 pub mod ssh_server;
@@ -10,6 +12,7 @@ pub mod ssh_server;
 pub use git_server::GitServer;
 pub use grapnel::{Grapnel, Setup};
 pub use lfs_store::{LfsFault, LfsStore};
+pub use own_postgres::OwnPostgres;
 pub use receiver::{Received, Receiver, Reply};
 pub use repository::Repository;
 pub use ssh_server::{SshKeyPair, SshServer};

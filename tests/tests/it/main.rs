@@ -8,6 +8,7 @@ mod cancel;
 mod cli;
 mod endpoints;
 mod events;
+mod faults;
 mod grpcurl;
 mod hook_url;
 mod latency;

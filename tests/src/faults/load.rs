@@ -1,0 +1,62 @@
+//! A steady load of triggers, and what was answered.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use grapnel_runtime::{CancellationToken, TaskTracker};
+
+/// How often each hook is requested.
+const EVERY: Duration = Duration::from_millis(400);
+
+/// How long a caller waits for an answer, as a CMS does.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Requests hooks until it is stopped.
+#[derive(Debug)]
+pub struct Load {
+    answered: Arc<Mutex<Vec<String>>>,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Load {
+    /// Begins with these URLs.
+    pub fn start(urls: Vec<String>) -> Self {
+        let load =
+            Self { answered: Arc::default(), stopping: CancellationToken::new(), tasks: TaskTracker::new() };
+        for url in urls {
+            load.tasks.spawn(request(url, load.answered.clone(), load.stopping.clone()));
+        }
+        load.tasks.close();
+        load
+    }
+
+    /// Stops, and returns the deployments that were answered with 200, in no order.
+    pub async fn stop(self) -> Vec<String> {
+        self.stopping.cancel();
+        self.tasks.wait().await;
+        std::mem::take(&mut *self.answered.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn request(url: String, answered: Arc<Mutex<Vec<String>>>, stopping: CancellationToken) {
+    let client = crate::http().timeout(PATIENCE).build().expect("a client can be made");
+    while !stopping.is_cancelled() {
+        if let Some(id) = post(&client, &url).await {
+            answered.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        }
+        stopping.run_until_cancelled(tokio::time::sleep(EVERY)).await;
+    }
+}
+
+/// Requests a URL; nothing where it was not answered, or not with a job.
+async fn post(client: &reqwest::Client, url: &str) -> Option<String> {
+    let answer = client.post(url).send().await.ok()?;
+    if answer.status() != 200 {
+        return None;
+    }
+    let answer: serde_json::Value = answer.json().await.ok()?;
+    answer["job"]["id"].as_str().map(str::to_owned)
+}

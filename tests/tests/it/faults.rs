@@ -1,0 +1,33 @@
+//! A short form of `make faults`.
+
+use grapnel_e2e::faults::{Database, Part, killed};
+
+const TIMES: u32 = 4;
+
+async fn holds(part: Part, database: Database) {
+    let seed = rand::random();
+    let row = killed(part, database, TIMES, seed).await;
+    assert!(row.verdict.holds(), "seed {seed}: {:#?}", row);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hooks_that_is_killed_loses_and_doubles_nothing() {
+    holds(Part::Hooks, Database::Sqlite).await;
+    holds(Part::Hooks, Database::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_is_killed_loses_and_doubles_nothing() {
+    holds(Part::Gateway, Database::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_executor_that_is_killed_loses_and_doubles_nothing() {
+    holds(Part::Executor, Database::Sqlite).await;
+    holds(Part::Executor, Database::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgresql_that_is_killed_loses_and_doubles_nothing() {
+    holds(Part::Postgres, Database::Postgres).await;
+}
