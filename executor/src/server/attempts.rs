@@ -1,7 +1,7 @@
 //! The attempts of an executor: those that run, and for a while those that ran.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -128,6 +128,12 @@ impl Attempts {
     /// Returns how many slots there are and how many are taken.
     pub fn slots(&self) -> (usize, usize) {
         (self.slots, running(&lock(&self.attempts)))
+    }
+
+    /// Returns the attempts that have not ended, those that have only just begun among them.
+    pub fn running(&self) -> HashSet<AttemptId> {
+        let attempts = lock(&self.attempts);
+        attempts.iter().filter(|(_, attempt)| !attempt.has_ended()).map(|(id, _)| *id).collect()
     }
 
     /// Waits until nothing runs any more. Call it when stopping.

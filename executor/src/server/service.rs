@@ -3,6 +3,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::Stream;
+use grapnel_artifacts::ArtifactStore;
 use grapnel_domain::{
     BranchName, Error, Reason, RepositoryUrl, event::BuildEvent, failure::Failure, id::ProjectId,
     project::RelativePath, source::SourceAccess,
@@ -20,8 +21,9 @@ use grapnel_proto::{
     error::to_status,
     executor::v1::{
         CancelDeployRequest, CancelDeployResponse, GetExecutorRequest, GetExecutorResponse,
-        ListCachesRequest, ListCachesResponse, PurgeCacheRequest, PurgeCacheResponse, ResolveSourceRequest,
-        ResolveSourceResponse, ScanHostRequest, ScanHostResponse, TriggerDeployRequest,
+        ListArtifactsRequest, ListArtifactsResponse, ListCachesRequest, ListCachesResponse,
+        PurgeCacheRequest, PurgeCacheResponse, RemoveArtifactsRequest, RemoveArtifactsResponse,
+        ResolveSourceRequest, ResolveSourceResponse, ScanHostRequest, ScanHostResponse, TriggerDeployRequest,
         TriggerDeployResponse, Version, executor_service_server::ExecutorService, resolve_source_response,
     },
     hooks::v1::{BuildCache, PurgedCaches},
@@ -31,7 +33,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::attempts::{Attempt, Attempts, NoAttempt};
+use super::{
+    artifacts,
+    attempts::{Attempt, Attempts, NoAttempt},
+};
 use crate::{
     cache::{Caches, Listed},
     engine::Engine,
@@ -58,6 +63,8 @@ pub struct Service {
     pub mirrors: Arc<Mirrors>,
     /// What builds find again.
     pub caches: Caches,
+    /// What READY builds left.
+    pub artifacts: ArtifactStore,
     /// The engine, to be described.
     pub engine: Arc<dyn Engine>,
     /// Ends all streams.
@@ -179,6 +186,23 @@ impl ExecutorService for Service {
         tracing::info!(project.id = project, branch, count, bytes, "build caches were purged");
         let purged = PurgedCaches { executor: self.name.clone(), count, bytes };
         Ok(Response::new(PurgeCacheResponse { purged: Some(purged) }))
+    }
+
+    async fn list_artifacts(
+        &self,
+        request: Request<ListArtifactsRequest>,
+    ) -> Result<Response<ListArtifactsResponse>, Status> {
+        let listed = artifacts::list(self.artifacts.clone(), request.into_inner()).await;
+        listed.map(Response::new).map_err(|error| to_status(&error))
+    }
+
+    async fn remove_artifacts(
+        &self,
+        request: Request<RemoveArtifactsRequest>,
+    ) -> Result<Response<RemoveArtifactsResponse>, Status> {
+        let running = self.attempts.running().into_iter().map(|id| id.deployment).collect();
+        let removed = artifacts::remove(self.artifacts.clone(), request.into_inner(), &running).await;
+        removed.map(Response::new).map_err(|error| to_status(&error))
     }
 }
 
