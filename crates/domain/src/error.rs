@@ -95,10 +95,14 @@ reasons! {
     CredentialNotFound = "CREDENTIAL_NOT_FOUND", NotFound;
     /// The team does not trust that host.
     HostNotTrusted = "HOST_NOT_TRUSTED", NotFound;
+    /// The deployment is READY, and its artifact is not where it should be.
+    ArtifactMissing = "ARTIFACT_MISSING", NotFound;
     /// The executor knows nothing of the attempt.
     AttemptNotFound = "ATTEMPT_NOT_FOUND", NotFound;
     /// The hook, or the token used, was revoked or has been replaced.
     HookRevoked = "HOOK_REVOKED", Gone;
+    /// The artifact of the deployment was removed.
+    ArtifactRemoved = "ARTIFACT_REMOVED", Gone;
     /// Another project has the name.
     ProjectNameTaken = "PROJECT_NAME_TAKEN", AlreadyExists;
     /// Another hook of the project has the name.

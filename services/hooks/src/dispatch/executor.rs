@@ -50,7 +50,7 @@ const SCAN: Duration = Duration::from_secs(15);
 /// An executor behind its address. Clones share the connection and the count of slots.
 #[derive(Clone)]
 pub struct Executor {
-    client: ExecutorServiceClient<InterceptedService<Channel, Bearer>>,
+    pub(super) client: ExecutorServiceClient<InterceptedService<Channel, Bearer>>,
     taken: Arc<AtomicUsize>,
     /// How long resolving may take: the executor's own limit for a fetch, and a little more.
     resolve_within: Duration,
@@ -236,6 +236,6 @@ fn cache(told: wire::BuildCache) -> BuildCache {
     }
 }
 
-fn away() -> Error {
+pub(super) fn away() -> Error {
     Error::new(Reason::ExecutorUnavailable, "the executor does not answer in time")
 }

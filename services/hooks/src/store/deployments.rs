@@ -80,6 +80,9 @@ impl NewDeployment {
             title: Some(self.title).filter(|title| !title.is_empty()),
             body: Some(self.body).filter(|body| !body.is_empty()),
             wanted_commit: self.wanted_commit,
+            log_removed_at: None,
+            log_emptied: false,
+            artifact_removed_at: None,
         };
         transitions::insert(transaction, row.clone()).await?;
         rows::deployment(row, false)

@@ -115,6 +115,9 @@ entity!(deployment, "deployment" {
     pub title: Option<String>,
     pub body: Option<Vec<u8>>,
     pub wanted_commit: Option<String>,
+    pub log_removed_at: Option<DateTimeUtc>,
+    pub log_emptied: bool,
+    pub artifact_removed_at: Option<DateTimeUtc>,
 });
 
 entity!(trigger, "trigger" {

@@ -45,7 +45,7 @@ use crate::support::app_at;
 const COMMIT: &str = "0123456789012345678901234567890123456789";
 
 /// What the scripted executor does with one call of TriggerDeploy.
-enum Play {
+pub enum Play {
     /// Refuses it.
     Refuse(Reason),
     /// Sends these messages, a little apart, and closes the stream.
@@ -56,10 +56,11 @@ enum Play {
 
 /// An executor that plays what it is told, and remembers what it was asked.
 #[derive(Clone)]
-struct Scripted(Arc<Mutex<Script>>);
+pub struct Scripted(pub Arc<Mutex<Script>>);
 
 #[derive(Default)]
-struct Script {
+pub struct Script {
+    pub artifacts: crate::retention::Artifacts,
     slots: u32,
     resolves: VecDeque<Result<resolve_source_response::Result, Status>>,
     resolve_held: bool,
@@ -72,19 +73,19 @@ struct Script {
 }
 
 impl Scripted {
-    fn lock(&self) -> MutexGuard<'_, Script> {
+    pub fn lock(&self) -> MutexGuard<'_, Script> {
         self.0.lock().unwrap()
     }
 }
+
+/// What a call comes to.
+type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl ExecutorService for Scripted {
     type TriggerDeployStream = Pin<Box<dyn Stream<Item = Result<TriggerDeployResponse, Status>> + Send>>;
 
-    async fn resolve_source(
-        &self,
-        _: Request<ResolveSourceRequest>,
-    ) -> Result<Response<ResolveSourceResponse>, Status> {
+    async fn resolve_source(&self, _: Request<ResolveSourceRequest>) -> Answer<ResolveSourceResponse> {
         let held = {
             let mut script = self.lock();
             script.resolved += 1;
@@ -102,7 +103,7 @@ impl ExecutorService for Scripted {
     async fn trigger_deploy(
         &self,
         request: Request<TriggerDeployRequest>,
-    ) -> Result<Response<Self::TriggerDeployStream>, Status> {
+    ) -> Answer<Self::TriggerDeployStream> {
         let request = request.into_inner();
         let mut script = self.lock();
         script.triggered.push((request.attempt, request.after_sequence));
@@ -129,27 +130,18 @@ impl ExecutorService for Scripted {
         Ok(Response::new(played))
     }
 
-    async fn cancel_deploy(
-        &self,
-        _: Request<CancelDeployRequest>,
-    ) -> Result<Response<CancelDeployResponse>, Status> {
+    async fn cancel_deploy(&self, _: Request<CancelDeployRequest>) -> Answer<CancelDeployResponse> {
         let mut script = self.lock();
         script.canceled += 1;
         script.ending.cancel();
         Ok(Response::new(CancelDeployResponse {}))
     }
 
-    async fn list_caches(
-        &self,
-        _: Request<ListCachesRequest>,
-    ) -> Result<Response<ListCachesResponse>, Status> {
+    async fn list_caches(&self, _: Request<ListCachesRequest>) -> Answer<ListCachesResponse> {
         Ok(Response::new(ListCachesResponse::default()))
     }
 
-    async fn scan_host(
-        &self,
-        request: Request<ScanHostRequest>,
-    ) -> Result<Response<ScanHostResponse>, Status> {
+    async fn scan_host(&self, request: Request<ScanHostRequest>) -> Answer<ScanHostResponse> {
         let ScanHostRequest { host, port } = request.into_inner();
         if (host.as_str(), port) != ("github.com", 22) {
             return Err(to_status(&Error::new(Reason::HostUnreachable, "nobody answers there")));
@@ -158,19 +150,24 @@ impl ExecutorService for Scripted {
         Ok(Response::new(ScanHostResponse { keys: keys.iter().map(host_key_to_wire).collect() }))
     }
 
-    async fn purge_cache(
-        &self,
-        _: Request<PurgeCacheRequest>,
-    ) -> Result<Response<PurgeCacheResponse>, Status> {
+    async fn purge_cache(&self, _: Request<PurgeCacheRequest>) -> Answer<PurgeCacheResponse> {
         Ok(Response::new(PurgeCacheResponse::default()))
     }
 
-    async fn get_executor(
-        &self,
-        _: Request<GetExecutorRequest>,
-    ) -> Result<Response<GetExecutorResponse>, Status> {
+    async fn get_executor(&self, _: Request<GetExecutorRequest>) -> Answer<GetExecutorResponse> {
         let slots = self.lock().slots;
         Ok(Response::new(GetExecutorResponse { slots, ..Default::default() }))
+    }
+
+    async fn list_artifacts(&self, _: Request<ListArtifactsRequest>) -> Answer<ListArtifactsResponse> {
+        Ok(Response::new(self.lock().artifacts.list()?))
+    }
+
+    async fn remove_artifacts(
+        &self,
+        request: Request<RemoveArtifactsRequest>,
+    ) -> Answer<RemoveArtifactsResponse> {
+        Ok(Response::new(self.lock().artifacts.remove(&request.into_inner())))
     }
 }
 
@@ -282,6 +279,7 @@ impl House {
                 format!("{attempt} {}", lines[0].text)
             }
             DeploymentEvent::Build { event, .. } => format!("{event:?}"),
+            DeploymentEvent::LogRemoved => "log removed".to_owned(),
         });
         told.collect().await
     }

@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
 mod authorisation;
+mod backups;
 mod databases;
 mod dispatch;
 mod endpoints;
 mod histories;
 mod outgoing_events;
+mod retention;
 mod secrets;
 mod senders;
 mod sending;
