@@ -32,6 +32,9 @@ pub enum BackupError {
     /// Something is there already.
     #[error("{0} is there already")]
     Exists(PathBuf),
+    /// The copy would take the place of what it is copied from.
+    #[error("{0} is the database itself")]
+    Itself(PathBuf),
     /// A process uses the database.
     #[error("the database {0} is in use: stop Grapnel first")]
     InUse(PathBuf),
@@ -81,6 +84,10 @@ pub async fn backup(
     if target.exists() && !overwrite {
         return Err(BackupError::Exists(target.to_owned()));
     }
+    let real = |path: &Path| path.canonicalize().ok();
+    if target.exists() && real(target) == real(&database) {
+        return Err(BackupError::Itself(target.to_owned()));
+    }
     let part = Part::make(target)?;
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -111,32 +118,31 @@ pub async fn restore(file: &Path, url: &str, now: DateTime<Utc>) -> Result<Resto
     let checked = snapshot::check(&part.0).await;
     let contents = checked.map_err(|cause| BackupError::File { path: file.to_owned(), cause })?;
     owned_like_its_directory(&part.0).map_err(on_disk(&part.0))?;
-    let kept = match database.exists() {
-        true => Some(keep(&database, now).await?),
-        false => None,
-    };
+    let kept = beside(&database, &format!(".before-restore-{}", now.format("%Y%m%dT%H%M%SZ")));
+    let kept = keep(&database, &kept).await?.then_some(kept);
     part.put(&database)?;
     Ok(Restored { contents, database, kept })
 }
 
-/// Gives the present database a second name. What stands in its write-ahead log comes into the file first; where SQLite
-/// cannot read it any more, the log goes with it as it is.
-async fn keep(database: &Path, now: DateTime<Utc>) -> Result<PathBuf, BackupError> {
-    match snapshot::settle(database).await {
-        Err(error) if error.is_busy() => return Err(BackupError::InUse(database.to_owned())),
-        Err(error) => tracing::warn!(%error, "the present database cannot be read; it is kept as it is"),
-        Ok(()) => {}
+/// Gives the present database a second name, where there is one. What stands in its write-ahead log comes into the file
+/// first; where SQLite cannot read it any more, or the log alone is there, it is put aside as it is: below another database it
+/// would be read as that one's.
+async fn keep(database: &Path, kept: &Path) -> Result<bool, BackupError> {
+    let there = database.exists();
+    if there {
+        match snapshot::settle(database).await {
+            Err(error) if error.is_busy() => return Err(BackupError::InUse(database.to_owned())),
+            Err(error) => tracing::warn!(%error, "the present database cannot be read; it is kept as it is"),
+            Ok(()) => {}
+        }
+        fs::hard_link(database, kept).map_err(on_disk(kept))?;
     }
-    let kept = beside(database, &format!(".before-restore-{}", now.format("%Y%m%dT%H%M%SZ")));
-    fs::hard_link(database, &kept).map_err(on_disk(&kept))?;
-    for log in ["-wal", "-shm"] {
-        let log_of = |path: &Path| beside(path, log);
-        if log_of(database).exists() {
-            // Below another database it would be read as that one's.
-            fs::rename(log_of(database), log_of(&kept)).map_err(on_disk(&log_of(database)))?;
+    for log in ["-wal", "-shm", "-journal"].map(|log| (beside(database, log), beside(kept, log))) {
+        if log.0.exists() {
+            fs::rename(&log.0, &log.1).map_err(on_disk(&log.0))?;
         }
     }
-    Ok(kept)
+    Ok(there)
 }
 
 /// A file that is being made beside its target, for its owner alone; it is removed unless it takes the target's place.

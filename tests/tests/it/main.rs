@@ -15,6 +15,7 @@ mod latency;
 mod layers;
 mod private_sources;
 mod processes;
+mod retention;
 mod secrets;
 mod security;
 mod sites;

@@ -65,7 +65,7 @@ impl Upkeep {
         Self { pruner, reconciler, store, pace, stopping }
     }
 
-    /// Looks until it is stopped; a transaction that has begun is not waited for longer than it takes.
+    /// Looks until it is stopped. A transaction that has begun then is given up, and done again by whoever looks next.
     pub async fn run(mut self) {
         let mut wait = self.pace.first;
         loop {
@@ -75,8 +75,12 @@ impl Upkeep {
             if self.stopping.run_until_cancelled(bell).await.is_none() {
                 return;
             }
-            if let Err(error) = self.pruner.pass().await {
-                tracing::warn!(%error, "what is old cannot be removed now; it is tried again");
+            match self.stopping.run_until_cancelled(self.pruner.pass()).await {
+                None => return,
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "what is old cannot be removed now; it is tried again")
+                }
+                Some(Ok(_)) => {}
             }
             match self.stopping.run_until_cancelled(self.reconciler.pass()).await {
                 None => return,

@@ -169,10 +169,12 @@ impl Store {
             .all(&self.reader)
             .await?;
         let claimed = found.into_iter().map(|(id, state, ended, removed)| {
-            let claimed = match () {
-                () if removed => Claimed::Removed,
-                () if ended && state != State::Ready.as_str() => Claimed::NotReady,
-                () => Claimed::Kept,
+            let claimed = if removed {
+                Claimed::Removed
+            } else if ended && state != State::Ready.as_str() {
+                Claimed::NotReady
+            } else {
+                Claimed::Kept
             };
             Ok((rows::parse("deployment", &id)?, claimed))
         });

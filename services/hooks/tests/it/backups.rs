@@ -95,6 +95,8 @@ async fn a_backup_is_one_whole_file_that_only_its_owner_reads() {
     assert_eq!(house.backup("copy", true).await.unwrap(), 3, "it takes the place of the old one");
     let beside: Vec<_> = house.files().into_iter().filter(|name| !name.starts_with("grapnel.db")).collect();
     assert_eq!(beside, ["copy"], "nothing is left beside it");
+    let itself = backup(&house.url, &house.path("./grapnel.db"), true, now()).await;
+    assert!(matches!(itself, Err(BackupError::Itself(_))), "{itself:?}");
     let postgres = backup("postgres://nobody@127.0.0.1:1/x", &house.path("other"), false, now()).await;
     assert!(matches!(postgres, Err(BackupError::NotEmbedded)));
 }
@@ -118,6 +120,13 @@ async fn a_backup_is_put_back_and_what_was_there_is_kept() {
     let refused = restore(&house.path("copy"), &house.url, now()).await;
     assert!(matches!(refused, Err(BackupError::InUse(_))), "while somebody has it open: {refused:?}");
     app.store.close().await.unwrap();
+    // Somebody who knows nothing of the lock, such as an earlier release.
+    let raw = Database::connect(&house.url).await.unwrap();
+    raw.execute_unprepared("PRAGMA journal_mode = WAL").await.unwrap();
+    raw.execute_unprepared("SELECT COUNT(*) FROM deployment").await.unwrap();
+    let refused = restore(&house.path("copy"), &house.url, now()).await;
+    assert!(matches!(refused, Err(BackupError::InUse(_))), "{refused:?}");
+    raw.close().await.unwrap();
     let back = restore(&kept, &house.url, "2026-03-02T10:00:00Z".parse().unwrap()).await.unwrap();
     assert_eq!(back.contents.deployments, 2, "what was kept can be put back as well");
 }
@@ -128,7 +137,10 @@ async fn a_new_place_is_made_for_a_backup() {
     house.deploy().await;
     house.backup("copy", false).await.unwrap();
     let url = format!("sqlite://{}/deep/below/grapnel.db", house.directory.path().display());
+    fs::create_dir_all(house.path("deep/below")).unwrap();
+    fs::write(house.path("deep/below/grapnel.db-wal"), "the log of one that was deleted").unwrap();
     let restored = restore(&house.path("copy"), &url, now()).await.unwrap();
+    assert!(!house.path("deep/below/grapnel.db-wal").exists(), "it is no log of what is put back");
     assert_eq!((restored.kept, restored.contents.unfinished), (None, 1));
 }
 
