@@ -53,11 +53,8 @@ impl Reconciler {
     /// Looks every minute until it is stopped.
     pub async fn watch_over(mut self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-            match stop.run_until_cancelled(self.look()).await {
-                Some(Err(error)) => {
-                    tracing::warn!(%error, "what was left over cannot be removed now; it is tried again");
-                }
-                Some(Ok(_)) | None => {}
+            if let Some(Err(error)) = stop.run_until_cancelled(self.look()).await {
+                tracing::warn!(%error, "what was left over cannot be removed now; it is tried again");
             }
         }
     }

@@ -75,17 +75,16 @@ impl Upkeep {
             if self.stopping.run_until_cancelled(bell).await.is_none() {
                 return;
             }
-            match self.stopping.run_until_cancelled(self.pruner.pass()).await {
-                None => return,
-                Some(Err(error)) => {
-                    tracing::warn!(%error, "what is old cannot be removed now; it is tried again")
+            let pass = async {
+                if let Err(error) = self.pruner.pass().await {
+                    tracing::warn!(%error, "what is old cannot be removed now; it is tried again");
                 }
-                Some(Ok(_)) => {}
-            }
-            match self.stopping.run_until_cancelled(self.reconciler.pass()).await {
-                None => return,
-                Some(Err(error)) => tracing::warn!(%error, "artifacts cannot be looked after now"),
-                Some(Ok(_)) => {}
+                if let Err(error) = self.reconciler.pass().await {
+                    tracing::warn!(%error, "artifacts cannot be looked after now; it is tried again");
+                }
+            };
+            if self.stopping.run_until_cancelled(pass).await.is_none() {
+                return;
             }
             wait = self.pace.every;
         }

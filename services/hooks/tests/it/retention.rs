@@ -266,7 +266,6 @@ async fn artifacts_that_no_deployment_has_are_removed_and_the_others_are_not() {
         assert_eq!(has(&executor), [kept, runs, fresh].into());
         assert_eq!(reconciler.pass().await.unwrap().removed, 0, "and again there is nothing to do");
 
-        let ProjectRef::Id(_) = house.project else { panic!("by its id") };
         house.app.delete_project(house.team.id, &house.project).await.unwrap();
         assert_eq!(house.pruner([365, 90, 90], 10).pass().await.unwrap().artifacts, 2);
         assert_eq!(house.refusal(kept).await, Some(Reason::ArtifactRemoved));
