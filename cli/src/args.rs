@@ -68,6 +68,19 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<ExecutorCommand>,
     },
+    /// Copy the embedded database into one file, while Grapnel runs.
+    Backup {
+        /// Where the copy goes; only its owner can read it.
+        file: PathBuf,
+        /// Take the place of a file that is there.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Put a backup in the place of the embedded database, while Grapnel does not run.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+    },
     /// Check what Grapnel needs, and say what to do about what is missing.
     Doctor,
     /// Projects: a git repository plus the way to build it.
@@ -453,7 +466,7 @@ fn parse_decision(text: &str) -> Result<Decision, String> {
 }
 
 /// The names of the commands that run services and take their settings as flags.
-const SERVICES: [&str; 5] = ["up", "hooks", "gateway", "executor", "doctor"];
+const SERVICES: [&str; 7] = ["up", "hooks", "gateway", "executor", "doctor", "backup", "restore"];
 
 /// Builds the command line: what stands above, and for services a flag for every setting.
 pub fn command() -> clap::Command {

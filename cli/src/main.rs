@@ -1,6 +1,7 @@
 //! The one Grapnel binary: the services and the client commands.
 
 mod args;
+mod backup;
 mod client;
 mod doctor;
 mod env_file;
@@ -28,6 +29,7 @@ fn run(cli: args::Cli, matches: &clap::ArgMatches) -> Result<ExitCode, Failure> 
             serve::run(&cli, matches)
         }
         Command::Doctor => doctor::run(&cli),
+        Command::Backup { .. } | Command::Restore { .. } => backup::run(&cli, matches),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut args::command(), "grapnel", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -244,8 +244,14 @@ impl Printer {
             fields.push(("failure", format!("{} ({fault}): {}", failure.code, failure.message)));
         }
         if let Some(artifact) = &it.artifact {
-            fields.push(("artifact", format!("{}, {} bytes", count(artifact.files, "file"), artifact.bytes)));
-            fields.push(("site", it.site_url.clone()));
+            let size = format!("{}, {} bytes", count(artifact.files, "file"), artifact.bytes);
+            match &it.artifact_removed_at {
+                Some(at) => fields.push(("artifact", format!("{size}, removed {}", self.ago(Some(at))))),
+                None => fields.extend([("artifact", size), ("site", it.site_url.clone())]),
+            }
+        }
+        if let Some(at) = &it.log_removed_at {
+            fields.push(("log", format!("removed {}", self.ago(Some(at)))));
         }
         if let Some(status) = &it.commit_status {
             fields.push(("status", commit_status(status)));

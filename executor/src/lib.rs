@@ -16,4 +16,4 @@ pub mod source;
 pub mod workspace;
 
 pub use config::{CacheLimits, ExecutorConfig, SETTINGS};
-pub use server::{Executor, StartError, Trial, install_runner};
+pub use server::{Executor, StartError, Trial, install_runner, reconcile};

@@ -11,10 +11,16 @@ mod m20261124_000003_sources;
 mod m20261125_000004_statuses;
 mod m20261125_000005_events;
 mod m20261125_000006_executors;
+mod m20261125_000007_retention;
 mod tables;
 
 pub use lock::{LockError, migrate};
 use sea_orm_migration::prelude::*;
+
+/// Returns the names of all migrations, oldest first.
+pub fn names() -> Vec<String> {
+    Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect()
+}
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -30,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000004_statuses::Migration),
             Box::new(m20261125_000005_events::Migration),
             Box::new(m20261125_000006_executors::Migration),
+            Box::new(m20261125_000007_retention::Migration),
         ]
     }
 }

@@ -200,6 +200,11 @@ impl Progress {
             Some(Event::CacheReported(report)) => {
                 self.line(&cache_line(report));
             }
+            Some(Event::LogRemoved(_)) => {
+                self.line(
+                    "[the log of this deployment was removed: it was older than the installation keeps logs]",
+                );
+            }
             Some(Event::StepFinished(_)) | None => {}
         }
     }

@@ -83,6 +83,8 @@ pub fn run(args: &ClientArgs, format: Format, command: Command) -> Result<ExitCo
             | Command::Gateway
             | Command::Executor { command: None }
             | Command::Doctor
+            | Command::Backup { .. }
+            | Command::Restore { .. }
             | Command::Completions { .. }
             | Command::Settings => Err(Failure::usage("not a client command")),
         }

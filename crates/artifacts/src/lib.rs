@@ -12,6 +12,7 @@ mod publish;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use grapnel_domain::id::DeploymentId;
@@ -107,6 +108,33 @@ impl ArtifactStore {
     /// The disk fails.
     pub fn remove(&self, deployment: DeploymentId) -> Result<(), ArtifactError> {
         Ok(remove_if_there(&self.directory_of(deployment))?)
+    }
+
+    /// Lists the artifacts that there are, sorted by deployment, and when each was published.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn list(&self) -> Result<Vec<(DeploymentId, SystemTime)>, ArtifactError> {
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            match entry.metadata() {
+                Ok(meta) => found.push((id, meta.modified()?)),
+                // Removed since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
     }
 
     /// Removes what a publisher that died has left.

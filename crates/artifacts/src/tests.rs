@@ -120,3 +120,20 @@ fn what_a_dead_publisher_left_is_swept_and_never_seen() {
     f.store.sweep().unwrap();
     assert!(!staging.exists());
 }
+
+#[test]
+fn what_is_published_is_listed_in_order_and_nothing_else_is() {
+    let f = fixture();
+    assert_eq!(f.store.list().unwrap(), [], "there is no directory yet");
+    let (first, second) = (deployment(), "dpl_01h455vb4pex5vsknk084sn02r".parse().unwrap());
+    for id in [second, first] {
+        f.store.publish(id, &f.output, LIMITS, &|| false).unwrap();
+    }
+    fs::create_dir(f.artifacts.join(format!(".{first}.staging"))).unwrap();
+    fs::create_dir(f.artifacts.join("lost+found")).unwrap();
+    let listed =
+        |store: &ArtifactStore| store.list().unwrap().into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+    assert_eq!(listed(&f.store), [first, second]);
+    f.store.remove(first).unwrap();
+    assert_eq!(listed(&f.store), [second]);
+}

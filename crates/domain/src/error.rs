@@ -97,10 +97,14 @@ reasons! {
     HostNotTrusted = "HOST_NOT_TRUSTED", NotFound;
     /// No executor has the name.
     ExecutorNotFound = "EXECUTOR_NOT_FOUND", NotFound;
+    /// The deployment is READY, and its artifact is not where it should be.
+    ArtifactMissing = "ARTIFACT_MISSING", NotFound;
     /// The executor knows nothing of the attempt.
     AttemptNotFound = "ATTEMPT_NOT_FOUND", NotFound;
     /// The hook, or the token used, was revoked or has been replaced.
     HookRevoked = "HOOK_REVOKED", Gone;
+    /// The artifact of the deployment was removed.
+    ArtifactRemoved = "ARTIFACT_REMOVED", Gone;
     /// Another project has the name.
     ProjectNameTaken = "PROJECT_NAME_TAKEN", AlreadyExists;
     /// Another hook of the project has the name.

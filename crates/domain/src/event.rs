@@ -205,6 +205,9 @@ pub enum DeploymentEvent {
         /// What happened.
         event: BuildEvent,
     },
+    /// What its attempts told was removed, as the installation's retention says. It stands in the place of the last event
+    /// that was.
+    LogRemoved,
 }
 
 /// A change of a deployment's state, with what became known by it.

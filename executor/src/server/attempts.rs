@@ -1,7 +1,7 @@
 //! The attempts of an executor: those that run, and for a while those that ran.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -164,6 +164,12 @@ impl Attempts {
         if timeout(TOLD, told).await.is_err() {
             tracing::warn!("nobody has asked how some builds ended");
         }
+    }
+
+    /// Returns the attempts that have not ended, those that have only just begun among them.
+    pub fn running(&self) -> HashSet<AttemptId> {
+        let attempts = lock(&self.attempts);
+        attempts.iter().filter(|(_, attempt)| !attempt.has_ended()).map(|(id, _)| *id).collect()
     }
 
     /// Waits until nothing runs any more. Call it when stopping.

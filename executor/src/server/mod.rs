@@ -1,7 +1,9 @@
-//! The executor as a process: gRPC, slots, attempts, the sweep at start.
+//! The executor as a process: gRPC, slots, attempts, the sweep at start and the look for orphans after it.
 
+mod artifacts;
 mod attempts;
 mod occupancy;
+pub mod reconcile;
 mod service;
 mod sweep;
 
@@ -24,6 +26,7 @@ use grapnel_runtime::{
     Clock,
     grpc::{self, EndError, Peers},
 };
+use reconcile::Reconciler;
 use service::Service;
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -130,13 +133,22 @@ impl Executor {
         if config.network >= NetworkAccess::Egress {
             upkeep.spawn(pipeline.network.clone().watch_over(shutdown.child_token()));
         }
-        upkeep.close();
         let attempts = Attempts::new(pipeline.clone(), clock, config.slots, shutdown.child_token());
+        let known = attempts.clone();
+        let reconciler = Reconciler::new(
+            pipeline.engine.clone(),
+            config.name.clone(),
+            pipeline.workspaces.clone(),
+            Box::new(move || known.running()),
+        );
+        upkeep.spawn(reconciler.watch_over(shutdown.child_token()));
+        upkeep.close();
         let service = Service {
             name: config.name.clone(),
             attempts: attempts.clone(),
             mirrors: pipeline.mirrors.clone(),
             caches: pipeline.caches.clone(),
+            artifacts: pipeline.artifacts.clone(),
             engine: pipeline.engine.clone(),
             stopping: shutdown.clone(),
         };

@@ -3,6 +3,7 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::Stream;
+use grapnel_artifacts::ArtifactStore;
 use grapnel_domain::{
     BranchName, Error, Reason, RepositoryUrl, event::BuildEvent, failure::Failure, id::ProjectId,
     project::RelativePath, source::SourceAccess,
@@ -20,8 +21,8 @@ use grapnel_proto::{
     error::to_status,
     executor::v1::{
         CancelDeployRequest, CancelDeployResponse, DrainExecutorRequest, DrainExecutorResponse,
-        GetExecutorRequest, GetExecutorResponse, ListCachesRequest, ListCachesResponse, Occupancy,
-        PurgeCacheRequest, PurgeCacheResponse, ResolveSourceRequest, ResolveSourceResponse, ScanHostRequest,
+        GetExecutorRequest, GetExecutorResponse, ListArtifactsRequest, ListArtifactsResponse, ListCachesRequest, ListCachesResponse, Occupancy,
+        PurgeCacheRequest, PurgeCacheResponse, RemoveArtifactsRequest, RemoveArtifactsResponse, ResolveSourceRequest, ResolveSourceResponse, ScanHostRequest,
         ScanHostResponse, TriggerDeployRequest, TriggerDeployResponse, Version, WatchExecutorRequest,
         WatchExecutorResponse, executor_service_server::ExecutorService, resolve_source_response,
     },
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
+    artifacts,
     attempts::{Attempt, Attempts, NoAttempt},
     occupancy::Slots,
 };
@@ -62,6 +64,8 @@ pub struct Service {
     pub mirrors: Arc<Mirrors>,
     /// What builds find again.
     pub caches: Caches,
+    /// What READY builds left.
+    pub artifacts: ArtifactStore,
     /// The engine, to be described.
     pub engine: Arc<dyn Engine>,
     /// Ends all streams.
@@ -221,6 +225,23 @@ impl ExecutorService for Service {
         tracing::info!(project.id = project, branch, count, bytes, "build caches were purged");
         let purged = PurgedCaches { executor: self.name.clone(), count, bytes };
         Ok(Response::new(PurgeCacheResponse { purged: Some(purged) }))
+    }
+
+    async fn list_artifacts(
+        &self,
+        request: Request<ListArtifactsRequest>,
+    ) -> Result<Response<ListArtifactsResponse>, Status> {
+        let listed = artifacts::list(self.artifacts.clone(), request.into_inner()).await;
+        listed.map(Response::new).map_err(|error| to_status(&error))
+    }
+
+    async fn remove_artifacts(
+        &self,
+        request: Request<RemoveArtifactsRequest>,
+    ) -> Result<Response<RemoveArtifactsResponse>, Status> {
+        let running = self.attempts.running().into_iter().map(|id| id.deployment).collect();
+        let removed = artifacts::remove(self.artifacts.clone(), request.into_inner(), &running).await;
+        removed.map(Response::new).map_err(|error| to_status(&error))
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
+mod artifacts;
 mod attacks;
 mod builds;
 mod cache_upkeep;
@@ -10,6 +11,7 @@ mod engines;
 mod lfs;
 mod links;
 mod private_sources;
+mod reconciling;
 mod server;
 mod site;
 mod source_site;

@@ -31,6 +31,7 @@ use grapnel_runtime::{
     CancellationToken, Clock,
     grpc::{self, Bearer},
 };
+use prost_reflect::DescriptorPool;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status, Streaming, codegen::InterceptedService, transport::Channel};
@@ -42,10 +43,10 @@ const IMAGE: &str = "builder";
 type Client = ExecutorServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// An executor that serves.
-struct Served {
-    engine: FakeEngine,
+pub struct Served {
+    pub engine: FakeEngine,
     repository: Repository,
-    directory: TempDir,
+    pub directory: TempDir,
     channel: Channel,
     key: ApiKey,
     stopping: CancellationToken,
@@ -53,7 +54,7 @@ struct Served {
 }
 
 impl Served {
-    async fn start(program: Program) -> Self {
+    pub async fn start(program: Program) -> Self {
         let engine = FakeEngine::new(&[IMAGE], program);
         let directory = tempfile::Builder::new().prefix("grapnel-").tempdir().unwrap();
         Self::start_in(directory, engine).await
@@ -99,7 +100,7 @@ impl Served {
         Self { engine, repository, directory, channel, key, stopping, serving }
     }
 
-    fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         ExecutorServiceClient::with_interceptor(self.channel.clone(), Bearer::new(&self.key))
     }
 
@@ -115,7 +116,7 @@ impl Served {
         }
     }
 
-    async fn request(&self) -> TriggerDeployRequest {
+    pub async fn request(&self) -> TriggerDeployRequest {
         let clock = Clock::system();
         TriggerDeployRequest {
             deployment_id: clock.new_id::<grapnel_domain::id::DeploymentKind>().to_string(),
@@ -140,7 +141,7 @@ impl Served {
         }
     }
 
-    async fn trigger(
+    pub async fn trigger(
         &self,
         request: &TriggerDeployRequest,
     ) -> Result<Streaming<TriggerDeployResponse>, Status> {
@@ -155,7 +156,7 @@ impl Drop for Served {
 }
 
 /// Reads a stream to its end, without heartbeats.
-async fn told(mut stream: Streaming<TriggerDeployResponse>) -> Vec<TriggerDeployResponse> {
+pub async fn told(mut stream: Streaming<TriggerDeployResponse>) -> Vec<TriggerDeployResponse> {
     let mut told = Vec::new();
     while let Some(message) = stream.message().await.unwrap() {
         if !matches!(message.event, Some(Event::Heartbeat(_))) {
@@ -200,6 +201,12 @@ async fn only_who_shows_the_service_key_is_answered() {
         (nobody.drain_executor(DrainExecutorRequest {}).await.err(), Reason::KeyMissing),
         (stranger.watch_executor(WatchExecutorRequest {}).await.err(), Reason::KeyInvalid),
         (stranger.drain_executor(DrainExecutorRequest {}).await.err(), Reason::KeyInvalid),
+        (nobody.list_caches(ListCachesRequest::default()).await.err(), Reason::KeyMissing),
+        (nobody.purge_cache(PurgeCacheRequest::default()).await.err(), Reason::KeyMissing),
+        (nobody.list_artifacts(ListArtifactsRequest::default()).await.err(), Reason::KeyMissing),
+        (nobody.remove_artifacts(RemoveArtifactsRequest::default()).await.err(), Reason::KeyMissing),
+        (stranger.list_artifacts(ListArtifactsRequest::default()).await.err(), Reason::KeyInvalid),
+        (stranger.remove_artifacts(RemoveArtifactsRequest::default()).await.err(), Reason::KeyInvalid),
         (stranger.resolve_source(ResolveSourceRequest::default()).await.err(), Reason::KeyInvalid),
         (stranger.scan_host(ScanHostRequest::default()).await.err(), Reason::KeyInvalid),
         (stranger.trigger_deploy(request).await.err(), Reason::KeyInvalid),
@@ -211,6 +218,9 @@ async fn only_who_shows_the_service_key_is_answered() {
         assert_eq!(refused.code(), Code::Unauthenticated);
         assert_eq!(from_status(&refused, Reason::Internal).reason, reason);
     }
+    let contracts = DescriptorPool::decode(grapnel_proto::DESCRIPTORS).unwrap();
+    let service = contracts.get_service_by_name("grapnel.executor.v1.ExecutorService").unwrap();
+    assert_eq!(service.methods().count(), 9, "each of them stands above");
     assert_eq!(served.engine.started(), 0);
 }
 

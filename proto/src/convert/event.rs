@@ -85,6 +85,7 @@ pub fn deployment_event_to_wire(
             (0, Shown::StateChanged(changed))
         }
         DeploymentEvent::Build { attempt, event } => (*attempt, shown(event)?),
+        DeploymentEvent::LogRemoved => (0, Shown::LogRemoved(wire::LogRemoved {})),
     };
     Some(wire::DeploymentEvent { position, at: Some(timestamp(at)), attempt, event: Some(event) })
 }

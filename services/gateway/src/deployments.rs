@@ -77,6 +77,7 @@ fn kind(event: &DeploymentEvent) -> &'static str {
         Some(Happened::Log(_)) => "log",
         Some(Happened::StepFinished(_)) => "step-finished",
         Some(Happened::CacheReported(_)) => "cache",
+        Some(Happened::LogRemoved(_)) => "log-removed",
         None => "unknown",
     }
 }

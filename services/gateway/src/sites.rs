@@ -25,6 +25,9 @@ const ARTIFACTS: u64 = 200;
 /// How long an answer about a project's address is believed.
 const ADDRESS: Duration = Duration::from_secs(1);
 
+/// How long one about a deployment's is: always the same one, until its artifact is removed.
+const IMMUTABLE: Duration = Duration::from_secs(60);
+
 /// How many addresses are kept.
 const ADDRESSES: u64 = 10_000;
 
@@ -33,7 +36,7 @@ const ADDRESSES: u64 = 10_000;
 pub struct Sites {
     hooks: HooksClient,
     store: ArtifactStore,
-    /// What never changes once it is known.
+    /// What changes once at most: when an artifact is removed.
     deployments: Cache<String, DeploymentId>,
     /// What can change at any time.
     projects: Cache<String, DeploymentId>,
@@ -46,9 +49,9 @@ impl Sites {
         Self {
             hooks,
             store,
-            deployments: Cache::new(ADDRESSES),
+            deployments: Cache::builder().max_capacity(ADDRESSES).time_to_live(IMMUTABLE).build(),
             projects: Cache::builder().max_capacity(ADDRESSES).time_to_live(ADDRESS).build(),
-            artifacts: Cache::new(ARTIFACTS),
+            artifacts: Cache::builder().max_capacity(ARTIFACTS).time_to_live(IMMUTABLE).build(),
         }
     }
 
@@ -58,12 +61,15 @@ impl Sites {
         let store = self.store.clone();
         let opened = self.artifacts.try_get_with(deployment, async move {
             let opened = tokio::task::spawn_blocking(move || store.open(deployment)).await;
-            opened.map_err(|error| error.to_string())?.map(Arc::new).map_err(|error| match error {
-                ArtifactError::NotFound(_) => "its artifact is not on this gateway's disk".to_owned(),
-                other => other.to_string(),
+            opened.map_err(|error| Some(error.to_string()))?.map(Arc::new).map_err(|error| match error {
+                ArtifactError::NotFound(_) => None,
+                other => Some(other.to_string()),
             })
         });
-        opened.await.map_err(|error| Error::internal(error.to_string()))
+        opened.await.map_err(|error| match &*error {
+            Some(error) => Error::internal(error.as_str()),
+            None => missing(deployment),
+        })
     }
 
     async fn deployment(&self, label: &str) -> Result<DeploymentId, Error> {
@@ -162,6 +168,10 @@ async fn send(artifact: &Artifact, entry: &FileEntry, request: Request, status: 
         return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
     }
     let Ok(served) = ServeFile::new(artifact.path_of(entry)).oneshot(request).await;
+    if served.status() == StatusCode::NOT_FOUND {
+        // The manifest has it: all of it was removed since that was read.
+        return page(&removed());
+    }
     let mut response = served.map(Body::new);
     if status != StatusCode::OK {
         *response.status_mut() = status;
@@ -186,6 +196,17 @@ fn page(error: &Error) -> Response {
             StatusCode::NOT_FOUND,
             "No site is served at this address. A project's site appears with the first READY deployment of its production branch.\n",
         ),
+        Reason::ArtifactRemoved => (
+            StatusCode::GONE,
+            "The files of this deployment were removed: it is older than this installation keeps them, or its project was deleted. Deploying again brings the site back, at a new address.\n",
+        ),
+        Reason::ArtifactMissing => {
+            tracing::warn!(%error, "a site cannot be served");
+            (
+                StatusCode::NOT_FOUND,
+                "The files of this deployment are missing, though it is READY: they were not restored together with the database, or are kept where this gateway does not see them.\n",
+            )
+        }
         Reason::HooksUnavailable | Reason::StoreUnavailable => {
             (StatusCode::SERVICE_UNAVAILABLE, "The site cannot be looked up now. Try again in a moment.\n")
         }
@@ -199,6 +220,17 @@ fn page(error: &Error) -> Response {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
     }
     response
+}
+
+fn missing(deployment: DeploymentId) -> Error {
+    Error::new(
+        Reason::ArtifactMissing,
+        format!("the artifact of {deployment} is not where this gateway looks for it"),
+    )
+}
+
+fn removed() -> Error {
+    Error::new(Reason::ArtifactRemoved, "the artifact was removed while it was served")
 }
 
 fn no_site() -> Error {

@@ -12,6 +12,7 @@ use crate::{
     app::{Addresses, TriggerRates},
     dispatch::ExecutorAddress,
     outbound::http::Reach,
+    retention::Retention,
 };
 
 /// The shortest time for which a ledger can be kept.
@@ -59,6 +60,26 @@ pub const SETTINGS: &[Setting] = &[
         "30d",
         "How long the ledger of events and of the tries to send them is kept; at least an hour. What waits to be sent is kept.",
     ),
+    Setting::new(
+        "retention.deployments",
+        "365d",
+        "How long deployments are kept after they ended; at least an hour. What an address serves is kept, and what `retention.keep_ready` says.",
+    ),
+    Setting::new(
+        "retention.logs",
+        "90d",
+        "How long the logs of deployments are kept; at least an hour, at most `retention.deployments`.",
+    ),
+    Setting::new(
+        "retention.artifacts",
+        "90d",
+        "How long the artifacts of deployments are kept, and so served; at least an hour, at most `retention.deployments`. Here too what an address serves is kept.",
+    ),
+    Setting::new(
+        "retention.keep_ready",
+        "10",
+        "How many READY deployments of each branch are kept with their artifacts however old they are, the newest first.",
+    ),
     Setting::new("limits.enterprise", "10", "Hooks of a project on the enterprise plan."),
 ];
 
@@ -83,10 +104,8 @@ pub struct HooksConfig {
     pub limits: HookLimits,
     /// Triggers by hook and by address.
     pub rates: TriggerRates,
-    /// How long the ledger is kept.
-    pub retention: Duration,
-    /// How long the ledger of events is kept.
-    pub events_retention: Duration,
+    /// How long what is kept.
+    pub retention: Retention,
     /// How addresses look.
     pub addresses: Addresses,
     /// What gateways have to show.
@@ -112,6 +131,27 @@ pub struct ServiceKeys {
     pub executor: Option<ApiKey>,
 }
 
+/// Where the database is, and the keys of its secrets.
+#[derive(Clone, Debug)]
+pub struct DatabaseConfig {
+    /// The database.
+    pub url: String,
+    /// The file of the keys.
+    pub secret_key_file: PathBuf,
+}
+
+impl DatabaseConfig {
+    /// Reads the settings; what is wrong is noted in them.
+    pub fn read(settings: &mut Settings) -> Self {
+        let data_dir = shared::data_dir(settings);
+        let default_url = format!("sqlite://{}", data_dir.join("grapnel.db").display());
+        Self {
+            url: settings.get("database_url").unwrap_or(default_url),
+            secret_key_file: settings.path("secret_key_file").unwrap_or_else(|| data_dir.join("secret.key")),
+        }
+    }
+}
+
 impl HooksConfig {
     /// Reads the settings; what is wrong is noted in them.
     pub fn read(settings: &mut Settings, keys: ServiceKeys) -> Option<Self> {
@@ -128,14 +168,14 @@ impl HooksConfig {
         }
         let tls = shared::tls(settings);
         let executors = executors(settings, tls.is_some());
-        let secret_key_file = settings.path("secret_key_file");
-        let default_url = format!("sqlite://{}", data_dir.join("grapnel.db").display());
+        let secret_key_file_is_given = settings.path("secret_key_file").is_some();
+        let database = DatabaseConfig::read(settings);
         Some(Self {
             listen: settings.require("hooks.listen", String::new()),
-            database_url: settings.get("database_url").unwrap_or(default_url),
+            database_url: database.url,
             admin_key_file: data_dir.join("admin.key"),
-            secret_key_file_is_given: secret_key_file.is_some(),
-            secret_key_file: secret_key_file.unwrap_or_else(|| data_dir.join("secret.key")),
+            secret_key_file_is_given,
+            secret_key_file: database.secret_key_file,
             executors,
             plan: settings.require("plan", Plan::Hobby),
             limits: HookLimits {
@@ -147,8 +187,7 @@ impl HooksConfig {
                 settings.require("rate_limit.hook", NonZeroU32::MIN),
                 settings.require("rate_limit.address", NonZeroU32::MIN),
             ),
-            retention: retention(settings, "triggers.retention"),
-            events_retention: retention(settings, "events.retention"),
+            retention: retention(settings),
             addresses: addresses(settings),
             gateway_key: gateway_key?,
             executor_key: executor_key?,
@@ -179,8 +218,26 @@ fn executors(settings: &mut Settings, tls: bool) -> Vec<ExecutorAddress> {
     addresses
 }
 
-/// Reads how long a ledger is kept: at least for as long as repeated triggers are looked for in theirs.
-fn retention(settings: &mut Settings, key: &str) -> Duration {
+/// Reads how long what is kept. Nothing of a deployment is kept longer than the deployment.
+fn retention(settings: &mut Settings) -> Retention {
+    let retention = Retention {
+        triggers: kept(settings, "triggers.retention"),
+        events: kept(settings, "events.retention"),
+        deployments: kept(settings, "retention.deployments"),
+        logs: kept(settings, "retention.logs"),
+        artifacts: kept(settings, "retention.artifacts"),
+        keep_ready: settings.require("retention.keep_ready", 0),
+    };
+    for (key, kept) in [("retention.logs", retention.logs), ("retention.artifacts", retention.artifacts)] {
+        if kept > retention.deployments {
+            settings.complain(key, "must not be longer than retention.deployments");
+        }
+    }
+    retention
+}
+
+/// Reads how long something is kept: at least for as long as repeated triggers are looked for in their ledger.
+fn kept(settings: &mut Settings, key: &str) -> Duration {
     let retention = settings.duration(key);
     if retention < SHORTEST_RETENTION {
         settings.complain(key, "must be at least 1h");

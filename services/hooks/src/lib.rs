@@ -4,6 +4,7 @@
 //! deployments to executors and their events back.
 
 pub mod app;
+pub mod backup;
 mod config;
 pub mod dispatch;
 mod executors;
@@ -12,9 +13,10 @@ pub mod inputs;
 pub mod model;
 pub mod outbound;
 mod private_file;
+pub mod retention;
 pub mod sealing;
 mod server;
 pub mod store;
 
-pub use config::{HooksConfig, SETTINGS, ServiceKeys};
+pub use config::{DatabaseConfig, HooksConfig, SETTINGS, ServiceKeys};
 pub use server::{Hooks, StartError};

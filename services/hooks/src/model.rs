@@ -180,6 +180,10 @@ pub struct Deployment {
     pub building_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+    /// When its log was removed.
+    pub log_removed_at: Option<DateTime<Utc>>,
+    /// When its artifact was removed.
+    pub artifact_removed_at: Option<DateTime<Utc>>,
 }
 
 impl Deployment {

@@ -1,6 +1,6 @@
 //! The hooks service as a process.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use grapnel_proto::DESCRIPTORS;
 use grapnel_runtime::{
@@ -17,16 +17,14 @@ use crate::{
     executors::Reachable,
     grpc::{PUBLIC, routes},
     outbound::{
-        events::{self, Pace, Sender},
+        events::{self, Sender},
         http::{ClientError, HttpClient},
         statuses::{self, StatusTeller},
     },
+    retention::{Pace, Upkeep},
     sealing::{KeyFileError, Sealer},
     store::{OpenError, Store, StoreError},
 };
-
-/// How often old triggers and events are removed.
-const PRUNE_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -119,14 +117,21 @@ impl Hooks {
             app.inputs(),
             app.clock.clone(),
             owner,
-            fleet,
+            fleet.clone(),
             Patience::default(),
             shutdown.child_token(),
         );
         let dispatching = tokio::spawn(dispatcher.run());
         let sending = tokio::spawn(sender(&app, outbound, shutdown.child_token()).run());
-        let retention = Retention { triggers: config.retention, events: config.events_retention };
-        let pruning = tokio::spawn(prune(app.clone(), retention, shutdown.child_token()));
+        let upkeep = Upkeep::new(
+            app.store.clone(),
+            app.clock.clone(),
+            fleet,
+            config.retention,
+            Pace::default(),
+            shutdown.child_token(),
+        );
+        let pruning = tokio::spawn(upkeep.run());
         let routes = routes(&app, config.gateway_key.clone(), shutdown.child_token());
         let routes = grpc::with_health_and_reflection(routes, DESCRIPTORS, &PUBLIC)
             .await
@@ -153,7 +158,7 @@ impl Hooks {
             tracing::error!(%error, "the sending of events broke");
         }
         if let Err(error) = pruning.await {
-            tracing::error!(%error, "the pruning of the ledgers broke");
+            tracing::error!(%error, "the removal of what is old broke");
         }
         if let Err(error) = app.store.close().await {
             tracing::warn!(%error, "the database cannot be closed");
@@ -204,27 +209,7 @@ fn sender(app: &App, client: HttpClient, stopping: CancellationToken) -> Sender 
         clock: app.clock.clone(),
         render: Arc::new(move |kind, at, facts| events::body(kind, at, facts, &|id| addresses.site_url(id))),
     };
-    Sender::new(needs, &owner(), Pace::default(), stopping)
-}
-
-/// How long the ledgers are kept.
-struct Retention {
-    triggers: Duration,
-    events: Duration,
-}
-
-/// Removes what the ledgers need not keep any more, now and then.
-async fn prune(app: App, retention: Retention, stopping: CancellationToken) {
-    let told = |pruned: Result<u64, StoreError>, what: &str| match pruned {
-        Ok(0) => {}
-        Ok(removed) => tracing::info!(removed, "old {what} were taken out of the ledger"),
-        Err(error) => tracing::warn!(%error, "the ledger of {what} cannot be pruned now"),
-    };
-    while stopping.run_until_cancelled(tokio::time::sleep(PRUNE_EVERY)).await.is_some() {
-        let now = app.clock.now();
-        told(app.store.prune_triggers(now - retention.triggers).await, "triggers");
-        told(app.store.prune_events(now - retention.events).await, "events");
-    }
+    Sender::new(needs, &owner(), events::Pace::default(), stopping)
 }
 
 /// A name that no other process has, nor this one at its next start.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
+mod backup;
 mod bad_input;
 mod caches;
 mod cancel;
@@ -15,6 +16,7 @@ mod latency;
 mod layers;
 mod private_sources;
 mod processes;
+mod retention;
 mod secrets;
 mod security;
 mod sites;

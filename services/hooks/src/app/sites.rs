@@ -8,7 +8,7 @@ impl App {
     /// Finds the deployment behind the first label of a site's host name, and whether it will always be that one.
     ///
     /// # Errors
-    /// `SITE_NOT_FOUND`.
+    /// `SITE_NOT_FOUND`, `ARTIFACT_REMOVED`.
     pub async fn resolve_site(&self, label: &str) -> Result<(DeploymentId, bool), Error> {
         let found = match label.parse::<DeploymentId>() {
             Ok(id) => self.store.ready_deployment(id).await.map(|id| (id, true)),

@@ -55,7 +55,7 @@ const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::
 #[derive(Clone)]
 pub struct Executor {
     address: Arc<str>,
-    client: ExecutorServiceClient<InterceptedService<Channel, Bearer>>,
+    pub(super) client: ExecutorServiceClient<InterceptedService<Channel, Bearer>>,
     /// What it has told last; nothing while it does not answer.
     occupancy: Arc<watch::Sender<Option<Occupancy>>>,
     watched: Arc<AtomicBool>,
@@ -327,6 +327,6 @@ fn cache(told: wire::BuildCache) -> BuildCache {
     }
 }
 
-fn away() -> Error {
+pub(super) fn away() -> Error {
     Error::new(Reason::ExecutorUnavailable, "the executor does not answer in time")
 }

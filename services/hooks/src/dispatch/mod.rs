@@ -4,6 +4,7 @@
 //! deployment it claims is worked on by a task of its own, which holds the lease. A process that dies leaves its leases
 //! to run out, and any other takes over.
 
+mod artifacts;
 mod build;
 mod executor;
 mod fleet;

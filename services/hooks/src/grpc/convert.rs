@@ -185,6 +185,7 @@ pub fn deployment(deployment: &Deployment, addresses: &Addresses) -> wire::Deplo
     let (hook_id, hook_name) =
         deployment.hook.as_ref().map(|(id, name)| (id.to_string(), name.to_string())).unwrap_or_default();
     let artifact = deployment.artifact.map(|(files, bytes)| wire::Artifact { files, bytes });
+    let served = artifact.filter(|_| deployment.artifact_removed_at.is_none());
     wire::Deployment {
         id: deployment.id.to_string(),
         project_id: deployment.project_id.to_string(),
@@ -204,12 +205,14 @@ pub fn deployment(deployment: &Deployment, addresses: &Addresses) -> wire::Deplo
         queued_at: deployment.queued_at.map(timestamp),
         building_at: deployment.building_at.map(timestamp),
         finished_at: deployment.finished_at.map(timestamp),
-        site_url: artifact.map(|_| addresses.site_url(deployment.id)).unwrap_or_default(),
+        site_url: served.map(|_| addresses.site_url(deployment.id)).unwrap_or_default(),
         artifact,
         promoted: deployment.promoted,
         title: deployment.title.clone(),
         commit_status: None,
         executor: deployment.executor.clone().unwrap_or_default(),
+        log_removed_at: deployment.log_removed_at.map(timestamp),
+        artifact_removed_at: deployment.artifact_removed_at.map(timestamp),
     }
 }
 

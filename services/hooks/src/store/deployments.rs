@@ -81,6 +81,9 @@ impl NewDeployment {
             body: Some(self.body).filter(|body| !body.is_empty()),
             wanted_commit: self.wanted_commit,
             executor: None,
+            log_removed_at: None,
+            log_emptied: false,
+            artifact_removed_at: None,
         };
         transitions::insert(transaction, row.clone()).await?;
         rows::deployment(row, false)

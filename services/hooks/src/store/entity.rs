@@ -116,6 +116,9 @@ entity!(deployment, "deployment" {
     pub body: Option<Vec<u8>>,
     pub wanted_commit: Option<String>,
     pub executor: Option<String>,
+    pub log_removed_at: Option<DateTimeUtc>,
+    pub log_emptied: bool,
+    pub artifact_removed_at: Option<DateTimeUtc>,
 });
 
 entity!(trigger, "trigger" {

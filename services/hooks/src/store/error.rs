@@ -61,6 +61,9 @@ pub enum StoreError {
     /// It is not there, or not this team's.
     #[error("there is no such row")]
     NotFound,
+    /// The deployment's artifact was removed.
+    #[error("the artifact was removed")]
+    ArtifactRemoved,
     /// The last key that can make keys.
     #[error("it is the last admin key")]
     LastAdminKey,
@@ -105,6 +108,10 @@ impl StoreError {
     pub fn into_error(self, missing: Reason) -> Error {
         match self {
             Self::NotFound => Error::new(missing, not_there(missing)),
+            Self::ArtifactRemoved => Error::new(
+                Reason::ArtifactRemoved,
+                "the artifact of this deployment was removed: it was older than the installation keeps artifacts, or its project was deleted",
+            ),
             Self::StaleKey => Error::new(
                 Reason::SecretKeyMissing,
                 "the installation's secrets are sealed under a key that is not in this process's secret key file: bring the file up to date",

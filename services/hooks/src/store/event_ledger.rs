@@ -10,7 +10,9 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrde
 use super::{
     Store, StoreError, endpoints,
     entity::{delivery, outgoing_event},
-    event_rows, outgoing_events, rows,
+    event_rows, outgoing_events,
+    retention::Step,
+    rows,
 };
 use crate::model::{Delivery, EventFacts, OutgoingEvent, Page};
 
@@ -175,32 +177,30 @@ impl Store {
         event_rows::event(row)
     }
 
-    /// Removes events that happened before `before`, with their tries, unless they still wait; returns how many.
+    /// Removes the oldest events that happened before `before`, with their tries, unless they still wait, as many as nobody
+    /// waits for.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn prune_events(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
-        let mut removed = 0;
-        loop {
-            let oldest: Vec<String> = outgoing_event::Entity::find()
-                .select_only()
-                .column(outgoing_event::Column::Id)
-                .filter(outgoing_event::Column::CreatedAt.lt(before))
-                .filter(outgoing_event::Column::State.ne(EventState::Waiting.as_str()))
-                .order_by_asc(outgoing_event::Column::CreatedAt)
-                .limit(PRUNED_AT_ONCE)
-                .into_tuple()
-                // What the writer has just removed has to be seen.
-                .all(&self.writer)
-                .await?;
-            if oldest.is_empty() {
-                return Ok(removed);
-            }
-            let done = outgoing_event::Entity::delete_many()
-                .filter(outgoing_event::Column::Id.is_in(oldest))
-                .exec(&self.writer)
-                .await?;
-            removed += done.rows_affected;
-        }
+    pub async fn prune_events(&self, before: DateTime<Utc>) -> Result<Step, StoreError> {
+        let oldest: Vec<String> = outgoing_event::Entity::find()
+            .select_only()
+            .column(outgoing_event::Column::Id)
+            .filter(outgoing_event::Column::CreatedAt.lt(before))
+            .filter(outgoing_event::Column::State.ne(EventState::Waiting.as_str()))
+            .order_by_asc(outgoing_event::Column::CreatedAt)
+            .limit(PRUNED_AT_ONCE)
+            .into_tuple()
+            // What the writer has just removed has to be seen.
+            .all(&self.writer)
+            .await?;
+        let more = oldest.len() as u64 == PRUNED_AT_ONCE;
+        // One that was asked to be sent again meanwhile waits, and stays.
+        let done = outgoing_event::Entity::delete_many()
+            .filter(outgoing_event::Column::Id.is_in(oldest))
+            .filter(outgoing_event::Column::State.ne(EventState::Waiting.as_str()))
+            .exec(&self.writer)
+            .await?;
+        Ok(Step { removed: done.rows_affected, more })
     }
 }

@@ -7,7 +7,7 @@ use grapnel_domain::{
 };
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use super::{Store, StoreError, entity::trigger, rows, triggers::NewTrigger};
+use super::{Store, StoreError, entity::trigger, retention::Step, rows, triggers::NewTrigger};
 use crate::model::{Page, Trigger, TriggerRequest};
 
 /// How many rows of the ledger are removed at once, so that nobody waits for it.
@@ -65,32 +65,26 @@ impl Store {
         Ok(Page { items: found.into_iter().map(rows::trigger).collect::<Result<_, _>>()?, more })
     }
 
-    /// Removes the oldest rows of the ledger that came before `before`; returns how many, which is less than a batch when
-    /// none is left.
+    /// Removes the oldest rows of the ledger that came before `before`, as many as nobody waits for.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn prune_triggers(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
-        let mut removed = 0;
-        loop {
-            let oldest: Vec<String> = trigger::Entity::find()
-                .select_only()
-                .column(trigger::Column::Id)
-                .filter(trigger::Column::At.lt(before))
-                .order_by_asc(trigger::Column::At)
-                .limit(PRUNED_AT_ONCE)
-                .into_tuple()
-                .all(&self.reader)
-                .await?;
-            if oldest.is_empty() {
-                return Ok(removed);
-            }
-            let done = trigger::Entity::delete_many()
-                .filter(trigger::Column::Id.is_in(oldest))
-                .exec(&self.writer)
-                .await?;
-            removed += done.rows_affected;
-        }
+    pub async fn prune_triggers(&self, before: DateTime<Utc>) -> Result<Step, StoreError> {
+        let oldest: Vec<String> = trigger::Entity::find()
+            .select_only()
+            .column(trigger::Column::Id)
+            .filter(trigger::Column::At.lt(before))
+            .order_by_asc(trigger::Column::At)
+            .limit(PRUNED_AT_ONCE)
+            .into_tuple()
+            .all(&self.reader)
+            .await?;
+        let more = oldest.len() as u64 == PRUNED_AT_ONCE;
+        let done = trigger::Entity::delete_many()
+            .filter(trigger::Column::Id.is_in(oldest))
+            .exec(&self.writer)
+            .await?;
+        Ok(Step { removed: done.rows_affected, more })
     }
 }
 

@@ -12,14 +12,17 @@ pub mod event_ledger;
 mod event_rows;
 mod events;
 mod hooks;
+pub mod in_use;
 mod installation;
 mod keys;
 pub mod ledger;
 mod outgoing_events;
 pub mod projects;
+pub mod retention;
 mod rows;
 pub mod sealed;
 mod sites;
+pub mod snapshot;
 pub mod statuses;
 mod superseding;
 mod transitions;
@@ -38,6 +41,7 @@ use std::{
 pub use dispatching::{Claim, Claimed};
 pub use error::StoreError;
 use grapnel_migrations::LockError;
+use in_use::InUse;
 pub use outgoing_events::{ClaimedEvent, Claimer, Render};
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
@@ -71,6 +75,8 @@ pub struct Store {
     installation: Known,
     /// Told after every change.
     pub wakeups: Wakeups,
+    /// Says that an SQLite file is in use.
+    _in_use: Option<InUse>,
 }
 
 /// Values that are read once.
@@ -110,6 +116,16 @@ pub enum OpenError {
         /// What the system says.
         cause: std::io::Error,
     },
+    /// The lock that says who uses the database cannot be taken.
+    #[error(
+        "{path}: the lock of who uses the database cannot be taken, which is so while a backup is restored: {cause}"
+    )]
+    InUse {
+        /// The lock's file.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
     /// The schema cannot be brought up to date.
     #[error(transparent)]
     Migrate(#[from] LockError),
@@ -122,12 +138,16 @@ impl Store {
     /// The URL is none, the database cannot be reached, or its schema cannot be brought up to date.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         let refused = |cause| OpenError::Connect { address: without_password(url), cause };
+        let mut in_use = None;
         let (writer, reader, lock_file) = match url.split_once("://") {
             Some(("sqlite", path)) => {
                 let path = PathBuf::from(path);
                 let directory = path.parent().unwrap_or(&path).to_owned();
                 std::fs::create_dir_all(&directory)
                     .map_err(|cause| OpenError::Directory { path: directory, cause })?;
+                let shared = InUse::share(&path).await;
+                in_use =
+                    Some(shared.map_err(|cause| OpenError::InUse { path: InUse::file_of(&path), cause })?);
                 let writer = connect_sqlite(url, 1).await.map_err(refused)?;
                 let reader = connect_sqlite(url, CONNECTIONS).await.map_err(refused)?;
                 (writer, reader, Some(path.with_extension("lock")))
@@ -140,7 +160,8 @@ impl Store {
             _ => return Err(OpenError::Url(without_password(url))),
         };
         grapnel_migrations::migrate(&writer, lock_file.as_deref()).await?;
-        Ok(Self { writer, reader, installation: Known::default(), wakeups: Wakeups::default() })
+        let (installation, wakeups) = (Known::default(), Wakeups::default());
+        Ok(Self { writer, reader, installation, wakeups, _in_use: in_use })
     }
 
     /// Closes all connections, so that an SQLite database is one file again.

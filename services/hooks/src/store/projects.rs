@@ -133,6 +133,7 @@ impl Store {
         super::endpoints::delete_of_project(&transaction, id).await?;
         transaction.commit().await?;
         self.tell(ended);
+        self.wakeups.retention();
         Ok(())
     }
 }

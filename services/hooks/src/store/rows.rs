@@ -163,6 +163,8 @@ pub fn deployment(row: deployment::Model, promoted: bool) -> Result<Deployment, 
         queued_at: row.queued_at,
         building_at: row.building_at,
         finished_at: row.finished_at,
+        log_removed_at: row.log_removed_at,
+        artifact_removed_at: row.artifact_removed_at,
     })
 }
 

@@ -12,13 +12,17 @@ impl Store {
     /// Tells whether a deployment is READY.
     ///
     /// # Errors
-    /// There is no such deployment, or it is not READY.
+    /// There is no such deployment, it is not READY, or its artifact was removed.
     pub async fn ready_deployment(&self, id: DeploymentId) -> Result<DeploymentId, StoreError> {
         let row = deployment::Entity::find_by_id(id.to_string())
             .filter(deployment::Column::State.eq(State::Ready.as_str()))
             .one(&self.reader)
             .await?;
-        row.map(|_| id).ok_or(StoreError::NotFound)
+        match row {
+            Some(row) if row.artifact_removed_at.is_some() => Err(StoreError::ArtifactRemoved),
+            Some(_) => Ok(id),
+            None => Err(StoreError::NotFound),
+        }
     }
 
     /// Finds the deployment that a project's address serves: the newest of its production branch that was promoted.

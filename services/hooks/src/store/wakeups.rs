@@ -22,6 +22,7 @@ pub struct Wakeups {
     work: Arc<Notify>,
     statuses: Arc<Notify>,
     events: Arc<Notify>,
+    retention: Arc<Notify>,
     deployments: Arc<Mutex<HashMap<DeploymentId, watch::Sender<()>>>>,
 }
 
@@ -54,6 +55,16 @@ impl Wakeups {
     /// Waits for an event to send, as [`Wakeups::wait_for_work`] waits for work.
     pub async fn wait_for_events(&self) {
         gathered(&self.events).await;
+    }
+
+    /// Says that there may be something that nobody needs any more.
+    pub fn retention(&self) {
+        self.retention.notify_one();
+    }
+
+    /// Waits for something to remove, as [`Wakeups::wait_for_work`] waits for work.
+    pub async fn wait_for_retention(&self) {
+        gathered(&self.retention).await;
     }
 
     /// Says that something happened to a deployment.

@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
 mod authorisation;
+mod backups;
 mod databases;
 mod dispatch;
 mod endpoints;
 mod fleet;
 mod histories;
 mod outgoing_events;
+mod retention;
 mod scripted;
 mod secrets;
 mod senders;

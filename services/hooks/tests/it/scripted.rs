@@ -56,6 +56,7 @@ pub struct Scripted(Arc<Mutex<Script>>);
 
 #[derive(Default)]
 pub struct Script {
+    pub artifacts: crate::retention::Artifacts,
     pub name: &'static str,
     pub slots: u32,
     pub running: u32,
@@ -199,6 +200,20 @@ impl ExecutorService for Scripted {
         _: Request<GetExecutorRequest>,
     ) -> Result<Response<GetExecutorResponse>, Status> {
         Ok(Response::new(GetExecutorResponse::default()))
+    }
+
+    async fn list_artifacts(
+        &self,
+        _: Request<ListArtifactsRequest>,
+    ) -> Result<Response<ListArtifactsResponse>, Status> {
+        Ok(Response::new(self.lock().artifacts.list()?))
+    }
+
+    async fn remove_artifacts(
+        &self,
+        request: Request<RemoveArtifactsRequest>,
+    ) -> Result<Response<RemoveArtifactsResponse>, Status> {
+        Ok(Response::new(self.lock().artifacts.remove(&request.into_inner())))
     }
 
     async fn watch_executor(
@@ -350,6 +365,7 @@ impl House {
                 format!("{attempt} {}", lines[0].text)
             }
             DeploymentEvent::Build { event, .. } => format!("{event:?}"),
+            DeploymentEvent::LogRemoved => "log removed".to_owned(),
         });
         told.collect().await
     }

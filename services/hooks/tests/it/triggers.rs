@@ -378,8 +378,11 @@ async fn the_ledger_knows_of_every_request_and_who_used_which_token() {
         assert_eq!((first.request.body_bytes, first.request.body_digest.len()), (100_000, 64));
         assert_eq!(first.request.title, "Second edition");
 
-        let removed = app.store.prune_triggers(app.clock.now() - Duration::from_secs(3_600)).await.unwrap();
-        assert_eq!((removed, bench.ledger(TriggerFilter::default()).await), (8, vec!["REVOKED".to_owned()]));
+        let pruned = app.store.prune_triggers(app.clock.now() - Duration::from_secs(3_600)).await.unwrap();
+        assert_eq!(
+            (pruned.removed, bench.ledger(TriggerFilter::default()).await),
+            (8, vec!["REVOKED".to_owned()])
+        );
     })
     .await;
 }
