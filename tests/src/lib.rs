@@ -5,6 +5,7 @@ pub mod grapnel;
 pub mod lfs_store;
 pub mod receiver;
 pub mod repository;
+pub mod s3_server;
 pub mod ssh_server;
 
 pub use git_server::GitServer;
@@ -12,6 +13,7 @@ pub use grapnel::{Grapnel, Setup};
 pub use lfs_store::{LfsFault, LfsStore};
 pub use receiver::{Received, Receiver, Reply};
 pub use repository::Repository;
+pub use s3_server::{S3Fault, S3Server};
 pub use ssh_server::{SshKeyPair, SshServer};
 
 use std::path::PathBuf;
