@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
 mod attacks;
+mod buckets;
 mod builds;
 mod cache_upkeep;
 mod caches;
