@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
 mod bad_input;
+mod buckets;
 mod caches;
 mod cancel;
 mod cli;
