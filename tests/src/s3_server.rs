@@ -16,7 +16,7 @@ use axum::{
 };
 use s3s::{auth::SimpleAuth, service::S3Service};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 use tokio_stream::StreamExt as _;
 
 /// How a server answers other than it should.
@@ -26,7 +26,7 @@ pub enum S3Fault {
     Fails,
     /// It does not let us in.
     Refuses,
-    /// It takes a request and never answers.
+    /// It takes a request and does not answer, until [`S3Server::go_on`].
     Stalls,
     /// It ends the connection in the middle of its answer to a GET, and in the middle of the request else.
     Cuts,
@@ -48,6 +48,7 @@ struct Shared {
     asked: Mutex<Vec<(Method, String)>>,
     fault: Mutex<Option<Spoilt>>,
     stalled: AtomicUsize,
+    go_on: Notify,
 }
 
 /// Which requests are answered other than they should.
@@ -90,6 +91,7 @@ impl S3Server {
             asked: Mutex::default(),
             fault: Mutex::default(),
             stalled: AtomicUsize::default(),
+            go_on: Notify::new(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it has an address");
@@ -147,6 +149,11 @@ impl S3Server {
         *self.shared.fault() = None;
     }
 
+    /// Answers the requests that were left without an answer.
+    pub fn go_on(&self) {
+        self.shared.go_on.notify_waiters();
+    }
+
     /// Returns how many requests were left without an answer.
     pub fn stalled(&self) -> usize {
         self.shared.stalled.load(Ordering::Acquire)
@@ -183,8 +190,10 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         Some(S3Fault::Fails) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Some(S3Fault::Refuses) => StatusCode::FORBIDDEN.into_response(),
         Some(S3Fault::Stalls) => {
+            let go_on = shared.go_on.notified();
             shared.stalled.fetch_add(1, Ordering::AcqRel);
-            std::future::pending().await
+            go_on.await;
+            ask(&shared, request).await
         }
         Some(S3Fault::Cuts) if method != Method::GET => {
             let _ = request.into_body().into_data_stream().next().await;

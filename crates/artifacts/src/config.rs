@@ -44,7 +44,7 @@ pub enum StoreConfig {
     /// Below a directory.
     Directory(PathBuf),
     /// In a bucket, with the directory where outputs are taken to before they are sent.
-    Bucket(BucketConfig, PathBuf),
+    Bucket(Box<BucketConfig>, PathBuf),
 }
 
 /// A bucket, and how it is reached.
@@ -105,7 +105,8 @@ impl StoreConfig {
             ("s3", Some(bucket)) if !bucket.is_empty() && url.port().is_none() => {
                 let bucket = bucket.to_owned();
                 let prefix = url.path().trim_matches('/').to_owned();
-                Some(Self::Bucket(BucketConfig::read(settings, bucket, prefix)?, data.join("uploads")))
+                let config = BucketConfig::read(settings, bucket, prefix)?;
+                Some(Self::Bucket(Box::new(config), data.join("uploads")))
             }
             _ => wrong_url(settings),
         }

@@ -109,7 +109,8 @@ impl DirectoryStore {
         for deployment in found {
             match fs::metadata(self.directory_of(deployment).join("manifest.json")) {
                 Ok(meta) => {
-                    listed.push(Published { deployment, at: DateTime::<Utc>::from(meta.modified()?) })
+                    let at = DateTime::<Utc>::from(meta.modified()?);
+                    listed.push(Published { deployment, at });
                 }
                 // Removed meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -29,7 +29,7 @@ async fn site_of(server: &S3Server) -> Site {
         ca_bundle: None,
     };
     let uploads = site.directory.path().join("uploads");
-    site.pipeline.artifacts = StoreConfig::Bucket(config, uploads).open().unwrap();
+    site.pipeline.artifacts = StoreConfig::Bucket(Box::new(config), uploads).open().unwrap();
     site
 }
 

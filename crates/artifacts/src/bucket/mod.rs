@@ -38,7 +38,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use grapnel_domain::id::DeploymentId;
 use grapnel_runtime::CancellationToken;
 use object_store::{
-    ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, WriteMultipart, path::Path as Key,
+    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, WriteMultipart,
+    path::Path as Key,
 };
 use tokio::{io::AsyncReadExt as _, time::Instant};
 use uuid::Uuid;
@@ -243,19 +244,17 @@ impl BucketStore {
 
     /// Returns the names of all blobs that sweeps are removing.
     async fn doomed(&self) -> Result<HashSet<String>, ArtifactError> {
-        let words = self.listed("doomed").await?;
         let mut doomed = HashSet::new();
-        for (key, _) in words {
-            doomed.extend(self.read_json::<BTreeSet<String>>(&key).await?.unwrap_or_default());
+        for word in self.listed("doomed").await? {
+            doomed.extend(self.read_json::<BTreeSet<String>>(&word.location).await?.unwrap_or_default());
         }
         Ok(doomed)
     }
 
-    /// Lists a room: keys, and when they were last written.
-    async fn listed(&self, room: &str) -> Result<Vec<(Key, chrono::DateTime<chrono::Utc>)>, ArtifactError> {
+    /// Lists a room.
+    async fn listed(&self, room: &str) -> Result<Vec<ObjectMeta>, ArtifactError> {
         let prefix = self.prefix.clone().join(room);
-        let listed = self.bucket.list(Some(&prefix)).map_ok(|meta| (meta.location, meta.last_modified));
-        Ok(listed.try_collect().await?)
+        Ok(self.bucket.list(Some(&prefix)).try_collect().await?)
     }
 
     /// Writes the manifest, with which the artifact is there, and returns the one that stands.
@@ -312,7 +311,11 @@ impl ArtifactStore for BucketStore {
         if let Err(error) = self.delete(&draft).await {
             tracing::debug!(%error, "a draft is left to a later sweep");
         }
-        blocking(move || Ok(drop(staging))).await?;
+        let removing = move || {
+            drop(staging);
+            Ok(())
+        };
+        blocking(removing).await?;
         published
     }
 

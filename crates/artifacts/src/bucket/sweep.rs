@@ -1,10 +1,13 @@
 //! What goes out of a bucket. The order of its steps is what the module above reasons about.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use object_store::{ObjectStoreExt as _, PutPayload, path::Path as Key};
+use object_store::{ObjectMeta, ObjectStoreExt as _, PutPayload, path::Path as Key};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -21,8 +24,9 @@ const BATCH: usize = 1_000;
 #[derive(Debug, Default)]
 struct Named {
     blobs: HashSet<String>,
-    /// What has been read. A manifest never changes; a draft may gain names.
-    manifests: HashSet<Key>,
+    /// The manifests that have been read, by what tells their content: one that was removed may be there anew. A draft
+    /// may gain names.
+    manifests: HashSet<(Key, String)>,
 }
 
 impl BucketStore {
@@ -72,14 +76,14 @@ impl BucketStore {
         let key = self.key("probes", &Uuid::new_v4().simple().to_string());
         self.bucket.put(&key, PutPayload::from_static(b"what time is it?")).await?;
         let probes = self.listed("probes").await?;
-        let own = probes.iter().find(|(listed, _)| *listed == key).map(|(_, written)| *written);
+        let own = probes.iter().find(|probe| probe.location == key).map(|probe| probe.last_modified);
         let Some(now) = own else {
             let source = "what was written is not in the list that was asked for next".into();
             return Err(object_store::Error::Generic { store: "S3", source }.into());
         };
-        for (probe, written) in probes {
-            if probe == key || is_older(written, now, self.ages.draft) {
-                self.delete(&probe).await?;
+        for probe in probes {
+            if probe.location == key || is_older(&probe, now, self.ages.draft) {
+                self.delete(&probe.location).await?;
             }
         }
         Ok(now)
@@ -90,11 +94,11 @@ impl BucketStore {
         now: DateTime<Utc>,
     ) -> Result<Vec<(Key, BTreeSet<String>)>, ArtifactError> {
         let mut left = Vec::new();
-        for (key, written) in self.listed("doomed").await? {
-            if is_older(written, now, self.ages.doom)
-                && let Some(names) = self.read_json(&key).await?
+        for word in self.listed("doomed").await? {
+            if is_older(&word, now, self.ages.doom)
+                && let Some(names) = self.read_json(&word.location).await?
             {
-                left.push((key, names));
+                left.push((word.location, names));
             }
         }
         Ok(left)
@@ -108,20 +112,22 @@ impl BucketStore {
 
     /// Reads what drafts and manifests name. The drafts first: on its way from one to the other nothing is missed then.
     async fn read_named(&self, named: &mut Named, now: DateTime<Utc>) -> Result<(), ArtifactError> {
-        let (dead, living): (Vec<_>, Vec<_>) = self
-            .listed("drafts")
-            .await?
-            .into_iter()
-            .partition(|(_, written)| is_older(*written, now, self.ages.draft));
-        for (key, _) in dead {
-            self.delete(&key).await?;
+        let drafts = self.listed("drafts").await?.into_iter();
+        let (dead, living): (Vec<_>, Vec<_>) =
+            drafts.partition(|draft| is_older(draft, now, self.ages.draft));
+        for draft in dead {
+            self.delete(&draft.location).await?;
         }
-        self.read_names(named, living.into_iter().map(|(key, _)| key).collect()).await?;
-        let manifests = self.listed("artifacts").await?.into_iter().map(|(key, _)| key);
-        let unread: Vec<Key> = manifests.filter(|key| !named.manifests.contains(key)).collect();
-        self.read_names(named, unread.clone()).await?;
-        named.manifests.extend(unread);
-        Ok(())
+        self.read_names(named, living.into_iter().map(|draft| draft.location).collect()).await?;
+        let mut unread = Vec::new();
+        for manifest in self.listed("artifacts").await? {
+            let content = manifest.e_tag.map(|tag| (manifest.location.clone(), tag));
+            // One of which nothing tells the content is read each time.
+            if content.is_none_or(|content| named.manifests.insert(content)) {
+                unread.push(manifest.location);
+            }
+        }
+        self.read_names(named, unread).await
     }
 
     /// Reads the names in drafts or manifests. One that is gone meanwhile names nothing; one that cannot be read ends the
@@ -151,6 +157,6 @@ impl BucketStore {
     }
 }
 
-fn is_older(written: DateTime<Utc>, now: DateTime<Utc>, age: std::time::Duration) -> bool {
-    (now - written).to_std().is_ok_and(|passed| passed >= age)
+fn is_older(object: &ObjectMeta, now: DateTime<Utc>, age: Duration) -> bool {
+    (now - object.last_modified).to_std().is_ok_and(|passed| passed >= age)
 }

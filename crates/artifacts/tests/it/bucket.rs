@@ -1,6 +1,6 @@
 //! What only a bucket has to do: send little, share what is there, and live with a server that fails.
 
-use std::sync::Arc;
+use std::{fs, sync::Arc};
 
 use grapnel_artifacts::{ArtifactError, ArtifactStore as _};
 use grapnel_e2e::S3Fault;
@@ -146,6 +146,35 @@ async fn a_publisher_does_not_rely_on_what_a_sweep_is_removing() {
     assert_eq!(server.keys("sites/blobs").len(), 2);
     assert_eq!(stored.content(publishing, "index.html").await, b"<h1>hi</h1>");
     assert_eq!(stored.content(publishing, "assets/site.css").await, b"h1{}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_reads_an_artifact_anew_that_was_removed_and_published_again_meanwhile() {
+    let (stored, output) = (Stored::bucket().await, Output::new());
+    let server = stored.server.as_ref().unwrap();
+    let [old, again] = deployments();
+    stored.publish(old, &output).await.unwrap();
+    stored.store.remove(old).await.unwrap();
+    let first = Output::new();
+    fs::remove_dir_all(first.path()).unwrap();
+    fs::create_dir(first.path()).unwrap();
+    first.write("first.html", "first");
+    stored.publish(again, &first).await.unwrap();
+    // The sweep has read everything once, and hangs over its word; nobody sees that yet.
+    server.spoil(Method::PUT, "/doomed/", S3Fault::Stalls);
+    let store = Arc::clone(&stored.store);
+    let sweep = tokio::spawn(async move { store.sweep().await });
+    while server.stalled() == 0 {
+        tokio::task::yield_now().await;
+    }
+    stored.store.remove(again).await.unwrap();
+    // It has what the sweep found to be named by nothing.
+    stored.publish(again, &output).await.unwrap();
+    server.heal();
+    server.go_on();
+    sweep.await.unwrap().unwrap();
+    assert_eq!(stored.content(again, "index.html").await, b"<h1>hi</h1>");
+    assert_eq!(stored.content(again, "assets/site.css").await, b"h1{}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
