@@ -8,6 +8,9 @@ use grapnel_runtime::CancellationToken;
 
 use crate::site::{LIMITS, Output, Stored, deployments};
 
+/// Puts into an output what is refused.
+type Prepare = dyn Fn(&Path);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_artifact_is_found_by_its_manifest_with_types_and_digests() {
     for stored in Stored::both().await {
@@ -168,7 +171,7 @@ async fn size_count_and_kind_are_limited_and_nothing_is_left_behind() {
         rustix::fs::mknodat(rustix::fs::CWD, output.join("pipe"), kind, mode, 0).unwrap();
     };
     let name = |output: &Path| fs::write(output.join("a\nb"), "").unwrap();
-    let cases: [(&dyn Fn(&Path), Refusal); 4] = [
+    let cases: [(&Prepare, Refusal); 4] = [
         (&sparse, Refusal::TooLarge(limits.bytes)),
         (&many, Refusal::TooMany(limits.files)),
         (&pipe, Refusal::Special("pipe".into())),
