@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+use grapnel_artifacts::StoreConfig;
 use grapnel_domain::{build::BuildLimits, secret_token::ApiKey};
 use grapnel_runtime::{Setting, Settings, grpc::Tls, settings::shared};
 
@@ -137,6 +138,8 @@ pub struct ExecutorConfig {
     pub skip_unchanged_install: bool,
     /// What caches may cost.
     pub cache: CacheLimits,
+    /// Where outputs go.
+    pub artifacts: StoreConfig,
     /// What hooks services have to show.
     pub key: ApiKey,
     /// The certificates.
@@ -190,6 +193,7 @@ impl ExecutorConfig {
         let git_closed_networks = settings.list_of("git.closed_networks", "a network such as 10.20.0.0/16");
         let resolvers = settings.list_of("executor.resolvers", "an address such as 10.0.0.2");
         let ca_bundle = shared::ca_bundle(settings);
+        let artifacts = StoreConfig::read(settings);
         let slots = settings.require("executor.slots", 1);
         if slots == 0 {
             settings.complain("executor.slots", "must be at least 1");
@@ -234,6 +238,7 @@ impl ExecutorConfig {
                 max_age: settings.duration("cache.max_age"),
                 total_bytes: settings.bytes("cache.total_bytes"),
             },
+            artifacts: artifacts?,
             key: key?,
             tls: shared::tls(settings),
         })

@@ -7,6 +7,7 @@ pub mod lfs_store;
 mod own_postgres;
 pub mod receiver;
 pub mod repository;
+pub mod s3_server;
 pub mod ssh_server;
 
 pub use git_server::GitServer;
@@ -15,6 +16,7 @@ pub use lfs_store::{LfsFault, LfsStore};
 pub use own_postgres::OwnPostgres;
 pub use receiver::{Received, Receiver, Reply};
 pub use repository::Repository;
+pub use s3_server::{S3Fault, S3Server};
 pub use ssh_server::{SshKeyPair, SshServer};
 
 use std::path::PathBuf;

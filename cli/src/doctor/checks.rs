@@ -2,6 +2,7 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
+use grapnel_artifacts::StoreConfig;
 use grapnel_domain::secret_token::ApiKey;
 use grapnel_executor::{
     ExecutorConfig, Trial,
@@ -47,6 +48,7 @@ pub async fn all(mut settings: Settings, read: Result<(), SettingsError>) -> Vec
     findings.extend(docker(&socket, &image).await);
     findings.extend(builds(&mut settings).await);
     findings.push(database_of(&data_dir, database).await);
+    findings.extend(artifacts(&mut settings).await);
     if let Some(bundle) = ca_bundle {
         findings.push(readable("CA bundle", &bundle));
     }
@@ -202,6 +204,41 @@ async fn database_of(data_dir: &Path, configured: Option<String>) -> Finding {
         }
         Err(_) => Finding::failure("database", "it does not answer in time", "check that it is running"),
     }
+}
+
+/// Writes, reads and removes something in the artifact store, as executors and gateways do.
+async fn artifacts(settings: &mut Settings) -> Option<Finding> {
+    let check = "artifacts";
+    // Whatever is wrong with the settings has been told already.
+    let config = StoreConfig::read(settings)?;
+    let tried = match config.open() {
+        Ok(store) => timeout(TRIAL, async move { store.probe().await }).await,
+        Err(error) => return Some(Finding::failure(check, error.to_string(), "correct the settings")),
+    };
+    let advice = match config {
+        StoreConfig::Directory(_) => "make it writable for this user, or set artifacts.url",
+        StoreConfig::Bucket(..) => {
+            "check artifacts.url, artifacts.endpoint, artifacts.region, and that its key may put, get, list and delete"
+        }
+    };
+    let place = config.place();
+    Some(match tried {
+        Ok(Ok(())) => Finding::ok(check, format!("{place} can be written and read")),
+        Ok(Err(error)) => Finding::failure(check, format!("{place}: {}", chain(&error)), advice),
+        Err(_) => Finding::failure(check, format!("{place} does not answer in time"), advice),
+    })
+}
+
+/// Tells an error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |mut told, cause| {
+        let cause = cause.to_string();
+        if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+        told
+    })
 }
 
 fn readable(check: &'static str, path: &Path) -> Finding {

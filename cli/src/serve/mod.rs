@@ -19,8 +19,13 @@ use crate::{
     exit::Failure,
 };
 
-const TABLES: [&[Setting]; 4] =
-    [shared::SETTINGS, grapnel_hooks::SETTINGS, grapnel_gateway::SETTINGS, grapnel_executor::SETTINGS];
+const TABLES: [&[Setting]; 5] = [
+    shared::SETTINGS,
+    grapnel_artifacts::SETTINGS,
+    grapnel_hooks::SETTINGS,
+    grapnel_gateway::SETTINGS,
+    grapnel_executor::SETTINGS,
+];
 
 /// Threads of a service. Nothing here computes; what blocks runs elsewhere.
 const THREADS: usize = 2;

@@ -1,28 +1,112 @@
 //! Artifacts of READY deployments: published by executors, read by gateways.
 //!
-//! An artifact is a directory `<deployment>/` with `manifest.json` and the files below `files/`. It appears by one
-//! rename, whole, and never changes; until then it stands under another name, and readers never see it. Readers find
-//! files by the manifest alone, so no request can reach anything that was not published.
+//! An artifact is a manifest and the files that it lists. It appears at once, whole, and never changes; until then
+//! readers never see it. Readers find files by the manifest alone, so no request can reach anything that was not
+//! published.
 //!
-//! All functions block on the disk: call them where blocking is allowed.
+//! There are two stores, and one contract that both are held to: a [`DirectoryStore`] where executors and gateways
+//! share a disk, and a [`BucketStore`] where they do not. What a gateway reads goes through [`SiteFiles`], which keeps
+//! what came from a bucket on the gateway's own disk.
 
+mod bucket;
+mod cache;
+mod config;
+mod directory;
 mod manifest;
-mod publish;
+mod staging;
 
 use std::{
-    fs, io,
+    fmt, io,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::stream::BoxStream;
 use grapnel_domain::id::DeploymentId;
-pub use manifest::{FileEntry, Manifest};
-pub use publish::{Limits, Refusal};
+use grapnel_runtime::CancellationToken;
 
-/// The artifacts below one directory.
-#[derive(Clone, Debug)]
-pub struct ArtifactStore {
-    directory: PathBuf,
+pub use bucket::{BucketFault, BucketStore};
+pub use cache::{CacheConfig, FileError, LocalFile, SiteFiles};
+pub use config::{BucketConfig, OpenError, SETTINGS, StoreConfig};
+pub use directory::DirectoryStore;
+pub use manifest::{FileEntry, Manifest};
+pub use staging::{Limits, Refusal};
+
+/// The content of a file, in pieces.
+pub type Content = BoxStream<'static, Result<Bytes, ArtifactError>>;
+
+/// Where artifacts are.
+#[async_trait]
+pub trait ArtifactStore: fmt::Debug + Send + Sync {
+    /// Publishes the tree below `output` as the artifact of a deployment, and returns when it is there whole. Publishing
+    /// again changes nothing and returns what stands. `given_up` is looked at all the time, and last before the artifact
+    /// appears.
+    ///
+    /// Run it to its end: a future that is dropped leaves what only [`ArtifactStore::sweep`] removes.
+    ///
+    /// # Errors
+    /// The output holds what cannot be published, the store fails, or it was given up. No artifact is there then.
+    async fn publish(
+        &self,
+        deployment: DeploymentId,
+        output: &Path,
+        limits: Limits,
+        given_up: &CancellationToken,
+    ) -> Result<Manifest, ArtifactError>;
+
+    /// Opens an artifact.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    async fn open(&self, deployment: DeploymentId) -> Result<Manifest, ArtifactError>;
+
+    /// Tells whether all files are on this machine's disk, where [`ArtifactStore::path_of`] finds them.
+    fn is_here(&self) -> bool;
+
+    /// Returns where a file of an artifact is on this machine's disk, in a store that has it there.
+    fn path_of(&self, deployment: DeploymentId, file: &FileEntry) -> Option<PathBuf>;
+
+    /// Reads a file of an artifact. What comes is not checked: [`SiteFiles`] does that.
+    ///
+    /// # Errors
+    /// The store fails, now or between two pieces.
+    async fn read(&self, deployment: DeploymentId, file: &FileEntry) -> Result<Content, ArtifactError>;
+
+    /// Removes an artifact. One that is not there is removed already. Nobody sees a part of it meanwhile.
+    ///
+    /// # Errors
+    /// The store fails.
+    async fn remove(&self, deployment: DeploymentId) -> Result<(), ArtifactError>;
+
+    /// Lists artifacts in the order of their ids, at most `limit` of those after `after`. Fewer than `limit` are the last.
+    ///
+    /// # Errors
+    /// The store fails.
+    async fn list(&self, after: Option<DeploymentId>, limit: usize) -> Result<Vec<Published>, ArtifactError>;
+
+    /// Removes what publishers that died have left, and content that no artifact has any more. Nothing that is being
+    /// published meanwhile, by whomever, is touched.
+    ///
+    /// # Errors
+    /// The store fails. What was not removed is found by the next sweep.
+    async fn sweep(&self) -> Result<(), ArtifactError>;
+
+    /// Writes something, reads it and removes it, as all of the above need.
+    ///
+    /// # Errors
+    /// What failed of it.
+    async fn probe(&self) -> Result<(), ArtifactError>;
+}
+
+/// An artifact in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Whose it is.
+    pub deployment: DeploymentId,
+    /// When it appeared, by the store's clock.
+    pub at: DateTime<Utc>,
 }
 
 /// Why an artifact was not published, or cannot be read.
@@ -37,160 +121,26 @@ pub enum ArtifactError {
     /// The disk failed us.
     #[error("the artifact's directory cannot be used: {0}")]
     Io(#[from] io::Error),
+    /// The bucket failed us.
+    #[error("the artifact store {0}")]
+    Bucket(#[from] BucketFault),
     /// There is no such artifact.
     #[error("there is no artifact of {0}")]
     NotFound(DeploymentId),
     /// The manifest is broken, or of a later release.
     #[error("the artifact's manifest cannot be read: {0}")]
     Manifest(serde_json::Error),
+    /// What came is not what was published.
+    #[error("what the artifact store sent for {0} is something else")]
+    Corrupt(String),
 }
 
-impl ArtifactStore {
-    /// Takes the directory of the artifacts; it is made when something is published.
-    pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into() }
-    }
-
-    /// Publishes the tree below `output` as the artifact of a deployment. Publishing again changes nothing and
-    /// returns what stands. `given_up` is asked between files, and a last time before the artifact appears.
-    ///
-    /// # Errors
-    /// The output holds what cannot be published, the disk fails, or it was given up. Nothing is left behind then.
-    pub fn publish(
-        &self,
-        deployment: DeploymentId,
-        output: &Path,
-        limits: Limits,
-        given_up: &dyn Fn() -> bool,
-    ) -> Result<Manifest, ArtifactError> {
-        match self.open(deployment) {
-            Ok(artifact) => return Ok(artifact.manifest),
-            Err(ArtifactError::NotFound(_)) => {}
-            Err(error) => return Err(error),
-        }
-        fs::create_dir_all(&self.directory)?;
-        let staging = self.directory.join(format!(".{deployment}.staging"));
-        remove_if_there(&staging)?;
-        let manifest = publish::stage(output, &staging, limits, given_up).and_then(|manifest| {
-            if given_up() {
-                return Err(ArtifactError::GivenUp);
-            }
-            fs::rename(&staging, self.directory_of(deployment))?;
-            fs::File::open(&self.directory)?.sync_all()?;
-            Ok(manifest)
-        });
-        if manifest.is_err() {
-            remove_if_there(&staging)?;
-        }
-        manifest
-    }
-
-    /// Opens an artifact.
-    ///
-    /// # Errors
-    /// There is none, or it cannot be read.
-    pub fn open(&self, deployment: DeploymentId) -> Result<Artifact, ArtifactError> {
-        let directory = self.directory_of(deployment);
-        let bytes = match fs::read(directory.join("manifest.json")) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(ArtifactError::NotFound(deployment));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let manifest = serde_json::from_slice(&bytes).map_err(ArtifactError::Manifest)?;
-        Ok(Artifact { files: directory.join("files"), manifest })
-    }
-
-    /// Removes an artifact. One that is not there is removed already.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub fn remove(&self, deployment: DeploymentId) -> Result<(), ArtifactError> {
-        Ok(remove_if_there(&self.directory_of(deployment))?)
-    }
-
-    /// Lists the artifacts that there are, sorted by deployment, and when each was published.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub fn list(&self) -> Result<Vec<(DeploymentId, SystemTime)>, ArtifactError> {
-        let entries = match fs::read_dir(&self.directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let entry = entry?;
-            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-                continue;
-            };
-            match entry.metadata() {
-                Ok(meta) => found.push((id, meta.modified()?)),
-                // Removed since it was listed.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        found.sort_unstable();
-        Ok(found)
-    }
-
-    /// Removes what a publisher that died has left.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub fn sweep(&self) -> Result<(), ArtifactError> {
-        let entries = match fs::read_dir(&self.directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        for entry in entries {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().ends_with(".staging") {
-                remove_if_there(&entry.path())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn directory_of(&self, deployment: DeploymentId) -> PathBuf {
-        self.directory.join(deployment.to_string())
+/// Runs what blocks on the disk where that is allowed.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ArtifactError> + Send + 'static,
+) -> Result<T, ArtifactError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(ArtifactError::Io(io::Error::other(error))),
     }
 }
-
-/// One artifact.
-#[derive(Clone, Debug)]
-pub struct Artifact {
-    files: PathBuf,
-    manifest: Manifest,
-}
-
-impl Artifact {
-    /// Finds a file by its path in the artifact, such as `assets/site.css`.
-    pub fn file(&self, path: &str) -> Option<&FileEntry> {
-        self.manifest.file(path)
-    }
-
-    /// Returns where a file of the manifest is on disk.
-    pub fn path_of(&self, file: &FileEntry) -> PathBuf {
-        self.files.join(&file.path)
-    }
-
-    /// Returns the manifest.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -22,6 +22,16 @@ pub struct FileEntry {
     pub digest: String,
     /// The media type, with its character set where it is text.
     pub content_type: String,
+    /// What a bucket keeps its content under, where that is not the digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<String>,
+}
+
+impl FileEntry {
+    /// Returns what a bucket keeps its content under.
+    pub(crate) fn blob(&self) -> &str {
+        self.blob.as_deref().unwrap_or(&self.digest)
+    }
 }
 
 impl Manifest {

@@ -110,6 +110,8 @@ failure_codes! {
     ExecutorLost = "EXECUTOR_LOST", Infrastructure;
     /// The executor's own disk is full.
     ExecutorDiskFull = "EXECUTOR_DISK_FULL", Infrastructure;
+    /// The store of artifacts does not answer or refuses.
+    ArtifactStoreUnavailable = "ARTIFACT_STORE_UNAVAILABLE", Infrastructure;
     /// A fault of Grapnel's own.
     Internal = "INTERNAL", Infrastructure;
 }

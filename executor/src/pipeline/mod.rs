@@ -47,7 +47,7 @@ pub struct Pipeline {
     /// Where commits come from.
     pub mirrors: Arc<Mirrors>,
     /// Where outputs go.
-    pub artifacts: ArtifactStore,
+    pub artifacts: Arc<dyn ArtifactStore>,
     /// What builds find again.
     pub caches: Caches,
     /// What they reach.

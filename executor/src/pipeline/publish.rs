@@ -31,14 +31,18 @@ impl Story<'_> {
         let deployment = self.spec.id.deployment;
         let limits = Limits { bytes: self.limits.artifact_bytes, files: self.limits.artifact_files };
         let given_up = self.given_up.clone();
-        let publishing = self.publishing.insert(tokio::task::spawn_blocking(move || {
-            store.publish(deployment, &path, limits, &|| given_up.is_cancelled())
-        }));
+        let publishing = self
+            .publishing
+            .insert(tokio::spawn(async move { store.publish(deployment, &path, limits, &given_up).await }));
         let published = publishing.await;
         self.publishing = None;
         let manifest = published
             .map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?
-            .map_err(|error| publish_failure(&error))?;
+            .map_err(|error| {
+                let cause = std::error::Error::source(&error);
+                tracing::warn!(%deployment, %error, ?cause, "an output cannot be published");
+                publish_failure(&error)
+            })?;
         let (files, bytes) = (manifest.files.len() as u64, manifest.bytes());
         let plural = if files == 1 { "" } else { "s" };
         let said = format!("published {files} file{plural}, {bytes} bytes from {output}");
@@ -116,8 +120,10 @@ fn publish_failure(error: &ArtifactError) -> Failure {
         }
         ArtifactError::Refused(_) => Failure::new(FailureCode::OutputRefused, error.to_string()),
         ArtifactError::Io(_) => Failure::new(FailureCode::ExecutorDiskFull, error.to_string()),
-        ArtifactError::GivenUp | ArtifactError::NotFound(_) | ArtifactError::Manifest(_) => {
-            Failure::new(FailureCode::Internal, error.to_string())
-        }
+        ArtifactError::Bucket(_) => Failure::new(FailureCode::ArtifactStoreUnavailable, error.to_string()),
+        ArtifactError::GivenUp
+        | ArtifactError::NotFound(_)
+        | ArtifactError::Corrupt(_)
+        | ArtifactError::Manifest(_) => Failure::new(FailureCode::Internal, error.to_string()),
     }
 }

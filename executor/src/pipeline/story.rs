@@ -118,7 +118,7 @@ impl<'a> Story<'a> {
         }
         if let Some(publishing) = self.publishing.take()
             && let Ok(Ok(_)) = publishing.await
-            && let Err(error) = self.pipeline.artifacts.remove(self.spec.id.deployment)
+            && let Err(error) = self.pipeline.artifacts.remove(self.spec.id.deployment).await
         {
             tracing::warn!(%error, "the artifact of a build that was ended cannot be removed");
         }

@@ -1,8 +1,8 @@
 //! What hooks services ask about the artifacts of this executor's store.
 
-use std::{collections::HashSet, time::SystemTime};
+use std::collections::HashSet;
 
-use grapnel_artifacts::{ArtifactError, ArtifactStore};
+use grapnel_artifacts::{ArtifactError, ArtifactStore, Published};
 use grapnel_domain::{Error, id::DeploymentId};
 use grapnel_proto::{
     convert::{Violations, time::timestamp},
@@ -11,7 +11,6 @@ use grapnel_proto::{
         RemoveArtifactsResponse,
     },
 };
-use tokio::task::spawn_blocking;
 
 /// How many artifacts are told of, or removed, in one call.
 const AT_ONCE: usize = 1_000;
@@ -21,7 +20,7 @@ const AT_ONCE: usize = 1_000;
 /// # Errors
 /// The page token is none, or the store fails.
 pub async fn list(
-    store: ArtifactStore,
+    store: &dyn ArtifactStore,
     request: ListArtifactsRequest,
 ) -> Result<ListArtifactsResponse, Error> {
     let mut violations = Violations::default();
@@ -34,12 +33,12 @@ pub async fn list(
         0 => AT_ONCE,
         size => size.min(AT_ONCE),
     };
-    let all = spawn_blocking(move || store.list()).await.map_err(Error::internal)?.map_err(unreadable)?;
-    let mut rest = all.into_iter().filter(|(id, _)| after.is_none_or(|after| *id > after));
-    let page: Vec<_> = rest.by_ref().take(size).collect();
-    let more = rest.next().is_some();
+    // One more than is told, to know whether there is another page.
+    let mut page = store.list(after, size + 1).await.map_err(unreadable)?;
+    let more = page.len() > size;
+    page.truncate(size);
     Ok(ListArtifactsResponse {
-        next_page_token: page.last().filter(|_| more).map(|(id, _)| id.to_string()).unwrap_or_default(),
+        next_page_token: page.last().filter(|_| more).map(|it| it.deployment.to_string()).unwrap_or_default(),
         artifacts: page.into_iter().map(published).collect(),
     })
 }
@@ -49,7 +48,7 @@ pub async fn list(
 /// # Errors
 /// An id is none, there are too many, or the store fails; what was removed before that is removed.
 pub async fn remove(
-    store: ArtifactStore,
+    store: &dyn ArtifactStore,
     request: RemoveArtifactsRequest,
     running: &HashSet<DeploymentId>,
 ) -> Result<RemoveArtifactsResponse, Error> {
@@ -62,25 +61,23 @@ pub async fn remove(
         ids.extend(violations.check("deployment_ids", id.parse::<DeploymentId>()));
     }
     violations.finish()?;
-    ids.retain(|id| !running.contains(id));
-    let removed = spawn_blocking(move || {
-        let there: HashSet<_> = store.list()?.into_iter().map(|(id, _)| id).collect();
-        let mut removed = 0;
-        for id in ids.into_iter().filter(|id| there.contains(id)) {
-            store.remove(id)?;
-            removed += 1;
+    let mut removed = 0;
+    for id in ids.into_iter().filter(|id| !running.contains(id)) {
+        // One whose manifest cannot be read is removed too.
+        if matches!(store.open(id).await, Err(ArtifactError::NotFound(_))) {
+            continue;
         }
-        Ok(removed)
-    });
-    let removed = removed.await.map_err(Error::internal)?.map_err(unreadable)?;
+        store.remove(id).await.map_err(unreadable)?;
+        removed += 1;
+    }
     if removed > 0 {
         tracing::info!(removed, "artifacts that no deployment has any more were removed");
     }
     Ok(RemoveArtifactsResponse { removed })
 }
 
-fn published((id, at): (DeploymentId, SystemTime)) -> PublishedArtifact {
-    PublishedArtifact { deployment_id: id.to_string(), published_at: Some(timestamp(at.into())) }
+fn published(Published { deployment, at }: Published) -> PublishedArtifact {
+    PublishedArtifact { deployment_id: deployment.to_string(), published_at: Some(timestamp(at)) }
 }
 
 fn unreadable(error: ArtifactError) -> Error {

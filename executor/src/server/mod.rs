@@ -17,7 +17,7 @@ use std::{
 };
 
 use attempts::Attempts;
-use grapnel_artifacts::ArtifactStore;
+use grapnel_artifacts::OpenError;
 use grapnel_domain::{Error, Reason, secret_token::ApiKey};
 use grapnel_proto::{
     DESCRIPTORS, error::to_status, executor::v1::executor_service_server::ExecutorServiceServer,
@@ -68,6 +68,9 @@ pub enum StartError {
     /// The data directory's path is too long.
     #[error("the data directory {0} has too long a path: sockets below it would exceed {SOCKET_PATH} bytes")]
     PathTooLong(PathBuf),
+    /// The artifact store's settings do not fit together.
+    #[error(transparent)]
+    Artifacts(#[from] OpenError),
     /// The address is not to be had.
     #[error(transparent)]
     End(#[from] EndError),
@@ -121,15 +124,13 @@ impl Executor {
         if let Err(error) = sweep::sweep(&*pipeline.engine, &config.name, &pipeline.workspaces).await {
             tracing::warn!(%error, "what an earlier run left in the engine cannot be looked for now");
         }
-        if let Err(error) = pipeline.artifacts.sweep() {
-            tracing::warn!(%error, "artifacts that were left unfinished cannot be removed");
-        }
         let caches = pipeline.caches.clone();
         let upkeep = TaskTracker::new();
         let trial = caches.clone();
         // Found out now, so that the first build need not wait for it; where the engine is away it is asked again then.
         upkeep.spawn(async move { drop(trial.overlays().await) });
         upkeep.spawn(caches.watch_over(shutdown.child_token()));
+        upkeep.spawn(sweep::artifacts(pipeline.artifacts.clone(), shutdown.child_token()));
         if config.network >= NetworkAccess::Egress {
             upkeep.spawn(pipeline.network.clone().watch_over(shutdown.child_token()));
         }
@@ -263,7 +264,7 @@ fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>, clock: &Clock) -> 
         network,
         engine,
         mirrors,
-        artifacts: ArtifactStore::new(data.join("artifacts")),
+        artifacts: config.artifacts.open()?,
         sandbox: SandboxConfig {
             executor: config.name.clone(),
             runner,

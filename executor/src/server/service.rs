@@ -65,7 +65,7 @@ pub struct Service {
     /// What builds find again.
     pub caches: Caches,
     /// What READY builds left.
-    pub artifacts: ArtifactStore,
+    pub artifacts: Arc<dyn ArtifactStore>,
     /// The engine, to be described.
     pub engine: Arc<dyn Engine>,
     /// Ends all streams.
@@ -231,7 +231,7 @@ impl ExecutorService for Service {
         &self,
         request: Request<ListArtifactsRequest>,
     ) -> Result<Response<ListArtifactsResponse>, Status> {
-        let listed = artifacts::list(self.artifacts.clone(), request.into_inner()).await;
+        let listed = artifacts::list(&*self.artifacts, request.into_inner()).await;
         listed.map(Response::new).map_err(|error| to_status(&error))
     }
 
@@ -240,7 +240,7 @@ impl ExecutorService for Service {
         request: Request<RemoveArtifactsRequest>,
     ) -> Result<Response<RemoveArtifactsResponse>, Status> {
         let running = self.attempts.running().into_iter().map(|id| id.deployment).collect();
-        let removed = artifacts::remove(self.artifacts.clone(), request.into_inner(), &running).await;
+        let removed = artifacts::remove(&*self.artifacts, request.into_inner(), &running).await;
         removed.map(Response::new).map_err(|error| to_status(&error))
     }
 }

@@ -1,6 +1,9 @@
-//! Removes what a process that died has left: sandboxes, volumes, directories.
+//! Removes what a process that died has left: sandboxes, volumes, directories, unfinished artifacts.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use grapnel_artifacts::ArtifactStore;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     disk,
@@ -25,6 +28,23 @@ pub async fn sweep(engine: &dyn Engine, executor: &str, workspaces: &Path) -> Re
         engine.remove_volume(&name).await?;
     }
     Ok(())
+}
+
+/// How often the artifact store is swept. What artifacts that were removed have left in it waits for that.
+const ARTIFACTS_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Sweeps the artifact store at start and once a day, whoever else publishes to it meanwhile.
+pub async fn artifacts(store: Arc<dyn ArtifactStore>, shutdown: CancellationToken) {
+    let sweeping = async {
+        loop {
+            if let Err(error) = store.sweep().await {
+                let cause = std::error::Error::source(&error);
+                tracing::warn!(%error, ?cause, "the artifact store cannot be swept now");
+            }
+            tokio::time::sleep(ARTIFACTS_EVERY).await;
+        }
+    };
+    shutdown.run_until_cancelled(sweeping).await;
 }
 
 async fn remove_directories(workspaces: &Path) {

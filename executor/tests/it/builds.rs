@@ -45,8 +45,8 @@ async fn a_build_tells_its_steps_in_order_and_leaves_only_its_artifact_and_its_c
         .collect();
     insta::assert_snapshot!(told.join("\n"));
     site.nothing_is_left().await;
-    let artifact = site.pipeline.artifacts.open(spec.id.deployment).unwrap();
-    assert_eq!(artifact.manifest().files[0].path, "index.html");
+    let artifact = site.pipeline.artifacts.open(spec.id.deployment).await.unwrap();
+    assert_eq!(artifact.files[0].path, "index.html");
 }
 
 #[tokio::test]
@@ -64,10 +64,12 @@ async fn a_build_ended_at_any_step_is_canceled_and_leaves_nothing() {
         site.nothing_is_left().await;
         // A short step may be over before its end is heard of; what is READY then is whole.
         match outcome {
-            Outcome::Canceled => assert!(site.pipeline.artifacts.open(spec.id.deployment).is_err(), "{at}"),
+            Outcome::Canceled => {
+                assert!(site.pipeline.artifacts.open(spec.id.deployment).await.is_err(), "{at}");
+            }
             Outcome::Ready { .. } => {
                 assert_eq!(at, Step::Output);
-                site.pipeline.artifacts.open(spec.id.deployment).unwrap();
+                site.pipeline.artifacts.open(spec.id.deployment).await.unwrap();
             }
             other => panic!("{at}: {other:?}"),
         }

@@ -286,14 +286,14 @@ async fn an_output_in_a_cached_place_is_published_whole() {
     spec.settings.build_command =
         Some("echo two > public/two && echo b > public/assets/b && rm public/gone".into());
     site.ready(&spec).await;
-    let artifact = site.pipeline.artifacts.open(spec.id.deployment).unwrap();
-    let files: Vec<_> = artifact.manifest().files.iter().map(|file| file.path.clone()).collect();
+    let artifact = site.pipeline.artifacts.open(spec.id.deployment).await.unwrap();
+    let files: Vec<_> = artifact.files.iter().map(|file| file.path.clone()).collect();
     assert_eq!(files, ["assets/a", "assets/b", "one", "two"]);
     // Also where the build itself has left it as it was.
     spec.id = site.spec().id;
     spec.settings.build_command = Some("true".into());
     site.ready(&spec).await;
-    assert_eq!(site.pipeline.artifacts.open(spec.id.deployment).unwrap().manifest().files.len(), 4);
+    assert_eq!(site.pipeline.artifacts.open(spec.id.deployment).await.unwrap().files.len(), 4);
 }
 
 #[tokio::test]

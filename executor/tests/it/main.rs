@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod attacks;
+mod buckets;
 mod builds;
 mod cache_upkeep;
 mod caches;

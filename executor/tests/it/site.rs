@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use grapnel_artifacts::ArtifactStore;
+use grapnel_artifacts::DirectoryStore;
 use grapnel_domain::{
     BranchName, RepositoryUrl,
     build::{AttemptId, BuildLimits, BuildSpec},
@@ -106,7 +106,7 @@ impl<E: Engine + Clone> Site<E> {
         let pipeline = Pipeline {
             engine: shared.clone(),
             mirrors: mirrors.clone(),
-            artifacts: ArtifactStore::new(below("artifacts")),
+            artifacts: Arc::new(DirectoryStore::new(below("artifacts"))),
             caches: Caches::open(caches, shared, Clock::system()).unwrap(),
             network: BuildNetwork::new(
                 engine_of_network,

@@ -1,7 +1,6 @@
 //! The settings of the gateway.
 
-use std::path::PathBuf;
-
+use grapnel_artifacts::{CacheConfig, StoreConfig};
 use grapnel_domain::secret_token::ApiKey;
 use grapnel_runtime::{Setting, Settings, grpc::Tls, settings::shared};
 
@@ -14,6 +13,16 @@ pub const SETTINGS: &[Setting] = &[
         "gateway.trusted_proxies",
         "",
         "Networks, separated by commas, whose `Forwarded` and `X-Forwarded-For` are believed: those of your own reverse proxies.",
+    ),
+    Setting::computed(
+        "sites.cache_dir",
+        "sites-cache in the data directory",
+        "Where the gateway keeps files of sites whose artifacts are in a bucket. Each gateway needs a directory of its own.",
+    ),
+    Setting::new(
+        "sites.cache_bytes",
+        "10GiB",
+        "How much the gateway keeps of sites whose artifacts are in a bucket. The least recently used goes first.",
     ),
 ];
 
@@ -32,8 +41,10 @@ pub struct GatewayConfig {
     pub trusted_proxies: TrustedProxies,
     /// How addresses of our own begin; none is as the caller called us.
     pub public_url: Option<String>,
-    /// The directory of the artifacts.
-    pub artifacts: PathBuf,
+    /// Where artifacts are.
+    pub artifacts: StoreConfig,
+    /// What is kept of those that are elsewhere.
+    pub cache: CacheConfig,
     /// The certificates for the hooks service.
     pub tls: Option<Tls>,
 }
@@ -52,13 +63,21 @@ impl GatewayConfig {
             TrustedProxies::default()
         });
         let public_url: Option<String> = settings.get("public_url");
+        let artifacts = StoreConfig::read(settings);
+        let data = shared::data_dir(settings);
+        let cache = CacheConfig {
+            directory: settings.path("sites.cache_dir").unwrap_or_else(|| data.join("sites-cache")),
+            bytes: settings.bytes("sites.cache_bytes"),
+            patience: CacheConfig::PATIENCE,
+        };
         Some(Self {
             trusted_proxies,
             public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()),
             listen: settings.require("gateway.listen", String::new()),
             sites_listen: settings.require("sites.listen", String::new()),
             hooks_url: settings.require("hooks.url", String::new()),
-            artifacts: shared::data_dir(settings).join("artifacts"),
+            artifacts: artifacts?,
+            cache,
             gateway_key: key?,
             tls: shared::tls(settings),
         })

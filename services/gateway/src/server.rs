@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use grapnel_artifacts::ArtifactStore;
+use grapnel_artifacts::{OpenError, SiteFiles};
 use grapnel_runtime::{
     CancellationToken,
     grpc::{self, EndError},
@@ -37,6 +37,9 @@ pub enum StartError {
     /// An address is not to be had, or the hooks service's is none.
     #[error(transparent)]
     End(#[from] EndError),
+    /// The artifact store, or what is kept of it here, cannot be used.
+    #[error(transparent)]
+    Artifacts(#[from] OpenError),
 }
 
 /// A gateway that listens and has not begun to serve.
@@ -75,7 +78,7 @@ impl Gateway {
     /// Serves until `shutdown`.
     ///
     /// # Errors
-    /// The hooks service's address is none.
+    /// The hooks service's address is none, or the artifact store cannot be used.
     pub async fn run(self, metrics: Option<Metrics>, shutdown: CancellationToken) -> Result<(), StartError> {
         let Self { interface, sites, config } = self;
         let hooks = HooksClient::new(&config.hooks_url, &config.gateway_key, config.tls.as_ref())?;
@@ -84,7 +87,8 @@ impl Gateway {
             trusted_proxies: config.trusted_proxies,
             public_url: config.public_url,
         };
-        let served = Sites::new(hooks.clone(), ArtifactStore::new(config.artifacts));
+        let files = SiteFiles::open(config.artifacts.open()?, config.cache).await?;
+        let served = Sites::new(hooks.clone(), files);
         tracing::info!(address = %interface.1, sites = %sites.1, "the gateway listens");
         tokio::join!(
             http_server::serve(interface.0, interface_router(interface_state, metrics), shutdown.clone()),

@@ -10,7 +10,7 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use grapnel_artifacts::{Artifact, ArtifactError, ArtifactStore, FileEntry};
+use grapnel_artifacts::{ArtifactError, FileEntry, FileError, Manifest, SiteFiles};
 use grapnel_domain::{Error, Reason, id::DeploymentId};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use moka::future::Cache;
@@ -35,7 +35,7 @@ const ADDRESSES: u64 = 10_000;
 #[derive(Clone)]
 pub struct Sites {
     hooks: HooksClient,
-    store: ArtifactStore,
+    files: SiteFiles,
     /// What changes once at most: when an artifact is removed.
     deployments: Cache<String, DeploymentId>,
     /// What can change at any time.
@@ -44,11 +44,11 @@ pub struct Sites {
 }
 
 impl Sites {
-    /// Serves the artifacts of a store.
-    pub fn new(hooks: HooksClient, store: ArtifactStore) -> Self {
+    /// Serves the artifacts whose files these are.
+    pub fn new(hooks: HooksClient, files: SiteFiles) -> Self {
         Self {
             hooks,
-            store,
+            files,
             deployments: Cache::builder().max_capacity(ADDRESSES).time_to_live(IMMUTABLE).build(),
             projects: Cache::builder().max_capacity(ADDRESSES).time_to_live(ADDRESS).build(),
             artifacts: Cache::builder().max_capacity(ARTIFACTS).time_to_live(IMMUTABLE).build(),
@@ -58,18 +58,12 @@ impl Sites {
     async fn artifact(&self, headers: &HeaderMap, uri: &Uri) -> Result<Arc<Artifact>, Error> {
         let label = label(headers, uri).ok_or_else(no_site)?;
         let deployment = self.deployment(&label).await?;
-        let store = self.store.clone();
-        let opened = self.artifacts.try_get_with(deployment, async move {
-            let opened = tokio::task::spawn_blocking(move || store.open(deployment)).await;
-            opened.map_err(|error| Some(error.to_string()))?.map(Arc::new).map_err(|error| match error {
-                ArtifactError::NotFound(_) => None,
-                other => Some(other.to_string()),
-            })
-        });
-        opened.await.map_err(|error| match &*error {
-            Some(error) => Error::internal(error.as_str()),
-            None => missing(deployment),
-        })
+        let open = async {
+            let manifest = self.files.manifest(deployment).await?;
+            Ok(Arc::new(Artifact { deployment, manifest }))
+        };
+        let opened = self.artifacts.try_get_with(deployment, open).await;
+        opened.map_err(|error| no_artifact(deployment, error))
     }
 
     async fn deployment(&self, label: &str) -> Result<DeploymentId, Error> {
@@ -88,11 +82,23 @@ impl Sites {
     }
 }
 
+/// One artifact.
+struct Artifact {
+    deployment: DeploymentId,
+    manifest: Manifest,
+}
+
+impl Artifact {
+    fn file(&self, path: &str) -> Option<&FileEntry> {
+        self.manifest.file(path)
+    }
+}
+
 /// Answers a request for a site.
 pub async fn serve(State(sites): State<Sites>, request: Request) -> Response {
     let mut response = match *request.method() {
         Method::GET | Method::HEAD => match sites.artifact(request.headers(), request.uri()).await {
-            Ok(artifact) => file(&artifact, request).await,
+            Ok(artifact) => file(&sites.files, &artifact, request).await,
             Err(error) => page(&error),
         },
         _ => (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")], "sites are only read\n")
@@ -109,13 +115,13 @@ fn label(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     (!label.is_empty() && !rest.is_empty()).then(|| label.to_ascii_lowercase())
 }
 
-async fn file(artifact: &Artifact, request: Request) -> Response {
+async fn file(files: &SiteFiles, artifact: &Artifact, request: Request) -> Response {
     let path = decoded(request.uri().path());
     let Some(path) = path else {
-        return not_found(artifact).await;
+        return not_found(files, artifact).await;
     };
     match find(artifact, &path) {
-        Some(Found::File(entry)) => send(artifact, entry, request, StatusCode::OK).await,
+        Some(Found::File(entry)) => send(files, artifact, entry, request, StatusCode::OK).await,
         Some(Found::Directory) => {
             // Only the path is told, so that nobody is ever sent to another host.
             let location = format!("/{}/", request.uri().path().trim_matches('/'));
@@ -123,10 +129,10 @@ async fn file(artifact: &Artifact, request: Request) -> Response {
                 Ok(location) => {
                     (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, location)]).into_response()
                 }
-                Err(_) => not_found(artifact).await,
+                Err(_) => not_found(files, artifact).await,
             }
         }
-        None => not_found(artifact).await,
+        None => not_found(files, artifact).await,
     }
 }
 
@@ -153,21 +159,32 @@ fn decoded(path: &str) -> Option<String> {
     (!text.contains('\0')).then(|| text.into_owned())
 }
 
-async fn not_found(artifact: &Artifact) -> Response {
+async fn not_found(files: &SiteFiles, artifact: &Artifact) -> Response {
     match artifact.file("404.html") {
-        Some(entry) => send(artifact, entry, Request::new(Body::empty()), StatusCode::NOT_FOUND).await,
+        Some(entry) => send(files, artifact, entry, Request::new(Body::empty()), StatusCode::NOT_FOUND).await,
         None => (StatusCode::NOT_FOUND, "there is no such page\n").into_response(),
     }
 }
 
 /// Sends a file, or the part of it that was asked for; nothing where the reader has it already.
-async fn send(artifact: &Artifact, entry: &FileEntry, request: Request, status: StatusCode) -> Response {
+async fn send(
+    files: &SiteFiles,
+    artifact: &Artifact,
+    entry: &FileEntry,
+    request: Request,
+    status: StatusCode,
+) -> Response {
     let tag = format!("\"{}\"", entry.digest);
     let known = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     if status == StatusCode::OK && known.is_some_and(|known| known.split(',').any(|one| one.trim() == tag)) {
         return (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response();
     }
-    let Ok(served) = ServeFile::new(artifact.path_of(entry)).oneshot(request).await;
+    // Kept until the answer has the file open.
+    let local = match files.file(artifact.deployment, entry).await {
+        Ok(local) => local,
+        Err(error) => return page(&no_file(artifact.deployment, error)),
+    };
+    let Ok(served) = ServeFile::new(local.path()).oneshot(request).await;
     if served.status() == StatusCode::NOT_FOUND {
         // The manifest has it: all of it was removed since that was read.
         return page(&removed());
@@ -208,6 +225,7 @@ fn page(error: &Error) -> Response {
             )
         }
         Reason::HooksUnavailable | Reason::StoreUnavailable => {
+            tracing::warn!(%error, cause = ?std::error::Error::source(error), "a site cannot be served now");
             (StatusCode::SERVICE_UNAVAILABLE, "The site cannot be looked up now. Try again in a moment.\n")
         }
         _ => {
@@ -227,6 +245,26 @@ fn missing(deployment: DeploymentId) -> Error {
         Reason::ArtifactMissing,
         format!("the artifact of {deployment} is not where this gateway looks for it"),
     )
+}
+
+/// A store that is away comes back; whatever else is wrong with an artifact stays wrong.
+fn no_artifact(deployment: DeploymentId, error: Arc<ArtifactError>) -> Error {
+    match &*error {
+        ArtifactError::NotFound(_) => missing(deployment),
+        ArtifactError::Bucket(_) | ArtifactError::Corrupt(_) => {
+            Error::new(Reason::StoreUnavailable, error.to_string()).because(error)
+        }
+        other => Error::internal(other.to_string()),
+    }
+}
+
+/// The manifest has the file: where the store has it no more, all of the artifact was removed since that was read.
+fn no_file(deployment: DeploymentId, error: FileError) -> Error {
+    match error {
+        FileError::Store(error) if matches!(&*error, ArtifactError::NotFound(_)) => removed(),
+        FileError::Store(error) => no_artifact(deployment, error),
+        FileError::StillFetching => Error::new(Reason::StoreUnavailable, error.to_string()),
+    }
 }
 
 fn removed() -> Error {

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use grapnel_artifacts::{CacheConfig, StoreConfig};
 use grapnel_domain::secret_token::{ApiKey, HookToken};
 use grapnel_gateway::{Gateway, GatewayConfig};
 use grapnel_runtime::CancellationToken;
@@ -28,7 +29,12 @@ impl Served {
             sites_listen: "127.0.0.1:0".into(),
             hooks_url,
             gateway_key: ApiKey::generate(&mut rand::rng()),
-            artifacts: directory.path().join("artifacts"),
+            artifacts: StoreConfig::Directory(directory.path().join("artifacts")),
+            cache: CacheConfig {
+                directory: directory.path().join("cache"),
+                bytes: 0,
+                patience: CacheConfig::PATIENCE,
+            },
             tls: None,
             trusted_proxies: Default::default(),
             public_url: None,

@@ -109,6 +109,9 @@ impl Sealer {
         let keys = match read(&file) {
             Err(KeyFileError::File { cause, .. }) if make && cause.kind() == io::ErrorKind::NotFound => {
                 let keys = vec![SealingKey::generate()];
+                // Over PostgreSQL nobody has made the data directory yet.
+                let made = file.parent().map_or(Ok(()), fs::create_dir_all);
+                made.map_err(|cause| KeyFileError::File { path: file.clone(), cause })?;
                 write(&file, &keys)?;
                 tracing::info!(file = %file.display(), "a key for secrets was made");
                 keys
@@ -275,6 +278,15 @@ mod tests {
             sealed.text,
             "the nonce is new each time"
         );
+    }
+
+    #[test]
+    fn a_first_key_is_made_where_there_is_not_even_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("data/secret.key");
+        assert!(Sealer::open(file.clone(), false).is_err());
+        let made = Sealer::open(file.clone(), true).unwrap();
+        assert_eq!(Sealer::open(file, false).unwrap().current(), made.current());
     }
 
     #[test]

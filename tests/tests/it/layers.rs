@@ -12,7 +12,7 @@ use grapnel_e2e::root;
 const CRATES: [(&str, &[&str]); 12] = [
     ("grapnel-bench", &["grapnel-domain", "grapnel-executor", "grapnel-runtime"]),
     ("grapnel-domain", &[]),
-    ("grapnel-artifacts", &["grapnel-domain"]),
+    ("grapnel-artifacts", &["grapnel-domain", "grapnel-runtime"]),
     ("grapnel-runtime", &["grapnel-domain"]),
     ("grapnel-proto", &["grapnel-domain"]),
     ("grapnel-migrations", &[]),
@@ -26,6 +26,7 @@ const CRATES: [(&str, &[&str]); 12] = [
     (
         "grapnel",
         &[
+            "grapnel-artifacts",
             "grapnel-domain",
             "grapnel-executor",
             "grapnel-gateway",
@@ -38,7 +39,8 @@ const CRATES: [(&str, &[&str]); 12] = [
 ];
 
 /// Words that may stand only below these places.
-const ONLY_BELOW: [(&str, &[&str]); 5] = [
+const ONLY_BELOW: [(&str, &[&str]); 6] = [
+    ("object_store::", &["crates/artifacts/src"]),
     ("bollard::", &["executor/src/engine/docker"]),
     ("sea_orm::", &["services/hooks/src/store", "services/hooks/tests", "migrations/src"]),
     ("SystemTime::now", &[]),
@@ -121,6 +123,16 @@ fn crates_depend_only_downwards() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// `cargo deny` says the same, where it is installed.
+#[test]
+fn no_second_tls_comes_in_with_a_dependency() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    assert!(lock.contains("name = \"ring\""), "the file is read as it is written");
+    for other in ["aws-lc-rs", "aws-lc-sys", "openssl-sys", "native-tls"] {
+        assert!(!lock.contains(&format!("name = \"{other}\"")), "{other} came in");
+    }
 }
 
 #[test]

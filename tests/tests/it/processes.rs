@@ -1,6 +1,7 @@
 //! Hooks, gateway and executor as processes of their own: over PostgreSQL, and with certificates between them.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -17,10 +18,21 @@ use grapnel_runtime::grpc::client_channel;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
+/// How to start them.
+#[derive(Default)]
+pub struct Manner {
+    pub with_tls: bool,
+    /// Whether each has a data directory of its own, as on machines of their own.
+    pub apart: bool,
+    /// Settings of all three beside those that every test has.
+    pub settings: Vec<(String, String)>,
+}
+
 /// The three processes, each in charge of its own. They are stopped when it is dropped.
-struct Processes {
+pub struct Processes {
     directory: TempDir,
-    running: Vec<Child>,
+    running: BTreeMap<String, Child>,
+    manner: Manner,
     name: String,
     scheme: &'static str,
     gateway: u16,
@@ -30,12 +42,14 @@ struct Processes {
 }
 
 impl Processes {
-    async fn start(with_tls: bool) -> Self {
+    pub async fn start(manner: Manner) -> Self {
+        let with_tls = manner.with_tls;
         let directory = tempfile::Builder::new().prefix("grapnel-").tempdir().unwrap();
         let [gateway, hooks, executor, sites] = [(); 4].map(|()| free_port());
         let scheme = if with_tls { "https" } else { "http" };
         let name = format!("processes-{hooks}");
-        let mut this = Self { directory, running: Vec::new(), name, scheme, gateway, hooks, executor, sites };
+        let running = BTreeMap::new();
+        let mut this = Self { directory, running, manner, name, scheme, gateway, hooks, executor, sites };
         for key in ["gateway.key", "executor.key"] {
             let made = Command::new(binary()).args(["key", "generate"]).output().unwrap();
             fs::write(this.path(key), made.stdout).unwrap();
@@ -67,20 +81,36 @@ impl Processes {
                 ("SITES_URL", format!("http://localhost:{sites}")),
             ],
         );
-        this.spawn(
-            "gateway",
-            &[
-                ("GATEWAY_LISTEN", listen(gateway)),
-                ("SITES_LISTEN", listen(sites)),
-                ("HOOKS_URL", url(hooks)),
-                ("GATEWAY_KEY_FILE", gateway_key),
-            ],
-        );
-        this.answers().await;
+        this.start_gateway().await;
         this
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub async fn start_gateway(&mut self) {
+        self.spawn(
+            "gateway",
+            &[
+                ("GATEWAY_LISTEN", format!("127.0.0.1:{}", self.gateway)),
+                ("SITES_LISTEN", format!("127.0.0.1:{}", self.sites)),
+                ("HOOKS_URL", format!("{}://127.0.0.1:{}", self.scheme, self.hooks)),
+                ("GATEWAY_KEY_FILE", self.text("gateway.key")),
+            ],
+        );
+        self.answers().await;
+    }
+
+    /// Kills a process as nobody can prepare for.
+    pub fn kill(&mut self, service: &str) {
+        let mut process = self.running.remove(service).unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// Returns the data directory of a process.
+    pub fn data(&self, service: &str) -> PathBuf {
+        if self.manner.apart { self.path(&format!("data-{service}")) } else { self.path("data") }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -89,9 +119,13 @@ impl Processes {
     }
 
     fn spawn(&mut self, service: &str, settings: &[(&str, String)]) {
-        let log = fs::File::create(self.path(&format!("{service}.log"))).unwrap();
+        let log = self.path(&format!("{service}.log"));
+        let log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut command = self.command(&[service]);
-        command.env("GRAPNEL_DATA_DIR", self.path("data")).stdout(Stdio::null()).stderr(log);
+        command.env("GRAPNEL_DATA_DIR", self.data(service)).stdout(Stdio::null()).stderr(log);
+        for (name, value) in &self.manner.settings {
+            command.env(format!("GRAPNEL_{name}"), value);
+        }
         if self.scheme == "https" {
             command
                 .env("GRAPNEL_TLS_CERT", self.path("cert.pem"))
@@ -100,7 +134,7 @@ impl Processes {
         for (name, value) in settings {
             command.env(format!("GRAPNEL_{name}"), value);
         }
-        self.running.push(command.spawn().unwrap());
+        self.running.insert(service.to_owned(), command.spawn().unwrap());
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -118,7 +152,7 @@ impl Processes {
 
     /// Runs a client command with the admin key.
     fn cli(&self, arguments: &[&str]) -> Output {
-        self.client(arguments).env("GRAPNEL_KEY_FILE", self.path("data/admin.key")).output().unwrap()
+        self.client(arguments).env("GRAPNEL_KEY_FILE", self.data("hooks").join("admin.key")).output().unwrap()
     }
 
     fn client(&self, arguments: &[&str]) -> Command {
@@ -127,7 +161,7 @@ impl Processes {
         command
     }
 
-    fn json(&self, arguments: &[&str]) -> serde_json::Value {
+    pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let output = self.cli(&[arguments, &["--output", "json"]].concat());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {said}\n{}", self.logs());
@@ -145,7 +179,7 @@ impl Processes {
         assert!(tokio::time::timeout(Duration::from_secs(30), ready).await.is_ok(), "{}", self.logs());
     }
 
-    fn logs(&self) -> String {
+    pub fn logs(&self) -> String {
         let log = |name: &&str| fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
         ["executor", "hooks", "gateway"].iter().map(log).collect()
     }
@@ -165,7 +199,14 @@ impl Processes {
 
     /// Creates a project and a hook, requests its URL, and waits until the site is there.
     async fn deploys(&self) {
-        let site = Repository::with(&self.path("git/site"), &[("index.html", "from afar")]);
+        self.deploy(&[("index.html", "from afar")]).await;
+        assert_eq!(self.page("/").send().await.unwrap().text().await.unwrap(), "from afar");
+        assert!(!self.logs().contains("grh_"), "a token is in a log");
+    }
+
+    /// Creates the project `site` with these files and a hook, requests its URL, and waits until it is READY.
+    pub async fn deploy(&self, files: &[(&str, &str)]) {
+        let site = Repository::with(&self.path("git/site"), files);
         self.json(&["project", "create", "site", "--repo", &site.path()]);
         let url = self.json(&["hook", "create", "site", "cms"])["url"].as_str().unwrap().to_owned();
         let answer = http_client().post(&url).send().await.unwrap();
@@ -175,11 +216,12 @@ impl Processes {
         let followed = self.cli(&["deployment", "logs", "--follow", id]);
         let log = String::from_utf8_lossy(&followed.stdout).into_owned();
         assert!(followed.status.success(), "{log}\n{}", self.logs());
-        let page = format!("http://127.0.0.1:{}/", self.sites);
-        let host = format!("site.localhost:{}", self.sites);
-        let page = http_client().get(page).header("host", host).send().await.unwrap();
-        assert_eq!(page.text().await.unwrap(), "from afar");
-        assert!(!self.logs().contains("grh_"), "a token is in a log");
+    }
+
+    /// Begins a request for a page of the site.
+    pub fn page(&self, path: &str) -> reqwest::RequestBuilder {
+        let page = format!("http://127.0.0.1:{}{path}", self.sites);
+        http_client().get(page).header("host", format!("site.localhost:{}", self.sites))
     }
 }
 
@@ -197,7 +239,7 @@ impl Processes {
         assert!(drained.status.success(), "{}", self.logs());
         let said = String::from_utf8_lossy(&drained.stdout).into_owned();
         assert!(said.contains("has finished and is gone"), "{said}");
-        let ended = self.running[0].wait().unwrap();
+        let ended = self.running.get_mut("executor").unwrap().wait().unwrap();
         assert!(ended.success(), "{ended}");
         assert_eq!(self.json(&["executor", "list"])["executors"][0]["state"], "EXECUTOR_STATE_AWAY");
     }
@@ -205,7 +247,7 @@ impl Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        for process in &mut self.running {
+        for process in self.running.values_mut() {
             let _ = Command::new("kill").arg(process.id().to_string()).status();
             let _ = process.wait();
         }
@@ -230,14 +272,14 @@ fn new_database(name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_processes_over_postgresql_deploy_a_site() {
-    let mut processes = Processes::start(false).await;
+    let mut processes = Processes::start(Manner::default()).await;
     processes.deploys().await;
     processes.drains();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_certificates_every_process_proves_who_it_is() {
-    let processes = Processes::start(true).await;
+    let processes = Processes::start(Manner { with_tls: true, ..Manner::default() }).await;
     processes.deploys().await;
 
     // Whoever speaks no TLS, or trusts another authority, gets nowhere.

@@ -175,7 +175,10 @@ impl Settings {
             (None, Some(setting)) => format!("{} ({}): {what}", setting.key, setting.env()),
             (None, None) => format!("{key}: {what}"),
         };
-        self.complaints.push(complaint);
+        // Some settings are read by more than one service of a process.
+        if !self.complaints.contains(&complaint) {
+            self.complaints.push(complaint);
+        }
     }
 
     /// Ends the reading.

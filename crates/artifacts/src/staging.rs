@@ -1,17 +1,23 @@
-//! From a build's output to an artifact.
+//! From a build's output to an artifact's files, on this machine's disk.
 //!
-//! The output was made by somebody hostile. Every directory is opened without following links, relative to the one
+//! A publisher has a directory of its own, and a lock on it for as long as it lives: what nobody has locked was left by
+//! one that died. The output was made by somebody hostile. Every directory is opened without following links, relative to the one
 //! above, so that nothing outside is ever read, whatever is swapped meanwhile.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirEntry, File},
     io::{self, Read as _, Write as _},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat};
+use grapnel_domain::id::DeploymentId;
+use grapnel_runtime::CancellationToken;
+use rustix::fs::{
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, flock, openat, openat2, statat,
+};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use crate::{
     ArtifactError,
@@ -68,42 +74,123 @@ impl Refusal {
     }
 }
 
-struct Staging<'a> {
+/// How the names of publishers' directories end.
+const STAGING: &str = ".staging";
+
+/// The directory of one publisher. It is removed when this is dropped, unless it has been renamed.
+#[derive(Debug)]
+pub struct Staging {
+    path: PathBuf,
+    /// Kept for its lock.
+    _locked: File,
+}
+
+impl Staging {
+    /// Makes one below `directory`.
+    pub fn create(directory: &Path, deployment: DeploymentId) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let path = directory.join(format!(".{deployment}.{}{STAGING}", Uuid::new_v4().simple()));
+        fs::create_dir(&path)?;
+        let locked = File::open(&path)?;
+        flock(&locked, FlockOperation::LockExclusive)?;
+        Ok(Self { path, _locked: locked })
+    }
+
+    /// Returns where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns where a file is that was taken.
+    pub fn path_of(&self, file: &FileEntry) -> PathBuf {
+        self.path.join("files").join(&file.path)
+    }
+
+    /// Copies an output into it.
+    pub fn take(
+        &self,
+        output: &Path,
+        limits: Limits,
+        given_up: &CancellationToken,
+    ) -> Result<Manifest, ArtifactError> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = rustix::fs::open(output, flags, Mode::empty()).map_err(|_| Refusal::NoDirectory)?;
+        let files = self.path.join("files");
+        fs::create_dir(&files)?;
+        let mut taken = Taken { root: &root, files: &files, limits, bytes: 0, entries: Vec::new(), given_up };
+        taken.directory(root.as_fd(), "", 0)?;
+        let mut entries = taken.entries;
+        if entries.is_empty() {
+            return Err(Refusal::Empty.into());
+        }
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Manifest { version: Manifest::VERSION, files: entries })
+    }
+
+    /// Writes the manifest beside what was taken, and makes all of it durable.
+    pub fn seal(&self, manifest: &Manifest) -> Result<(), ArtifactError> {
+        let mut file = File::create(self.path.join("manifest.json"))?;
+        file.write_all(&serde_json::to_vec(manifest).map_err(ArtifactError::Manifest)?)?;
+        // One call for the file system instead of one for each of many thousand files.
+        Ok(rustix::fs::syncfs(&file).map_err(io::Error::from)?)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Err(error) = remove_if_there(&self.path) {
+            tracing::warn!(%error, "what a publisher used cannot be removed; the next sweep tries again");
+        }
+    }
+}
+
+/// Removes the directories below `directory` of publishers that died.
+pub fn sweep(directory: &Path) -> io::Result<()> {
+    for entry in entries(directory)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().ends_with(STAGING) {
+            continue;
+        }
+        let opened = match File::open(entry.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => remove_if_there(&entry.path())?,
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Returns what is in a directory; nothing in one that is not there.
+pub fn entries(directory: &Path) -> io::Result<impl Iterator<Item = io::Result<DirEntry>>> {
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+        read => Ok(Some(read?).into_iter().flatten()),
+    }
+}
+
+/// Removes a directory with all that is in it.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What is taken of an output, so far.
+struct Taken<'a> {
     root: &'a OwnedFd,
     files: &'a Path,
     limits: Limits,
     bytes: u64,
     entries: Vec<FileEntry>,
-    given_up: &'a dyn Fn() -> bool,
+    given_up: &'a CancellationToken,
 }
 
-/// Copies an output to `staging`, with its manifest, and makes it durable.
-pub fn stage(
-    output: &Path,
-    staging: &Path,
-    limits: Limits,
-    given_up: &dyn Fn() -> bool,
-) -> Result<Manifest, ArtifactError> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = rustix::fs::open(output, flags, Mode::empty()).map_err(|_| Refusal::NoDirectory)?;
-    let files = staging.join("files");
-    fs::create_dir_all(&files)?;
-    let mut stage = Staging { root: &root, files: &files, limits, bytes: 0, entries: Vec::new(), given_up };
-    stage.directory(root.as_fd(), "", 0)?;
-    let mut entries = stage.entries;
-    if entries.is_empty() {
-        return Err(Refusal::Empty.into());
-    }
-    entries.sort_by(|a, b| a.path.cmp(&b.path));
-    let manifest = Manifest { version: Manifest::VERSION, files: entries };
-    let mut file = File::create(staging.join("manifest.json"))?;
-    file.write_all(&serde_json::to_vec(&manifest).map_err(ArtifactError::Manifest)?)?;
-    // One call for the file system instead of one for each of many thousand files.
-    rustix::fs::syncfs(&file).map_err(io::Error::from)?;
-    Ok(manifest)
-}
-
-impl Staging<'_> {
+impl Taken<'_> {
     fn directory(
         &mut self,
         directory: BorrowedFd<'_>,
@@ -114,7 +201,7 @@ impl Staging<'_> {
             return Err(Refusal::TooDeep.into());
         }
         for entry in Dir::read_from(directory).map_err(io::Error::from)? {
-            if (self.given_up)() {
+            if self.given_up.is_cancelled() {
                 return Err(ArtifactError::GivenUp);
             }
             let entry = entry.map_err(io::Error::from)?;
@@ -178,6 +265,7 @@ impl Staging<'_> {
             size,
             digest,
             content_type: content_type(path),
+            blob: None,
         });
         Ok(())
     }
@@ -189,8 +277,20 @@ fn publishable_name(name: &[u8]) -> Result<&str, Refusal> {
     if text.chars().any(char::is_control) { Err(refuse()) } else { Ok(text) }
 }
 
-fn copy(mut from: impl io::Read, to: &Path) -> io::Result<(u64, String)> {
+fn copy(from: impl io::Read, to: &Path) -> io::Result<(u64, String)> {
     let mut to = File::create_new(to)?;
+    read_through(from, |piece| to.write_all(piece))
+}
+
+/// Returns the size of what is read, and its SHA-256.
+pub fn hash(from: impl io::Read) -> io::Result<(u64, String)> {
+    read_through(from, |_| Ok(()))
+}
+
+fn read_through(
+    mut from: impl io::Read,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<(u64, String)> {
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 128 * 1024];
     let mut size = 0;
@@ -200,7 +300,7 @@ fn copy(mut from: impl io::Read, to: &Path) -> io::Result<(u64, String)> {
             return Ok((size, hex::encode(digest.finalize())));
         }
         digest.update(&buffer[..length]);
-        to.write_all(&buffer[..length])?;
+        each(&buffer[..length])?;
         size += length as u64;
     }
 }

@@ -1,0 +1,373 @@
+//! Artifacts in a bucket of an S3-compatible server, for executors and gateways that share no disk.
+//!
+//! | key | what it is |
+//! |---|---|
+//! | `blobs/<name>` | the content of files, once however many artifacts have it; its name is the SHA-256 |
+//! | `artifacts/<deployment>.json` | the manifest of an artifact, written last and never again: with it the artifact is there |
+//! | `drafts/<deployment>.<nonce>.json` | the manifest of an artifact that a publisher is bringing |
+//! | `doomed/<nonce>.json` | the names of blobs that a sweep is removing |
+//!
+//! **Nothing that is needed is swept.** A publisher relies on blobs that are there already, while a sweep removes those
+//! that no artifact has: each has to hear of the other. A publisher writes its draft, *then* reads what is doomed, and
+//! only then looks for blobs. A sweep writes what it dooms, *then* reads all drafts and manifests, spares what they name,
+//! removes the rest, and only then takes its word back. A bucket shows every write to whoever reads after it, so of a
+//! publisher and a sweep that meet, one reads what the other wrote:
+//!
+//! - The sweep read after the draft was written: it spares the blobs.
+//! - It read before. Then the publisher reads what is doomed after it was written. It finds it, and brings content of
+//!   its own under a name that nobody else uses (the digest and a nonce); or it does not, because the sweep has taken its
+//!   word back, and then what the sweep removed is gone when the publisher looks for it.
+//!
+//! Drafts are read before manifests, and a draft is removed after its manifest was written, so that no artifact is missed
+//! on its way from one to the other. No clock of ours is in this. What a dead publisher left is told by its age on the
+//! server's own clock ([`DRAFT_AGE`]), which is twice what a living one may take ([`PUBLISHING`]); a dead sweep's word is
+//! brought to its end by a later one after [`DOOM_AGE`], six times what a living one may take ([`SWEEPING`]).
+
+mod client;
+mod sweep;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use grapnel_domain::id::DeploymentId;
+use grapnel_runtime::CancellationToken;
+use object_store::{
+    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, WriteMultipart,
+    path::Path as Key,
+};
+use tokio::{io::AsyncReadExt as _, time::Instant};
+use uuid::Uuid;
+
+use crate::{
+    ArtifactError, ArtifactStore, Content, FileEntry, Limits, Manifest, Published, blocking,
+    config::{BucketConfig, OpenError},
+    staging::{self, Staging},
+};
+
+/// How long a publisher may take from its draft to its manifest.
+const PUBLISHING: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// How old a draft is that nobody is behind any more.
+const DRAFT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a sweep may take from its word to its last removal.
+const SWEEPING: Duration = Duration::from_secs(10 * 60);
+
+/// How old a word is that no sweep is behind any more.
+const DOOM_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// How many requests one publisher, or one sweep, has under way.
+const AT_ONCE: usize = 8;
+
+/// What is sent in one piece, and how large the pieces are of what is larger. S3 wants at least 5 MiB, of one size.
+const PIECE: usize = 8 << 20;
+
+/// What a bucket did not do.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+pub struct BucketFault {
+    what: &'static str,
+    #[source]
+    source: object_store::Error,
+}
+
+impl BucketFault {
+    /// It answers, but no end of it comes.
+    pub(crate) fn too_slow() -> Self {
+        let source = "it took longer than it may take".into();
+        object_store::Error::Generic { store: "S3", source }.into()
+    }
+}
+
+impl From<object_store::Error> for BucketFault {
+    fn from(source: object_store::Error) -> Self {
+        use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
+        let what = match source {
+            Unauthenticated { .. } | PermissionDenied { .. } => "does not allow what we asked it for",
+            NotFound { .. } => "does not have what we asked it for",
+            _ => "does not answer as it should",
+        };
+        Self { what, source }
+    }
+}
+
+impl From<object_store::Error> for ArtifactError {
+    fn from(source: object_store::Error) -> Self {
+        Self::Bucket(source.into())
+    }
+}
+
+/// How long what is left behind is believed to have somebody behind it.
+#[derive(Clone, Copy, Debug)]
+struct Ages {
+    draft: Duration,
+    doom: Duration,
+}
+
+/// The artifacts in a bucket.
+#[derive(Clone, Debug)]
+pub struct BucketStore {
+    bucket: Arc<dyn ObjectStore>,
+    prefix: Key,
+    /// Where outputs are taken to before they are sent.
+    uploads: PathBuf,
+    ages: Ages,
+}
+
+impl BucketStore {
+    /// Takes a bucket. Outputs are taken to the directory `uploads` before they are sent.
+    ///
+    /// # Errors
+    /// TLS cannot be set up. Nobody is asked yet.
+    pub fn new(config: &BucketConfig, uploads: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        Ok(Self {
+            bucket: Arc::new(client::connect(config)?),
+            prefix: Key::from(config.prefix.as_str()),
+            uploads: uploads.into(),
+            ages: Ages { draft: DRAFT_AGE, doom: DOOM_AGE },
+        })
+    }
+
+    /// Believes nobody to be behind what stands in the bucket: for tests, which do not wait a day.
+    #[must_use]
+    pub fn with_everybody_dead(mut self) -> Self {
+        self.ages = Ages { draft: Duration::ZERO, doom: Duration::ZERO };
+        self
+    }
+
+    fn key(&self, room: &str, name: &str) -> Key {
+        self.prefix.clone().join(room).join(name)
+    }
+
+    fn blob(&self, name: &str) -> Key {
+        self.key("blobs", name)
+    }
+
+    fn manifest(&self, deployment: DeploymentId) -> Key {
+        self.key("artifacts", &format!("{deployment}.json"))
+    }
+
+    /// Reads and understands an object. `None` is one that is not there.
+    async fn read_json<T: serde::de::DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, ArtifactError> {
+        let bytes = match self.bucket.get(key).await {
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            got => got?.bytes().await?,
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(ArtifactError::Manifest)
+    }
+
+    async fn write_json<T: serde::Serialize>(&self, key: &Key, it: &T) -> Result<(), ArtifactError> {
+        let bytes = serde_json::to_vec(it).map_err(ArtifactError::Manifest)?;
+        self.bucket.put(key, bytes.into()).await?;
+        Ok(())
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), ArtifactError> {
+        match self.bucket.delete(key).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            deleted => Ok(deleted?),
+        }
+    }
+
+    /// Brings what was taken of an output, all but its manifest.
+    async fn bring(
+        &self,
+        staging: &Staging,
+        manifest: &mut Manifest,
+        draft: &Key,
+    ) -> Result<(), ArtifactError> {
+        self.write_json(draft, manifest).await?;
+        let doomed = self.doomed().await?;
+        if manifest.files.iter().any(|file| doomed.contains(file.blob())) {
+            let nonce = Uuid::new_v4().simple();
+            for file in manifest.files.iter_mut().filter(|file| doomed.contains(&file.digest)) {
+                file.blob = Some(format!("{}.{nonce}", file.digest));
+            }
+            // A sweep has to hear of these names before they are there.
+            self.write_json(draft, manifest).await?;
+        }
+        let blobs: BTreeMap<&str, &FileEntry> =
+            manifest.files.iter().map(|file| (file.blob(), file)).collect();
+        // Small ones side by side, large ones with their pieces side by side: so much memory is used, and no more.
+        let (small, large): (Vec<_>, Vec<_>) =
+            blobs.into_values().partition(|file| file.size <= PIECE as u64);
+        for (files, at_once) in [(small, AT_ONCE), (large, 1)] {
+            stream::iter(files.into_iter().map(Ok))
+                .try_for_each_concurrent(at_once, |file| self.bring_blob(file, staging.path_of(file)))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a blob, unless it is there.
+    async fn bring_blob(&self, file: &FileEntry, from: PathBuf) -> Result<(), ArtifactError> {
+        let key = self.blob(file.blob());
+        match self.bucket.head(&key).await {
+            Ok(there) if there.size == file.size => return Ok(()),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut from = tokio::fs::File::open(from).await?;
+        if file.size <= PIECE as u64 {
+            let mut bytes = Vec::with_capacity(usize::try_from(file.size).unwrap_or(PIECE));
+            from.read_to_end(&mut bytes).await?;
+            self.bucket.put(&key, PutPayload::from(bytes)).await?;
+            return Ok(());
+        }
+        let upload = self.bucket.put_multipart(&key).await?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PIECE);
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            if let Err(error) = upload.wait_for_capacity(AT_ONCE / 2).await {
+                let _ = upload.abort().await;
+                return Err(error.into());
+            }
+            match from.read(&mut buffer).await {
+                Ok(0) => break,
+                Ok(length) => upload.write(&buffer[..length]),
+                Err(error) => {
+                    let _ = upload.abort().await;
+                    return Err(error.into());
+                }
+            }
+        }
+        // It takes back what it has sent where it fails.
+        upload.finish().await?;
+        Ok(())
+    }
+
+    /// Returns the names of all blobs that sweeps are removing.
+    async fn doomed(&self) -> Result<HashSet<String>, ArtifactError> {
+        let mut doomed = HashSet::new();
+        for word in self.listed("doomed").await? {
+            doomed.extend(self.read_json::<BTreeSet<String>>(&word.location).await?.unwrap_or_default());
+        }
+        Ok(doomed)
+    }
+
+    /// Lists a room.
+    async fn listed(&self, room: &str) -> Result<Vec<ObjectMeta>, ArtifactError> {
+        let prefix = self.prefix.clone().join(room);
+        Ok(self.bucket.list(Some(&prefix)).try_collect().await?)
+    }
+
+    /// Writes the manifest, with which the artifact is there, and returns the one that stands.
+    async fn commit(&self, deployment: DeploymentId, manifest: Manifest) -> Result<Manifest, ArtifactError> {
+        let key = self.manifest(deployment);
+        let bytes = serde_json::to_vec(&manifest).map_err(ArtifactError::Manifest)?;
+        let create = PutOptions::from(PutMode::Create);
+        match self.bucket.put_opts(&key, bytes.clone().into(), create).await {
+            Ok(_) => Ok(manifest),
+            // By another publisher, or by a try of ours whose answer was lost.
+            Err(object_store::Error::AlreadyExists { .. }) => self.open(deployment).await,
+            // A server that cannot refuse: both publishers have brought all that theirs names.
+            Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
+                self.bucket.put(&key, bytes.into()).await?;
+                Ok(manifest)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[async_trait]
+impl ArtifactStore for BucketStore {
+    async fn publish(
+        &self,
+        deployment: DeploymentId,
+        output: &Path,
+        limits: Limits,
+        given_up: &CancellationToken,
+    ) -> Result<Manifest, ArtifactError> {
+        match self.open(deployment).await {
+            Err(ArtifactError::NotFound(_)) => {}
+            stands => return stands,
+        }
+        let (uploads, output, token) = (self.uploads.clone(), output.to_owned(), given_up.clone());
+        let taken = blocking(move || {
+            let staging = Staging::create(&uploads, deployment)?;
+            staging.take(&output, limits, &token).map(|manifest| (staging, manifest))
+        });
+        let (staging, mut manifest) = taken.await?;
+        let draft = self.key("drafts", &format!("{deployment}.{}.json", Uuid::new_v4().simple()));
+        let begun = Instant::now();
+        let brought = tokio::select! {
+            () = given_up.cancelled() => Err(ArtifactError::GivenUp),
+            brought = self.bring(&staging, &mut manifest, &draft) => brought,
+            () = tokio::time::sleep_until(begun + PUBLISHING) => Err(BucketFault::too_slow().into()),
+        };
+        // Not ended halfway: what was asked of a server may happen.
+        let published = match brought {
+            Ok(()) if given_up.is_cancelled() => Err(ArtifactError::GivenUp),
+            Ok(()) => self.commit(deployment, manifest).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = self.delete(&draft).await {
+            tracing::debug!(%error, "a draft is left to a later sweep");
+        }
+        let removing = move || {
+            drop(staging);
+            Ok(())
+        };
+        blocking(removing).await?;
+        published
+    }
+
+    async fn open(&self, deployment: DeploymentId) -> Result<Manifest, ArtifactError> {
+        let found = self.read_json(&self.manifest(deployment)).await?;
+        found.ok_or(ArtifactError::NotFound(deployment))
+    }
+
+    fn is_here(&self) -> bool {
+        false
+    }
+
+    fn path_of(&self, _: DeploymentId, _: &FileEntry) -> Option<PathBuf> {
+        None
+    }
+
+    async fn read(&self, _: DeploymentId, file: &FileEntry) -> Result<Content, ArtifactError> {
+        let got = self.bucket.get(&self.blob(file.blob())).await?;
+        Ok(got.into_stream().map_err(ArtifactError::from).boxed())
+    }
+
+    /// Only the manifest: what it alone named goes with the next sweep.
+    async fn remove(&self, deployment: DeploymentId) -> Result<(), ArtifactError> {
+        self.delete(&self.manifest(deployment)).await
+    }
+
+    async fn list(&self, after: Option<DeploymentId>, limit: usize) -> Result<Vec<Published>, ArtifactError> {
+        let room = self.prefix.clone().join("artifacts");
+        let listed = match after {
+            Some(after) => self.bucket.list_with_offset(Some(&room), &self.manifest(after)),
+            None => self.bucket.list(Some(&room)),
+        };
+        let published = listed.try_filter_map(|meta| async move {
+            let name = meta.location.filename().and_then(|name| name.strip_suffix(".json"));
+            let deployment = name.and_then(|name| name.parse().ok());
+            Ok(deployment.map(|deployment| Published { deployment, at: meta.last_modified }))
+        });
+        Ok(published.take(limit).try_collect().await?)
+    }
+
+    async fn sweep(&self) -> Result<(), ArtifactError> {
+        let uploads = self.uploads.clone();
+        blocking(move || Ok(staging::sweep(&uploads)?)).await?;
+        self.sweep_blobs().await
+    }
+
+    async fn probe(&self) -> Result<(), ArtifactError> {
+        let key = self.key("probes", &Uuid::new_v4().simple().to_string());
+        self.bucket.put(&key, PutPayload::from_static(b"probe")).await?;
+        let read = self.bucket.get(&key).await?.bytes().await?;
+        self.bucket.list(Some(&self.prefix.clone().join("probes"))).try_next().await?;
+        self.delete(&key).await?;
+        if *read == *b"probe" { Ok(()) } else { Err(ArtifactError::Corrupt("a probe".to_owned())) }
+    }
+}
