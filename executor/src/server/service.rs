@@ -21,10 +21,12 @@ use grapnel_proto::{
     error::to_status,
     executor::v1::{
         CancelDeployRequest, CancelDeployResponse, DrainExecutorRequest, DrainExecutorResponse,
-        GetExecutorRequest, GetExecutorResponse, ListArtifactsRequest, ListArtifactsResponse, ListCachesRequest, ListCachesResponse, Occupancy,
-        PurgeCacheRequest, PurgeCacheResponse, RemoveArtifactsRequest, RemoveArtifactsResponse, ResolveSourceRequest, ResolveSourceResponse, ScanHostRequest,
-        ScanHostResponse, TriggerDeployRequest, TriggerDeployResponse, Version, WatchExecutorRequest,
-        WatchExecutorResponse, executor_service_server::ExecutorService, resolve_source_response,
+        GetExecutorRequest, GetExecutorResponse, ListArtifactsRequest, ListArtifactsResponse,
+        ListCachesRequest, ListCachesResponse, Occupancy, PurgeCacheRequest, PurgeCacheResponse,
+        RemoveArtifactsRequest, RemoveArtifactsResponse, ResolveSourceRequest, ResolveSourceResponse,
+        ScanHostRequest, ScanHostResponse, TriggerDeployRequest, TriggerDeployResponse, Version,
+        WatchExecutorRequest, WatchExecutorResponse, executor_service_server::ExecutorService,
+        resolve_source_response,
     },
     hooks::v1::{BuildCache, PurgedCaches},
 };

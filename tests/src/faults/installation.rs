@@ -9,7 +9,9 @@ use std::{
 };
 
 use grapnel_domain::secret_token::ApiKey;
-use grapnel_proto::hooks::v1::{BuildSettings, CreateHookRequest, CreateProjectRequest};
+use grapnel_proto::hooks::v1::{
+    BuildSettings, CreateHookRequest, CreateProjectRequest, hook_service_client::HookServiceClient,
+};
 use grapnel_runtime::grpc::{self, Bearer};
 use tempfile::TempDir;
 
@@ -176,7 +178,7 @@ impl Installation {
         let channel = grpc::channel(&format!("http://127.0.0.1:{}", self.hooks), None);
         let key = fs::read_to_string(self.path("data/admin.key")).expect("the admin key is there");
         let key = ApiKey::parse(key.trim()).expect("it is a key");
-        Client::with_interceptor(channel.expect("the address is one"), Bearer::new(&key))
+        HookServiceClient::with_interceptor(channel.expect("the address is one"), Bearer::new(&key))
     }
 
     /// Tells whether a deployment's site is served.

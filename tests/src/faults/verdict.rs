@@ -120,11 +120,11 @@ impl Verdict {
     /// Every line of a READY deployment's last attempt is there, once and in its place.
     fn judge_log(&mut self, id: &str, history: &[(u64, u32, Event)]) {
         let attempt = history.iter().map(|(_, attempt, _)| *attempt).max().unwrap_or_default();
-        let mut told = Vec::new();
+        let mut told: Vec<u32> = Vec::new();
         for (_, _, event) in history.iter().filter(|(_, of, _)| *of == attempt) {
             if let Event::Log(log) = event {
                 let numbers =
-                    log.lines.iter().filter_map(|line| line.text.strip_prefix("line ")?.parse().ok());
+                    log.lines.iter().filter_map(|line| line.text.strip_prefix("line ")?.parse::<u32>().ok());
                 told.extend(numbers);
             }
         }

@@ -132,12 +132,8 @@ impl House {
         let old = "2020-01-01T00:00:00Z".parse().unwrap();
         executor.lock().artifacts.there = ids.iter().map(|id| (id.to_string(), old)).collect();
         let url = executor.serve("127.0.0.1:0", CancellationToken::new()).await;
-        let connect = Connect {
-            key: ApiKey::generate(&mut rand::rng()),
-            tls: None,
-            resolve_within: DAY,
-            silence: DAY,
-        };
+        let connect =
+            Connect { key: ApiKey::generate(&mut rand::rng()), tls: None, resolve_within: DAY, silence: DAY };
         let (store, clock) = (self.app.store.clone(), self.app.clock.clone());
         let fleet = Fleet::new(vec![ExecutorAddress::Url(url)], connect, store.wakeups.clone()).unwrap();
         (executor, Reconciler::new(store, clock, fleet, grace))
