@@ -1,14 +1,14 @@
 //! `make faults`: every case as often as asked for, as a table.
 
-use grapnel_e2e::faults::{Database, HEAD, Part, killed};
+use grapnel_e2e::faults::{Database, HEAD, Part, Row, any_of_many, killed};
 
 const CASES: [(Part, Database); 7] = [
-    (Part::Hooks, Database::Sqlite),
-    (Part::Hooks, Database::Postgres),
-    (Part::Gateway, Database::Sqlite),
-    (Part::Gateway, Database::Postgres),
-    (Part::Executor, Database::Sqlite),
-    (Part::Executor, Database::Postgres),
+    (Part::Hooks(0), Database::Sqlite),
+    (Part::Hooks(0), Database::Postgres),
+    (Part::Gateway(0), Database::Sqlite),
+    (Part::Gateway(0), Database::Postgres),
+    (Part::Executor(0), Database::Sqlite),
+    (Part::Executor(0), Database::Postgres),
     (Part::Postgres, Database::Postgres),
 ];
 
@@ -19,13 +19,16 @@ async fn main() -> anyhow::Result<()> {
     let seed = arguments.next().map_or_else(|| Ok(rand::random()), |seed| seed.parse())?;
     println!("seed {seed}\n\n{HEAD}");
     let mut broken = Vec::new();
-    for (part, database) in CASES {
-        let row = killed(part, database, times, seed).await;
+    let mut told = |row: Row| {
         println!("{row}");
         if !row.verdict.holds() {
             broken.push(format!("{}: {:#?}", row.case, row.verdict));
         }
+    };
+    for (part, database) in CASES {
+        told(killed(part, database, times, seed).await);
     }
+    told(any_of_many(100, times, seed).await);
     anyhow::ensure!(broken.is_empty(), "\n{}", broken.join("\n"));
     Ok(())
 }

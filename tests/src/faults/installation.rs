@@ -16,7 +16,7 @@ use grapnel_runtime::grpc::{self, Bearer};
 use tempfile::TempDir;
 
 use crate::{
-    OwnPostgres, Repository,
+    OwnPostgres, Repository, S3Server,
     grapnel::{Client, binary, docker_lines, free_port},
     http_client,
 };
@@ -28,6 +28,16 @@ pub const LINES: u32 = 12;
 const BUILD: &str =
     "for n in $(seq 1 12); do echo line $n; sleep 0.05; done; mkdir -p dist; cp index.html dist/";
 
+/// How an installation is put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Where it keeps what it must not lose.
+    pub database: Database,
+    /// How many hooks services, executors and gateways there are. Where there are several of them, executors and gateways
+    /// share no disk, and artifacts are in a bucket.
+    pub of_each: usize,
+}
+
 /// Where an installation keeps what it must not lose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Database {
@@ -37,15 +47,15 @@ pub enum Database {
     Postgres,
 }
 
-/// What can be killed.
+/// What can be killed, by number where there are several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// The hooks service.
-    Hooks,
-    /// The gateway.
-    Gateway,
-    /// The executor.
-    Executor,
+    /// A hooks service.
+    Hooks(usize),
+    /// A gateway.
+    Gateway(usize),
+    /// An executor.
+    Executor(usize),
     /// The database server.
     Postgres,
 }
@@ -61,12 +71,15 @@ impl fmt::Display for Database {
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Hooks => "hooks",
-            Self::Gateway => "gateway",
-            Self::Executor => "executor",
-            Self::Postgres => "PostgreSQL",
-        })
+        match self {
+            Self::Hooks(0) => f.write_str("hooks"),
+            Self::Hooks(n) => write!(f, "hooks-{n}"),
+            Self::Gateway(0) => f.write_str("gateway"),
+            Self::Gateway(n) => write!(f, "gateway-{n}"),
+            Self::Executor(0) => f.write_str("executor"),
+            Self::Executor(n) => write!(f, "executor-{n}"),
+            Self::Postgres => f.write_str("PostgreSQL"),
+        }
     }
 }
 
@@ -74,13 +87,13 @@ impl fmt::Display for Part {
 pub struct Installation {
     directory: TempDir,
     name: String,
+    shape: Shape,
     postgres: Option<OwnPostgres>,
+    bucket: Option<S3Server>,
     processes: BTreeMap<Part, Child>,
     projects: Vec<String>,
-    gateway: u16,
-    hooks: u16,
-    executor: u16,
-    sites: u16,
+    /// Of each gateway, each hooks service, each executor, and each gateway's sites.
+    ports: [Vec<u16>; 4],
 }
 
 impl Installation {
@@ -88,34 +101,42 @@ impl Installation {
     ///
     /// # Panics
     /// It does not.
-    pub async fn start(database: Database) -> Self {
+    pub async fn start(shape: Shape) -> Self {
         let directory =
             tempfile::Builder::new().prefix("grapnel-").tempdir().expect("a directory can be made");
-        let [gateway, hooks, executor, sites] = [(); 4].map(|()| free_port());
-        let postgres = match database {
+        let ports = [(); 4].map(|()| (0..shape.of_each).map(|_| free_port()).collect::<Vec<_>>());
+        let postgres = match shape.database {
             Database::Sqlite => None,
             Database::Postgres => Some(OwnPostgres::start(&[]).await),
         };
+        let bucket = if shape.of_each > 1 { Some(S3Server::start().await) } else { None };
         let mut installation = Self {
-            name: format!("faults-{hooks}"),
+            name: format!("faults-{}", ports[0][0]),
             directory,
+            shape,
             postgres,
+            bucket,
             processes: BTreeMap::new(),
             projects: Vec::new(),
-            gateway,
-            hooks,
-            executor,
-            sites,
+            ports,
         };
         for key in ["gateway.key", "executor.key"] {
             let made = Command::new(binary()).args(["key", "generate"]).output().expect("the binary runs");
             fs::write(installation.path(key), made.stdout).expect("a key can be written");
         }
-        for part in [Part::Executor, Part::Hooks, Part::Gateway] {
-            installation.spawn(part);
+        for n in 0..shape.of_each {
+            installation.spawn(Part::Executor(n));
+            installation.spawn(Part::Hooks(n));
+            installation.spawn(Part::Gateway(n));
+            // The first hooks service makes the keys that the others share.
+            installation.answers(n).await;
         }
-        installation.answers().await;
         installation
+    }
+
+    /// Returns all parts but the database server.
+    pub fn parts(&self) -> Vec<Part> {
+        self.processes.keys().copied().collect()
     }
 
     /// Kills a part as nobody can prepare for.
@@ -138,7 +159,7 @@ impl Installation {
         }
     }
 
-    /// Creates projects with a hook each, and returns the hooks' URLs.
+    /// Creates projects with a hook each, and returns the hooks' URLs, in turn of the gateways.
     ///
     /// # Panics
     /// The service refuses.
@@ -162,7 +183,10 @@ impl Installation {
             let mut client = self.client();
             client.create_project(request).await.expect("a project can be created");
             let hook = CreateHookRequest { project: name.clone(), name: "cms".into(), ..Default::default() };
-            urls.push(client.create_hook(hook).await.expect("a hook can be created").into_inner().url);
+            let url = client.create_hook(hook).await.expect("a hook can be created").into_inner().url;
+            let [gateways, ..] = &self.ports;
+            let gateway = gateways[n % gateways.len()];
+            urls.push(url.replace(&format!(":{}/", gateways[0]), &format!(":{gateway}/")));
             self.projects.push(name);
         }
         urls
@@ -175,21 +199,25 @@ impl Installation {
 
     /// Returns a client with the admin key.
     pub fn client(&self) -> Client {
-        let channel = grpc::channel(&format!("http://127.0.0.1:{}", self.hooks), None);
+        let channel = grpc::channel(&format!("http://127.0.0.1:{}", self.ports[1][0]), None);
         let key = fs::read_to_string(self.path("data/admin.key")).expect("the admin key is there");
         let key = ApiKey::parse(key.trim()).expect("it is a key");
         HookServiceClient::with_interceptor(channel.expect("the address is one"), Bearer::new(&key))
     }
 
-    /// Tells whether a deployment's site is served.
+    /// Tells whether every gateway serves a deployment's site.
     pub async fn serves(&self, id: &str) -> bool {
-        let host = format!("{id}.localhost:{}", self.sites);
-        let url = format!("http://127.0.0.1:{}/", self.sites);
-        let page = http_client().get(url).header("host", host).send().await;
-        match page {
-            Ok(page) if page.status() == 200 => page.text().await.is_ok_and(|page| page == "hello"),
-            Ok(_) | Err(_) => false,
+        let mut served = true;
+        for port in &self.ports[3] {
+            let host = format!("{id}.localhost:{port}");
+            let page =
+                http_client().get(format!("http://127.0.0.1:{port}/")).header("host", host).send().await;
+            served &= match page {
+                Ok(page) if page.status() == 200 => page.text().await.is_ok_and(|page| page == "hello"),
+                Ok(_) | Err(_) => false,
+            };
         }
+        served
     }
 
     /// Returns what its builds have left in the engine and on disk, once that has had time to go.
@@ -205,12 +233,30 @@ impl Installation {
     }
 
     fn look_for_leftovers(&self) -> Vec<String> {
-        let own = format!("label=grapnel.executor={}", self.name);
-        let mut left = docker_lines(&["ps", "--all", "--quiet", "--filter", &own]);
-        left.extend(docker_lines(&["volume", "ls", "--quiet", "--filter", &own]));
-        let workspaces = fs::read_dir(self.path("data/workspaces")).into_iter().flatten().flatten();
-        left.extend(workspaces.map(|entry| entry.path().display().to_string()));
+        let mut left = Vec::new();
+        for n in 0..self.shape.of_each {
+            let own = format!("label=grapnel.executor={}", self.executor_name(n));
+            left.extend(docker_lines(&["ps", "--all", "--quiet", "--filter", &own]));
+            left.extend(docker_lines(&["volume", "ls", "--quiet", "--filter", &own]));
+            let workspaces = fs::read_dir(self.data(Part::Executor(n)).join("workspaces"));
+            let workspaces = workspaces.into_iter().flatten().flatten();
+            left.extend(workspaces.map(|entry| entry.path().display().to_string()));
+        }
         left
+    }
+
+    fn executor_name(&self, n: usize) -> String {
+        format!("{}-{n}", self.name)
+    }
+
+    /// Returns a part's data directory. Hooks services share one: it has the keys of secrets.
+    fn data(&self, part: Part) -> PathBuf {
+        match part {
+            Part::Executor(_) | Part::Gateway(_) if self.shape.of_each > 1 => {
+                self.path(&format!("data-{part}"))
+            }
+            _ => self.path("data"),
+        }
     }
 
     /// Returns what its processes have logged.
@@ -226,42 +272,50 @@ impl Installation {
     fn spawn(&mut self, part: Part) {
         let path = self.path(&format!("{part}.log"));
         let log = fs::OpenOptions::new().create(true).append(true).open(path).expect("a log can be made");
-        let listen = |port: u16| format!("127.0.0.1:{port}");
-        let key = |name: &str| self.path(name).display().to_string();
         let mut command = Command::new(binary());
-        command.env("GRAPNEL_DATA_DIR", self.path("data")).stdout(Stdio::null()).stderr(log);
+        command
+            .env("GRAPNEL_DATA_DIR", self.data(part))
+            .env("GRAPNEL_GATEWAY_KEY_FILE", self.path("gateway.key"))
+            .env("GRAPNEL_EXECUTOR_KEY_FILE", self.path("executor.key"))
+            .envs(self.bucket_settings())
+            .stdout(Stdio::null())
+            .stderr(log);
+        let [gateways, hooks, executors, sites] = &self.ports;
+        let listen = |ports: &[u16], n: usize| format!("127.0.0.1:{}", ports[n]);
+        let url = |port: &u16| format!("http://127.0.0.1:{port}");
         match part {
-            Part::Executor => command
+            Part::Executor(n) => command
                 .arg("executor")
-                .env("GRAPNEL_EXECUTOR_LISTEN", listen(self.executor))
-                .env("GRAPNEL_EXECUTOR_NAME", &self.name)
-                .env("GRAPNEL_EXECUTOR_KEY_FILE", key("executor.key"))
+                .env("GRAPNEL_EXECUTOR_LISTEN", listen(executors, n))
+                .env("GRAPNEL_EXECUTOR_NAME", self.executor_name(n))
                 .env("GRAPNEL_GIT_ALLOWED_DIRS", self.path("git")),
-            Part::Hooks => command
+            Part::Hooks(n) => command
                 .arg("hooks")
-                .env("GRAPNEL_HOOKS_LISTEN", listen(self.hooks))
-                .env("GRAPNEL_EXECUTORS", format!("http://127.0.0.1:{}", self.executor))
-                .env("GRAPNEL_GATEWAY_KEY_FILE", key("gateway.key"))
-                .env("GRAPNEL_EXECUTOR_KEY_FILE", key("executor.key"))
-                .env("GRAPNEL_PUBLIC_URL", format!("http://127.0.0.1:{}", self.gateway))
-                .env("GRAPNEL_SITES_URL", format!("http://localhost:{}", self.sites))
+                .env("GRAPNEL_HOOKS_LISTEN", listen(hooks, n))
+                .env("GRAPNEL_EXECUTORS", executors.iter().map(url).collect::<Vec<_>>().join(","))
+                .env("GRAPNEL_PUBLIC_URL", url(&gateways[0]))
+                .env("GRAPNEL_SITES_URL", format!("http://localhost:{}", sites[0]))
                 .env("GRAPNEL_RATE_LIMIT_HOOK", "100000")
                 .env("GRAPNEL_RATE_LIMIT_ADDRESS", "100000")
                 .envs(self.postgres.as_ref().map(|postgres| ("GRAPNEL_DATABASE_URL", postgres.url()))),
-            Part::Gateway => command
+            Part::Gateway(n) => command
                 .arg("gateway")
-                .env("GRAPNEL_GATEWAY_LISTEN", listen(self.gateway))
-                .env("GRAPNEL_SITES_LISTEN", listen(self.sites))
-                .env("GRAPNEL_HOOKS_URL", format!("http://127.0.0.1:{}", self.hooks))
-                .env("GRAPNEL_GATEWAY_KEY_FILE", key("gateway.key")),
+                .env("GRAPNEL_GATEWAY_LISTEN", listen(gateways, n))
+                .env("GRAPNEL_SITES_LISTEN", listen(sites, n))
+                .env("GRAPNEL_HOOKS_URL", url(&hooks[n])),
             Part::Postgres => panic!("the database server starts by itself"),
         };
         let child = command.spawn().expect("the binary starts");
         self.processes.insert(part, child);
     }
 
-    async fn answers(&self) {
-        let health = format!("http://127.0.0.1:{}/healthz", self.gateway);
+    fn bucket_settings(&self) -> impl Iterator<Item = (String, String)> {
+        let settings = self.bucket.as_ref().map(S3Server::settings).unwrap_or_default();
+        settings.into_iter().map(|(name, value)| (format!("GRAPNEL_{name}"), value))
+    }
+
+    async fn answers(&self, gateway: usize) {
+        let health = format!("http://127.0.0.1:{}/healthz", self.ports[0][gateway]);
         let begun = Instant::now();
         let client = http_client();
         while !client.get(&health).send().await.is_ok_and(|answer| answer.status().is_success()) {
@@ -273,13 +327,17 @@ impl Installation {
 
 impl Drop for Installation {
     fn drop(&mut self) {
-        for process in self.processes.values_mut().rev() {
+        for process in self.processes.values() {
             let _ = Command::new("kill").arg(process.id().to_string()).status();
+        }
+        for process in self.processes.values_mut() {
             let _ = process.wait();
         }
-        let own = format!("label=grapnel.executor={}", self.name);
-        for volume in docker_lines(&["volume", "ls", "--quiet", "--filter", &own]) {
-            docker_lines(&["volume", "rm", &volume]);
+        for n in 0..self.shape.of_each {
+            let own = format!("label=grapnel.executor={}", self.executor_name(n));
+            for volume in docker_lines(&["volume", "ls", "--quiet", "--filter", &own]) {
+                docker_lines(&["volume", "rm", &volume]);
+            }
         }
     }
 }

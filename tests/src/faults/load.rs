@@ -6,9 +6,10 @@ use std::{
 };
 
 use grapnel_runtime::{CancellationToken, TaskTracker};
+use rand::RngExt as _;
 
-/// How often each hook is requested.
-const EVERY: Duration = Duration::from_millis(400);
+/// How often each hook is requested: some builds are superseded by the next trigger, and some are not.
+const EVERY: std::ops::Range<f64> = 0.3..3.0;
 
 /// How long a caller waits for an answer, as a CMS does.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,7 +48,8 @@ async fn request(url: String, answered: Arc<Mutex<Vec<String>>>, stopping: Cance
         if let Some(id) = post(&client, &url).await {
             answered.lock().unwrap_or_else(PoisonError::into_inner).push(id);
         }
-        stopping.run_until_cancelled(tokio::time::sleep(EVERY)).await;
+        let pause = Duration::from_secs_f64(rand::rng().random_range(EVERY));
+        stopping.run_until_cancelled(tokio::time::sleep(pause)).await;
     }
 }
 

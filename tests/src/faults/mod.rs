@@ -7,13 +7,13 @@ mod verdict;
 
 use std::{fmt, time::Duration};
 
-pub use installation::{Database, Installation, Part};
+pub use installation::{Database, Installation, Part, Shape};
 pub use load::Load;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 pub use verdict::Verdict;
 
-/// How many hooks are requested at once, each of a project of its own.
-const HOOKS: usize = 4;
+/// How many hooks are requested at once, each of a project of its own, where there is one executor.
+const HOOKS: usize = 6;
 
 /// How long a part is left alone before it is killed, and how long it stays away.
 const ALONE: std::ops::Range<f64> = 0.2..1.5;
@@ -34,32 +34,55 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { case, times, verdict } = self;
         let Verdict { answered, ready, error, canceled, lost, doubled, left_over } = verdict;
+        let (lost, doubled, left_over) = (lost.len(), doubled.len(), left_over.len());
         write!(
             f,
-            "| {case:<34} | {times:>5} | {answered:>8} | {ready:>5} | {error:>5} | {canceled:>8} | {:>4} | {:>7} | {:>9} |",
-            lost.len(),
-            doubled.len(),
-            left_over.len()
+            "| {case:<42} | {times:>5} | {answered:>8} | {ready:>5} | {error:>5} | {canceled:>8} | {lost:>4} | {doubled:>7} | {left_over:>9} |"
         )
     }
 }
 
 /// The head of the table.
 pub const HEAD: &str = "\
-| case                               | times | answered | READY | ERROR | CANCELED | lost | doubled | left over |
-|------------------------------------|-------|----------|-------|-------|----------|------|---------|-----------|";
+| case                                       | times | answered | READY | ERROR | CANCELED | lost | doubled | left over |
+|--------------------------------------------|-------|----------|-------|-------|----------|------|---------|-----------|";
 
 /// Kills a part as often as asked for, at moments that follow from the seed, under a steady load of triggers.
 ///
 /// # Panics
 /// The installation does not start, or does not answer any more when all of it is back.
 pub async fn killed(part: Part, database: Database, times: u32, seed: u64) -> Row {
+    let shape = Shape { database, of_each: 1 };
+    let case = format!("kill -9 of {part} over {database}");
+    under_load(case, shape, HOOKS, times, seed, |_, _| part).await
+}
+
+/// Kills any of three hooks services, executors and gateways over one PostgreSQL, again and again, while more hooks are
+/// requested.
+///
+/// # Panics
+/// As [`killed`].
+pub async fn any_of_many(hooks: usize, times: u32, seed: u64) -> Row {
+    let shape = Shape { database: Database::Postgres, of_each: 3 };
+    let any = |random: &mut StdRng, parts: &[Part]| parts[random.random_range(0..parts.len())];
+    under_load("kill -9 of any of 3 of each".to_owned(), shape, hooks, times, seed, any).await
+}
+
+async fn under_load(
+    case: String,
+    shape: Shape,
+    hooks: usize,
+    times: u32,
+    seed: u64,
+    next: impl Fn(&mut StdRng, &[Part]) -> Part,
+) -> Row {
     let mut random = StdRng::seed_from_u64(seed);
-    let mut installation = Installation::start(database).await;
-    let urls = installation.hooks(HOOKS).await;
+    let mut installation = Installation::start(shape).await;
+    let urls = installation.hooks(hooks).await;
     let load = Load::start(urls);
     for _ in 0..times {
         pause(random.random_range(ALONE)).await;
+        let part = next(&mut random, &installation.parts());
         installation.kill(part);
         pause(random.random_range(AWAY)).await;
         installation.start_again(part).await;
@@ -67,7 +90,7 @@ pub async fn killed(part: Part, database: Database, times: u32, seed: u64) -> Ro
     pause(ALONE.end).await;
     let answered = load.stop().await;
     let verdict = verdict::of(&installation, &answered).await;
-    Row { case: format!("kill -9 of {part} over {database}"), times, verdict }
+    Row { case, times, verdict }
 }
 
 async fn pause(seconds: f64) {
