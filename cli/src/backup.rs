@@ -28,7 +28,7 @@ pub fn run(cli: &Cli, matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
     match &cli.command {
         Command::Restore { file } => {
             let restored = runtime.block_on(restore(file, &database.url, Clock::system().now()));
-            let restored = restored.map_err(refused)?;
+            let restored = restored.map_err(|error| refused(&error))?;
             let missing = missing_keys(&database.secret_key_file, &restored.contents);
             match cli.output {
                 Format::Json => print_json(&restored.contents, |document| {
@@ -52,7 +52,7 @@ pub fn run(cli: &Cli, matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
         }
         Command::Backup { file, force } => {
             let taken = runtime.block_on(backup(&database.url, file, *force, Clock::system().now()));
-            let contents = taken.map_err(refused)?;
+            let contents = taken.map_err(|error| refused(&error))?;
             match cli.output {
                 Format::Json => print_json(&contents, |document| document["file"] = json!(file)),
                 Format::Table => {
@@ -118,7 +118,7 @@ fn print_missing(file: &Path, missing: &[String]) {
     }
 }
 
-fn refused(error: BackupError) -> Failure {
+fn refused(error: &BackupError) -> Failure {
     let failure = Failure::failed(error.to_string());
     match error {
         BackupError::Exists(_) => failure.hint("Name another file, or take its place with --force."),

@@ -196,7 +196,6 @@ async fn a_broken_database_is_kept_as_it_is_and_a_backup_takes_its_place() {
     assert_eq!(house.deploy().await.1, 2);
 }
 
-#[expect(clippy::disallowed_methods, reason = "the programs of PostgreSQL are found as people find them")]
 fn postgres(program: &str, arguments: &[&str]) {
     let done = Command::new(program).args(arguments).output().unwrap();
     assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
