@@ -28,6 +28,9 @@ use crate::{
 /// How often old triggers and events are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(10 * 60);
 
+/// How often the process sets its clock by the database's.
+const SET_CLOCK_EVERY: Duration = Duration::from_secs(10);
+
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -68,6 +71,8 @@ impl Hooks {
     pub async fn bind(config: HooksConfig, clock: Clock) -> Result<Self, StartError> {
         let (listener, address) = grpc::listen(&config.listen).await?;
         let store = Store::open(&config.database_url).await?;
+        set_clock(&clock, &store).await?;
+        store.take_over(clock.now()).await?;
         let sealer = sealer(&config, &store).await?;
         let outbound = HttpClient::new(config.reach.clone(), config.ca_bundle.as_deref())?;
         let app = App {
@@ -128,6 +133,7 @@ impl Hooks {
         let sending = tokio::spawn(sender(&app, outbound, shutdown.child_token()).run());
         let retention = Retention { triggers: config.retention, events: config.events_retention };
         let pruning = tokio::spawn(prune(app.clone(), retention, shutdown.child_token()));
+        let setting_clock = tokio::spawn(keep_time(app.clone(), shutdown.child_token()));
         let routes = routes(&app, config.gateway_key.clone(), shutdown.child_token());
         let routes = grpc::with_health_and_reflection(routes, DESCRIPTORS, &PUBLIC)
             .await
@@ -152,6 +158,9 @@ impl Hooks {
         }
         if let Err(error) = pruning.await {
             tracing::error!(%error, "the pruning of the ledgers broke");
+        }
+        if let Err(error) = setting_clock.await {
+            tracing::error!(%error, "the setting of the clock broke");
         }
         if let Err(error) = app.store.close().await {
             tracing::warn!(%error, "the database cannot be closed");
@@ -179,6 +188,23 @@ async fn sealer(config: &HooksConfig, store: &Store) -> Result<Sealer, StartErro
         );
     }
     Ok(sealer)
+}
+
+/// Sets the process's clock by the database's, which all processes share: what one stores another compares, and ids sort by
+/// time. SQLite's is the machine's; where that is set back, time goes on, since what waits would wait for as long again.
+async fn set_clock(clock: &Clock, store: &Store) -> Result<(), StoreError> {
+    let (ours, now) = (clock.now(), store.time().await?);
+    clock.follow(if store.is_shared() { now } else { now.max(ours) });
+    Ok(())
+}
+
+/// Sets the clock again and again.
+async fn keep_time(app: App, stopping: CancellationToken) {
+    while stopping.run_until_cancelled(tokio::time::sleep(SET_CLOCK_EVERY)).await.is_some() {
+        if let Err(error) = set_clock(&app.clock, &app.store).await {
+            tracing::debug!(%error, "the clock goes on as it was set last");
+        }
+    }
 }
 
 /// Makes what sends events.

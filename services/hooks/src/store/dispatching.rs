@@ -52,7 +52,8 @@ pub struct Claimed {
 }
 
 impl Store {
-    /// Claims deployments for `owner`, oldest first. No two owners ever get the same one.
+    /// Claims deployments for `owner`, oldest first. No two owners ever get the same one. `now` says what is due; leases run
+    /// out by the database's clock.
     ///
     /// # Errors
     /// The database fails.
@@ -65,9 +66,10 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Vec<Claimed>, StoreError> {
         let transaction = self.begin().await?;
+        let clock = self.lease_clock.now(&transaction).await?;
         let free = Condition::any()
             .add(deployment::Column::LeaseExpiresAt.is_null())
-            .add(deployment::Column::LeaseExpiresAt.lt(now));
+            .add(deployment::Column::LeaseExpiresAt.lt(clock));
         let allowed = if which == Claim::Queued { superseding::may_start() } else { Condition::all() };
         let found = deployment::Entity::find()
             .filter(deployment::Column::State.eq(which.state().as_str()))
@@ -88,7 +90,7 @@ impl Store {
             let change = deployment::ActiveModel {
                 id: Set(row.id.clone()),
                 lease_owner: Set(Some(owner.to_owned())),
-                lease_expires_at: Set(Some(now + lease)),
+                lease_expires_at: Set(Some(clock + lease)),
                 ..Default::default()
             };
             let row = deployment::Entity::update(change).exec(&transaction).await?;
@@ -108,10 +110,10 @@ impl Store {
         id: DeploymentId,
         owner: &str,
         lease: Duration,
-        now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
+        let clock = self.lease_clock.now(&self.writer).await?;
         let renewed = deployment::Entity::update_many()
-            .col_expr(deployment::Column::LeaseExpiresAt, Expr::value(now + lease))
+            .col_expr(deployment::Column::LeaseExpiresAt, Expr::value(clock + lease))
             .filter(held_by(id, owner))
             .exec(&self.writer)
             .await?;

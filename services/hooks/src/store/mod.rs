@@ -14,6 +14,7 @@ mod events;
 mod hooks;
 mod installation;
 mod keys;
+mod lease_clock;
 pub mod ledger;
 mod outgoing_events;
 pub mod projects;
@@ -22,6 +23,7 @@ pub mod sealed;
 mod sites;
 pub mod statuses;
 mod superseding;
+mod take_over;
 mod transitions;
 pub mod triggers;
 mod variables;
@@ -37,6 +39,7 @@ use std::{
 pub use dispatching::{Claim, Claimed};
 pub use error::StoreError;
 use grapnel_migrations::LockError;
+use lease_clock::LeaseClock;
 pub use outgoing_events::{ClaimedEvent, Claimer, Render};
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
@@ -46,6 +49,7 @@ use sea_orm::{
         sqlite::{SqliteJournalMode, SqliteSynchronous},
     },
 };
+use take_over::InUse;
 use tokio::time::Instant;
 pub use transitions::CancelResult;
 pub use wakeups::Wakeups;
@@ -65,6 +69,11 @@ pub struct Store {
     /// SQLite has one writer; giving it one connection keeps waiting fair and short.
     writer: DatabaseConnection,
     reader: DatabaseConnection,
+    /// The file of an SQLite database, and the mark of who uses it.
+    file: Option<PathBuf>,
+    in_use: InUse,
+    /// Tells when leases run out.
+    lease_clock: LeaseClock,
     /// What was read of the installation, which never changes.
     installation: Known,
     /// Told after every change.
@@ -120,7 +129,7 @@ impl Store {
     /// The URL is none, the database cannot be reached, or its schema cannot be brought up to date.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         let refused = |cause| OpenError::Connect { address: without_password(url), cause };
-        let (writer, reader, lock_file) = match url.split_once("://") {
+        let (writer, reader, file) = match url.split_once("://") {
             Some(("sqlite", path)) => {
                 let path = PathBuf::from(path);
                 let directory = path.parent().unwrap_or(&path).to_owned();
@@ -128,7 +137,7 @@ impl Store {
                     .map_err(|cause| OpenError::Directory { path: directory, cause })?;
                 let writer = connect_sqlite(url, 1).await.map_err(refused)?;
                 let reader = connect_sqlite(url, CONNECTIONS).await.map_err(refused)?;
-                (writer, reader, Some(path.with_extension("lock")))
+                (writer, reader, Some(path))
             }
             Some(("postgres" | "postgresql", _)) => {
                 wait_for_postgres(url).await.map_err(refused)?;
@@ -137,8 +146,23 @@ impl Store {
             }
             _ => return Err(OpenError::Url(without_password(url))),
         };
+        let lock_file = file.as_ref().map(|file| file.with_extension("lock"));
         grapnel_migrations::migrate(&writer, lock_file.as_deref()).await?;
-        Ok(Self { writer, reader, installation: Known::default(), wakeups: Wakeups::default() })
+        let lease_clock = LeaseClock::open(&writer).await.map_err(refused)?;
+        Ok(Self {
+            writer,
+            reader,
+            file,
+            in_use: InUse::default(),
+            lease_clock,
+            installation: Known::default(),
+            wakeups: Wakeups::default(),
+        })
+    }
+
+    /// Tells whether several processes may use the database at once.
+    pub fn is_shared(&self) -> bool {
+        self.file.is_none()
     }
 
     /// Closes all connections, so that an SQLite database is one file again.
@@ -147,7 +171,9 @@ impl Store {
     /// The database refuses.
     pub async fn close(self) -> Result<(), DbErr> {
         self.reader.close().await?;
-        self.writer.close().await
+        let closed = self.writer.close().await;
+        self.in_use.give_back();
+        closed
     }
 
     /// Begins a transaction that writes. On SQLite it takes the writer's lock at once: one that read first and wrote

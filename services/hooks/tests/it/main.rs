@@ -7,6 +7,7 @@ mod databases;
 mod dispatch;
 mod endpoints;
 mod histories;
+mod leases;
 mod outgoing_events;
 mod secrets;
 mod senders;
