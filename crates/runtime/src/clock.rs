@@ -20,10 +20,13 @@ pub struct Clock {
 /// Differences that a journey explains are not followed, so that time does not tremble.
 const TREMBLING: Duration = Duration::milliseconds(50);
 
+/// What was said to a clock last, and when.
+type Led = Arc<Mutex<Option<(DateTime<Utc>, Instant)>>>;
+
 #[derive(Clone, Debug)]
 enum Time {
     /// The machine's; from the first [`Clock::follow`] on what was said there, counted on by what no one sets.
-    System(Arc<Mutex<Option<(DateTime<Utc>, Instant)>>>),
+    System(Led),
     Set(Arc<Mutex<DateTime<Utc>>>),
 }
 

@@ -22,7 +22,7 @@ use crate::{
         statuses::{self, StatusTeller},
     },
     sealing::{KeyFileError, Sealer},
-    store::{OpenError, Store, StoreError},
+    store::{Hearing, OpenError, Store, StoreError},
 };
 
 /// How often old triggers and events are removed.
@@ -133,6 +133,7 @@ impl Hooks {
         let sending = tokio::spawn(sender(&app, outbound, shutdown.child_token()).run());
         let retention = Retention { triggers: config.retention, events: config.events_retention };
         let pruning = tokio::spawn(prune(app.clone(), retention, shutdown.child_token()));
+        let listening = tokio::spawn(app.store.clone().listen(Hearing::default(), shutdown.child_token()));
         let setting_clock = tokio::spawn(keep_time(app.clone(), shutdown.child_token()));
         let routes = routes(&app, config.gateway_key.clone(), shutdown.child_token());
         let routes = grpc::with_health_and_reflection(routes, DESCRIPTORS, &PUBLIC)
@@ -158,6 +159,9 @@ impl Hooks {
         }
         if let Err(error) = pruning.await {
             tracing::error!(%error, "the pruning of the ledgers broke");
+        }
+        if let Err(error) = listening.await {
+            tracing::error!(%error, "the listening to other processes broke");
         }
         if let Err(error) = setting_clock.await {
             tracing::error!(%error, "the setting of the clock broke");

@@ -22,6 +22,7 @@ use sea_orm::{
 use super::{
     Store, StoreError,
     entity::{deployment, project},
+    notices::Rings,
     rows, superseding,
     transitions::{apply, locked},
 };
@@ -135,7 +136,7 @@ impl Store {
             .filter(held_by(id, owner))
             .exec(&self.writer)
             .await?;
-        self.wakeups.work();
+        self.tell(Rings::work()).await;
         Ok(())
     }
 
@@ -175,10 +176,8 @@ impl Store {
         let (transaction, row) = held(self.begin().await?, id, owner).await?;
         let resolved = apply(&transaction, row, Transition::Resolve, change, more, now).await?;
         let mut changed = superseding::supersede_same_version(&transaction, &resolved, commit, now).await?;
-        transaction.commit().await?;
         changed.push(id);
-        self.tell(changed);
-        Ok(())
+        self.commit(transaction, Rings::changed(changed)).await
     }
 
     /// Stores that the repository's configuration switches deployments off at this version: the deployment ends.
@@ -280,8 +279,7 @@ impl Store {
             }
         }
         let deployment = apply(&transaction, row, transition, change, more, now).await?;
-        transaction.commit().await?;
-        self.tell(vec![id.deployment]);
+        self.commit(transaction, Rings::changed(vec![id.deployment])).await?;
         Ok(deployment)
     }
 
@@ -296,8 +294,7 @@ impl Store {
     ) -> Result<Deployment, StoreError> {
         let (transaction, row) = held(self.begin().await?, id, owner).await?;
         let changed = apply(&transaction, row, transition, change, more, now).await?;
-        transaction.commit().await?;
-        self.tell(vec![id]);
+        self.commit(transaction, Rings::changed(vec![id])).await?;
         Ok(changed)
     }
 }

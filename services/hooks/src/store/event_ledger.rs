@@ -10,7 +10,9 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrde
 use super::{
     Store, StoreError, endpoints,
     entity::{delivery, outgoing_event},
-    event_rows, outgoing_events, rows,
+    event_rows,
+    notices::Rings,
+    outgoing_events, rows,
 };
 use crate::model::{Delivery, EventFacts, OutgoingEvent, Page};
 
@@ -142,8 +144,7 @@ impl Store {
             ..Default::default()
         };
         let row = outgoing_event::Entity::update(change).exec(&transaction).await?;
-        transaction.commit().await?;
-        self.wakeups.events();
+        self.commit(transaction, Rings::events()).await?;
         event_rows::event(row)
     }
 
@@ -170,8 +171,7 @@ impl Store {
             ..outgoing_events::unsent(EventType::EndpointTest, now)
         };
         outgoing_events::insert(&transaction, vec![row.clone()]).await?;
-        transaction.commit().await?;
-        self.wakeups.events();
+        self.commit(transaction, Rings::events()).await?;
         event_rows::event(row)
     }
 

@@ -17,6 +17,7 @@ use sea_orm::{
 use super::{
     Store, StoreError,
     entity::{deployment, hook, hook_token, project},
+    notices::Rings,
     rows, transitions,
 };
 use crate::model::{Hook, Page, Token};
@@ -186,9 +187,7 @@ impl Store {
             .add(deployment::Column::HookId.eq(id.to_string()))
             .add(deployment::Column::State.is_in([State::Pending.as_str(), State::Queued.as_str()]));
         let ended = transitions::cancel_all(&transaction, waiting, CancelReason::HookRevoked, now).await?;
-        transaction.commit().await?;
-        self.tell(ended);
-        Ok(())
+        self.commit(transaction, Rings::changed(ended)).await
     }
 }
 

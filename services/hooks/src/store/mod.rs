@@ -16,6 +16,8 @@ mod installation;
 mod keys;
 mod lease_clock;
 pub mod ledger;
+mod listening;
+mod notices;
 mod outgoing_events;
 pub mod projects;
 mod rows;
@@ -40,6 +42,7 @@ pub use dispatching::{Claim, Claimed};
 pub use error::StoreError;
 use grapnel_migrations::LockError;
 use lease_clock::LeaseClock;
+pub use listening::Hearing;
 pub use outgoing_events::{ClaimedEvent, Claimer, Render};
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,

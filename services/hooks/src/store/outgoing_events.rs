@@ -22,7 +22,9 @@ use super::{
     Store, StoreError,
     endpoints::{self, with_secrets},
     entity::{delivery, endpoint, outgoing_event, project},
-    event_rows, rows, sealed,
+    event_rows,
+    notices::Rings,
+    rows, sealed,
 };
 use crate::{
     model::{
@@ -169,9 +171,7 @@ impl Store {
             Err(StoreError::NotFound) => {}
             Err(error) => return Err(error),
         }
-        transaction.commit().await?;
-        self.wakeups.events();
-        Ok(())
+        self.commit(transaction, Rings::events()).await
     }
 }
 

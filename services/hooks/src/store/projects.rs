@@ -14,6 +14,7 @@ use sea_orm::{
 use super::{
     Store, StoreError,
     entity::{deployment, hook, project},
+    notices::Rings,
     rows,
 };
 use crate::model::{Page, Project};
@@ -131,9 +132,7 @@ impl Store {
         super::variables::remove_all(&transaction, id).await?;
         super::credentials::remove_all(&transaction, id).await?;
         super::endpoints::delete_of_project(&transaction, id).await?;
-        transaction.commit().await?;
-        self.tell(ended);
-        Ok(())
+        self.commit(transaction, Rings::changed(ended)).await
     }
 }
 

@@ -16,6 +16,7 @@ use sea_orm::{
 use super::{
     Store, StoreError,
     entity::{branch_address, deployment, deployment_event},
+    notices::Rings,
     outgoing_events, rows, statuses,
 };
 use crate::model::Deployment;
@@ -49,19 +50,8 @@ impl Store {
             return Err(StoreError::NotFound);
         }
         let result = cancel(&transaction, row, reason, now).await?;
-        transaction.commit().await?;
-        self.tell(vec![id]);
+        self.commit(transaction, Rings::changed(vec![id])).await?;
         Ok(result)
-    }
-
-    /// Wakes everybody whom changes of these deployments concern.
-    pub(super) fn tell(&self, changed: Vec<DeploymentId>) {
-        for id in changed {
-            self.wakeups.deployment(id);
-        }
-        self.wakeups.work();
-        self.wakeups.statuses();
-        self.wakeups.events();
     }
 }
 

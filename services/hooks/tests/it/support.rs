@@ -75,7 +75,7 @@ pub fn secret_key_file(url: &str) -> PathBuf {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are told by their environment where the database is")]
-async fn new_postgres_database() -> String {
+pub async fn new_postgres_database() -> String {
     let variable = "GRAPNEL_TEST_POSTGRES_URL";
     let admin =
         std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set; `make test` sets it"));
