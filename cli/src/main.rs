@@ -2,6 +2,7 @@
 
 mod args;
 mod client;
+mod db;
 mod doctor;
 mod env_file;
 mod exit;
@@ -26,6 +27,7 @@ fn run(cli: args::Cli, matches: &clap::ArgMatches) -> Result<ExitCode, Failure> 
     match cli.command {
         Command::Up | Command::Hooks | Command::Gateway | Command::Executor => serve::run(&cli, matches),
         Command::Doctor => doctor::run(&cli),
+        Command::Db { command } => db::run(&cli, command, matches),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut args::command(), "grapnel", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

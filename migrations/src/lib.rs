@@ -10,9 +10,11 @@ mod m20261124_000002_triggers;
 mod m20261124_000003_sources;
 mod m20261125_000004_statuses;
 mod m20261125_000005_events;
+mod schema;
 mod tables;
 
 pub use lock::{LockError, migrate};
+pub use schema::{Schema, schema};
 use sea_orm_migration::prelude::*;
 
 /// All migrations, oldest first.

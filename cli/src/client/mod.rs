@@ -80,6 +80,7 @@ pub fn run(args: &ClientArgs, format: Format, command: Command) -> Result<ExitCo
             | Command::Gateway
             | Command::Executor
             | Command::Doctor
+            | Command::Db { .. }
             | Command::Completions { .. }
             | Command::Settings => Err(Failure::usage("not a client command")),
         }

@@ -22,7 +22,7 @@ use crate::{
         statuses::{self, StatusTeller},
     },
     sealing::{KeyFileError, Sealer},
-    store::{Hearing, OpenError, Store, StoreError},
+    store::{Hearing, OpenError, Store, StoreError, why_away},
 };
 
 /// How often old triggers and events are removed.
@@ -70,7 +70,7 @@ impl Hooks {
     /// One of these cannot be done.
     pub async fn bind(config: HooksConfig, clock: Clock) -> Result<Self, StartError> {
         let (listener, address) = grpc::listen(&config.listen).await?;
-        let store = Store::open(&config.database_url).await?;
+        let store = Store::open_with(&config.database_url, config.connecting).await?;
         set_clock(&clock, &store).await?;
         store.take_over(clock.now()).await?;
         let sealer = sealer(&config, &store).await?;
@@ -134,7 +134,9 @@ impl Hooks {
         let retention = Retention { triggers: config.retention, events: config.events_retention };
         let pruning = tokio::spawn(prune(app.clone(), retention, shutdown.child_token()));
         let listening = tokio::spawn(app.store.clone().listen(Hearing::default(), shutdown.child_token()));
-        let setting_clock = tokio::spawn(keep_time(app.clone(), shutdown.child_token()));
+        let upkeep = tokio::spawn(app.store.clone().keep_log_short(shutdown.child_token()));
+        let setting_clock =
+            tokio::spawn(keep_time(app.clone(), config.database_url.clone(), shutdown.child_token()));
         let routes = routes(&app, config.gateway_key.clone(), shutdown.child_token());
         let routes = grpc::with_health_and_reflection(routes, DESCRIPTORS, &PUBLIC)
             .await
@@ -162,6 +164,9 @@ impl Hooks {
         }
         if let Err(error) = listening.await {
             tracing::error!(%error, "the listening to other processes broke");
+        }
+        if let Err(error) = upkeep.await {
+            tracing::error!(%error, "the upkeep of the database broke");
         }
         if let Err(error) = setting_clock.await {
             tracing::error!(%error, "the setting of the clock broke");
@@ -202,11 +207,22 @@ async fn set_clock(clock: &Clock, store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Sets the clock again and again.
-async fn keep_time(app: App, stopping: CancellationToken) {
+/// Sets the clock again and again. It is also what says, once, that the database is away, and why, and that it is back.
+async fn keep_time(app: App, url: String, stopping: CancellationToken) {
+    let mut away = false;
     while stopping.run_until_cancelled(tokio::time::sleep(SET_CLOCK_EVERY)).await.is_some() {
-        if let Err(error) = set_clock(&app.clock, &app.store).await {
-            tracing::debug!(%error, "the clock goes on as it was set last");
+        match set_clock(&app.clock, &app.store).await {
+            Ok(()) if away => {
+                away = false;
+                tracing::info!("the database answers again");
+            }
+            Ok(()) => {}
+            Err(error) if !away => {
+                away = true;
+                let why = why_away(&url).await.unwrap_or_default();
+                tracing::error!(%error, why, "the database cannot be used; callers are told to come back");
+            }
+            Err(error) => tracing::debug!(%error, "the database is still away"),
         }
     }
 }

@@ -21,6 +21,7 @@ use sea_orm::{
 
 use super::{
     Store, StoreError,
+    again::again,
     entity::{deployment, project},
     notices::Rings,
     rows, superseding,
@@ -172,6 +173,17 @@ impl Store {
             commit_message: Set(message.to_owned()),
             ..released()
         };
+        again(|| self.resolve(id, owner, commit, more.clone(), now)).await
+    }
+
+    async fn resolve(
+        &self,
+        id: DeploymentId,
+        owner: &str,
+        commit: &str,
+        more: deployment::ActiveModel,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let change = StateChange { state: State::Queued, failure: None, canceled: None };
         let (transaction, row) = held(self.begin().await?, id, owner).await?;
         let resolved = apply(&transaction, row, Transition::Resolve, change, more, now).await?;
@@ -254,6 +266,16 @@ impl Store {
     /// # Errors
     /// `owner` does not hold the lease any more, or another attempt has begun.
     pub async fn finished(
+        &self,
+        id: AttemptId,
+        owner: &str,
+        outcome: Outcome,
+        now: DateTime<Utc>,
+    ) -> Result<Deployment, StoreError> {
+        again(|| self.finish(id, owner, outcome.clone(), now)).await
+    }
+
+    async fn finish(
         &self,
         id: AttemptId,
         owner: &str,

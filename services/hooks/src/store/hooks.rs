@@ -16,6 +16,7 @@ use sea_orm::{
 
 use super::{
     Store, StoreError,
+    again::again,
     entity::{deployment, hook, hook_token, project},
     notices::Rings,
     rows, transitions,
@@ -172,6 +173,10 @@ impl Store {
     /// # Errors
     /// There is no such hook.
     pub async fn revoke_hook(&self, team: TeamId, id: HookId, now: DateTime<Utc>) -> Result<(), StoreError> {
+        again(|| self.revoke(team, id, now)).await
+    }
+
+    async fn revoke(&self, team: TeamId, id: HookId, now: DateTime<Utc>) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
         let revoked = hook::Entity::update_many()
             .col_expr(hook::Column::RevokedAt, Expr::value(now))

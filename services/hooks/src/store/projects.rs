@@ -13,6 +13,7 @@ use sea_orm::{
 
 use super::{
     Store, StoreError,
+    again::again,
     entity::{deployment, hook, project},
     notices::Rings,
     rows,
@@ -107,6 +108,10 @@ impl Store {
         id: ProjectId,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
+        again(|| self.delete(team, id, now)).await
+    }
+
+    async fn delete(&self, team: TeamId, id: ProjectId, now: DateTime<Utc>) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
         let deleted = project::Entity::update_many()
             .col_expr(project::Column::DeletedAt, Expr::value(now))

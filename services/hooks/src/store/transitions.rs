@@ -15,6 +15,7 @@ use sea_orm::{
 
 use super::{
     Store, StoreError,
+    again::again,
     entity::{branch_address, deployment, deployment_event},
     notices::Rings,
     outgoing_events, rows, statuses,
@@ -44,14 +45,17 @@ impl Store {
         reason: CancelReason,
         now: DateTime<Utc>,
     ) -> Result<CancelResult, StoreError> {
-        let transaction = self.begin().await?;
-        let row = locked(&transaction, id).await?;
-        if row.team_id != team.to_string() {
-            return Err(StoreError::NotFound);
-        }
-        let result = cancel(&transaction, row, reason, now).await?;
-        self.commit(transaction, Rings::changed(vec![id])).await?;
-        Ok(result)
+        again(|| async {
+            let transaction = self.begin().await?;
+            let row = locked(&transaction, id).await?;
+            if row.team_id != team.to_string() {
+                return Err(StoreError::NotFound);
+            }
+            let result = cancel(&transaction, row, reason, now).await?;
+            self.commit(transaction, Rings::changed(vec![id])).await?;
+            Ok(result)
+        })
+        .await
     }
 }
 

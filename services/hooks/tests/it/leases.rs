@@ -38,7 +38,8 @@ async fn taken_over(store: &Store, which: Claim, owner: &str, now: chrono::DateT
 }
 
 fn fenced<T: std::fmt::Debug>(done: Result<T, StoreError>) {
-    assert!(matches!(done, Err(StoreError::Fenced | StoreError::Illegal(_))), "{done:?}");
+    let error = done.unwrap_err();
+    assert!(matches!(error, StoreError::Fenced | StoreError::Illegal(_)), "{error:?}");
 }
 
 fn line(sequence: u64) -> Vec<(u64, BuildEvent)> {
