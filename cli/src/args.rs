@@ -16,7 +16,7 @@ pub use executor::ExecutorCommand;
 pub use sources::{CredentialCommand, EnvCommand, Input, SecretsCommand};
 pub use statuses::{GitHostArg, StatusCommand};
 
-use crate::{exit::Failure, serve};
+use crate::{db::DbCommand, exit::Failure, serve};
 
 /// Self-hosted deploy hooks.
 #[derive(Parser, Debug)]
@@ -83,6 +83,11 @@ pub enum Command {
     },
     /// Check what Grapnel needs, and say what to do about what is missing.
     Doctor,
+    /// The database's schema: bring it up to date, or show it. For operators; no service is asked.
+    Db {
+        #[command(subcommand)]
+        command: DbCommand,
+    },
     /// Projects: a git repository plus the way to build it.
     Project {
         #[command(subcommand)]
@@ -466,7 +471,7 @@ fn parse_decision(text: &str) -> Result<Decision, String> {
 }
 
 /// The names of the commands that run services and take their settings as flags.
-const SERVICES: [&str; 7] = ["up", "hooks", "gateway", "executor", "doctor", "backup", "restore"];
+const SERVICES: [&str; 8] = ["up", "hooks", "gateway", "executor", "doctor", "backup", "restore", "db"];
 
 /// Builds the command line: what stands above, and for services a flag for every setting.
 pub fn command() -> clap::Command {
@@ -474,7 +479,9 @@ pub fn command() -> clap::Command {
         command.mut_subcommand(name, |service| {
             serve::settings().into_iter().fold(service, |service, setting| {
                 let flag = setting.flag();
-                service.arg(Arg::new(flag.clone()).long(flag).value_name("VALUE").help(setting.help))
+                // `db` has commands of its own, and takes the flags after them too.
+                let arg = Arg::new(flag.clone()).long(flag).value_name("VALUE").help(setting.help);
+                service.arg(arg.global(*name == "db"))
             })
         })
     })

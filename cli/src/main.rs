@@ -3,6 +3,7 @@
 mod args;
 mod backup;
 mod client;
+mod db;
 mod doctor;
 mod env_file;
 mod exit;
@@ -30,6 +31,7 @@ fn run(cli: args::Cli, matches: &clap::ArgMatches) -> Result<ExitCode, Failure> 
         }
         Command::Doctor => doctor::run(&cli),
         Command::Backup { .. } | Command::Restore { .. } => backup::run(&cli, matches),
+        Command::Db { command } => db::run(&cli, command, matches),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut args::command(), "grapnel", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

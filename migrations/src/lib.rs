@@ -12,9 +12,11 @@ mod m20261125_000004_statuses;
 mod m20261125_000005_events;
 mod m20261125_000006_executors;
 mod m20261125_000007_retention;
+mod schema;
 mod tables;
 
 pub use lock::{LockError, migrate};
+pub use schema::{Schema, schema};
 use sea_orm_migration::prelude::*;
 
 /// Returns the names of all migrations, oldest first.

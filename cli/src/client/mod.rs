@@ -85,6 +85,7 @@ pub fn run(args: &ClientArgs, format: Format, command: Command) -> Result<ExitCo
             | Command::Doctor
             | Command::Backup { .. }
             | Command::Restore { .. }
+            | Command::Db { .. }
             | Command::Completions { .. }
             | Command::Settings => Err(Failure::usage("not a client command")),
         }

@@ -1,6 +1,9 @@
 //! The one place that time and ids come from.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use chrono::{DateTime, Duration, SubsecRound as _, Utc};
 use type_safe_id::{StaticType, TypeSafeId};
@@ -14,9 +17,16 @@ pub struct Clock {
     ids: Arc<Mutex<ContextV7>>,
 }
 
+/// Differences that a journey explains are not followed, so that time does not tremble.
+const TREMBLING: Duration = Duration::milliseconds(50);
+
+/// What was said to a clock last, and when.
+type Led = Arc<Mutex<Option<(DateTime<Utc>, Instant)>>>;
+
 #[derive(Clone, Debug)]
 enum Time {
-    System,
+    /// The machine's; from the first [`Clock::follow`] on what was said there, counted on by what no one sets.
+    System(Led),
     Set(Arc<Mutex<DateTime<Utc>>>),
 }
 
@@ -27,7 +37,7 @@ pub struct ClockHand(Arc<Mutex<DateTime<Utc>>>);
 impl Clock {
     /// Returns the machine's clock.
     pub fn system() -> Self {
-        Self { time: Time::System, ids: Arc::new(Mutex::new(ContextV7::new())) }
+        Self { time: Time::System(Arc::default()), ids: Arc::new(Mutex::new(ContextV7::new())) }
     }
 
     /// Returns a clock that stands still until its hand is moved: for tests.
@@ -37,13 +47,27 @@ impl Clock {
         (clock, ClockHand(time))
     }
 
+    /// Sets the clock by another one, such as the database's, which several machines share. From then on it does not hear of what
+    /// happens to the machine's own. A clock of tests stays as it is set.
+    pub fn follow(&self, now: DateTime<Utc>) {
+        let Time::System(led) = &self.time else { return };
+        let mut led = led.lock().unwrap_or_else(PoisonError::into_inner);
+        let far = led.is_none_or(|(at, since)| (at + since.elapsed() - now).abs() > TREMBLING);
+        if far {
+            *led = Some((now, Instant::now()));
+        }
+    }
+
     /// Returns the time in UTC, cut to microseconds: PostgreSQL keeps no more, and what was stored has to equal what
     /// was said.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
     pub fn now(&self) -> DateTime<Utc> {
         match &self.time {
-            Time::System => Utc::now().trunc_subsecs(6),
-            Time::Set(at) => *at.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+            Time::System(led) => {
+                let led = *led.lock().unwrap_or_else(PoisonError::into_inner);
+                led.map_or_else(Utc::now, |(at, since)| at + since.elapsed()).trunc_subsecs(6)
+            }
+            Time::Set(at) => *at.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
@@ -51,7 +75,7 @@ impl Clock {
     pub fn new_id<K: StaticType>(&self) -> TypeSafeId<K> {
         let now = self.now();
         let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
-        let context = self.ids.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let context = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         let timestamp = Timestamp::from_unix(&*context, seconds, now.timestamp_subsec_nanos());
         TypeSafeId::from_uuid(Uuid::new_v7(timestamp))
     }
@@ -72,7 +96,7 @@ pub fn id_at<K: StaticType>(at: DateTime<Utc>, place: u64) -> TypeSafeId<K> {
 impl ClockHand {
     /// Moves the time on, or back with a negative duration.
     pub fn advance(&self, by: Duration) {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += by;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) += by;
     }
 }
 
@@ -107,6 +131,23 @@ mod tests {
         assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
         assert_ne!(id_at::<grapnel_domain::id::EventKind>(at, 1), id_at(at, 1));
         assert_eq!(ids[0].uuid().get_version_num(), 7);
+    }
+
+    #[test]
+    fn a_clock_that_follows_another_goes_on_from_there_and_does_not_tremble() {
+        let clock = Clock::system();
+        let there = clock.now() - Duration::hours(5);
+        clock.follow(there);
+        let near = |to: DateTime<Utc>| (clock.now() - to).abs() < Duration::minutes(1);
+        assert!(near(there), "{}", clock.now());
+        let before = clock.now();
+        clock.follow(before - Duration::milliseconds(20));
+        assert!(clock.now() >= before, "it went back by what a journey takes");
+        clock.follow(there + Duration::hours(9));
+        assert!(near(there + Duration::hours(9)), "{}", clock.now());
+        let (set, _) = Clock::set_to(there);
+        set.follow(before);
+        assert_eq!(set.now(), there.trunc_subsecs(6), "a test's stands");
     }
 
     #[test]

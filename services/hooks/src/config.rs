@@ -13,6 +13,7 @@ use crate::{
     dispatch::ExecutorAddress,
     outbound::http::Reach,
     retention::Retention,
+    store::Connecting,
 };
 
 /// The shortest time for which a ledger can be kept.
@@ -26,6 +27,17 @@ pub const SETTINGS: &[Setting] = &[
         "sqlite:// and grapnel.db in the data directory",
         "The database: `sqlite:///path/to/file` or `postgres://user@host/name`.",
     ),
+    Setting::new(
+        "database.connections",
+        "8",
+        "Connections of one hooks service to PostgreSQL, beside one that listens; readers of SQLite. All processes together have to stay below the server's max_connections.",
+    ),
+    Setting::new(
+        "database.patience",
+        "5s",
+        "How long a call waits for a connection before it is told that the database does not answer.",
+    ),
+    Setting::new("database.statement_timeout", "30s", "How long one statement may take on PostgreSQL."),
     Setting::computed(
         "secret_key_file",
         "secret.key in the data directory, made at the first start",
@@ -90,6 +102,8 @@ pub struct HooksConfig {
     pub listen: String,
     /// The database.
     pub database_url: String,
+    /// How much of it is used.
+    pub connecting: Connecting,
     /// Where the first key is left.
     pub admin_key_file: PathBuf,
     /// The file of the keys of secrets.
@@ -173,6 +187,7 @@ impl HooksConfig {
         Some(Self {
             listen: settings.require("hooks.listen", String::new()),
             database_url: database.url,
+            connecting: connecting(settings),
             admin_key_file: data_dir.join("admin.key"),
             secret_key_file_is_given,
             secret_key_file: database.secret_key_file,
@@ -196,6 +211,15 @@ impl HooksConfig {
             ca_bundle: shared::ca_bundle(settings),
             tls,
         })
+    }
+}
+
+/// Reads how much of the database is used, and how long it may take.
+fn connecting(settings: &mut Settings) -> Connecting {
+    Connecting {
+        connections: settings.require("database.connections", NonZeroU32::MIN).get(),
+        patience: settings.duration("database.patience"),
+        statement_timeout: settings.duration("database.statement_timeout"),
     }
 }
 

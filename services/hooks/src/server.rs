@@ -1,6 +1,6 @@
 //! The hooks service as a process.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use grapnel_proto::DESCRIPTORS;
 use grapnel_runtime::{
@@ -23,8 +23,11 @@ use crate::{
     },
     retention::{Pace, Upkeep},
     sealing::{KeyFileError, Sealer},
-    store::{OpenError, Store, StoreError},
+    store::{Hearing, OpenError, Store, StoreError, why_away},
 };
+
+/// How often the process sets its clock by the database's.
+const SET_CLOCK_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +68,9 @@ impl Hooks {
     /// One of these cannot be done.
     pub async fn bind(config: HooksConfig, clock: Clock) -> Result<Self, StartError> {
         let (listener, address) = grpc::listen(&config.listen).await?;
-        let store = Store::open(&config.database_url).await?;
+        let store = Store::open_with(&config.database_url, config.connecting).await?;
+        set_clock(&clock, &store).await?;
+        store.take_over(clock.now()).await?;
         let sealer = sealer(&config, &store).await?;
         let outbound = HttpClient::new(config.reach.clone(), config.ca_bundle.as_deref())?;
         let executors = AllExecutors::new(Reachable(fleet(&config, &store)?));
@@ -123,7 +128,7 @@ impl Hooks {
         );
         let dispatching = tokio::spawn(dispatcher.run());
         let sending = tokio::spawn(sender(&app, outbound, shutdown.child_token()).run());
-        let upkeep = Upkeep::new(
+        let retention = Upkeep::new(
             app.store.clone(),
             app.clock.clone(),
             fleet,
@@ -131,7 +136,11 @@ impl Hooks {
             Pace::default(),
             shutdown.child_token(),
         );
-        let pruning = tokio::spawn(upkeep.run());
+        let pruning = tokio::spawn(retention.run());
+        let listening = tokio::spawn(app.store.clone().listen(Hearing::default(), shutdown.child_token()));
+        let upkeep = tokio::spawn(app.store.clone().keep_log_short(shutdown.child_token()));
+        let setting_clock =
+            tokio::spawn(keep_time(app.clone(), config.database_url.clone(), shutdown.child_token()));
         let routes = routes(&app, config.gateway_key.clone(), shutdown.child_token());
         let routes = grpc::with_health_and_reflection(routes, DESCRIPTORS, &PUBLIC)
             .await
@@ -159,6 +168,15 @@ impl Hooks {
         }
         if let Err(error) = pruning.await {
             tracing::error!(%error, "the removal of what is old broke");
+        }
+        if let Err(error) = listening.await {
+            tracing::error!(%error, "the listening to other processes broke");
+        }
+        if let Err(error) = upkeep.await {
+            tracing::error!(%error, "the upkeep of the database broke");
+        }
+        if let Err(error) = setting_clock.await {
+            tracing::error!(%error, "the setting of the clock broke");
         }
         if let Err(error) = app.store.close().await {
             tracing::warn!(%error, "the database cannot be closed");
@@ -197,6 +215,34 @@ async fn sealer(config: &HooksConfig, store: &Store) -> Result<Sealer, StartErro
         );
     }
     Ok(sealer)
+}
+
+/// Sets the process's clock by the database's, which all processes share: what one stores another compares, and ids sort by
+/// time. SQLite's is the machine's; where that is set back, time goes on, since what waits would wait for as long again.
+async fn set_clock(clock: &Clock, store: &Store) -> Result<(), StoreError> {
+    let (ours, now) = (clock.now(), store.time().await?);
+    clock.follow(if store.is_shared() { now } else { now.max(ours) });
+    Ok(())
+}
+
+/// Sets the clock again and again. It is also what says, once, that the database is away, and why, and that it is back.
+async fn keep_time(app: App, url: String, stopping: CancellationToken) {
+    let mut away = false;
+    while stopping.run_until_cancelled(tokio::time::sleep(SET_CLOCK_EVERY)).await.is_some() {
+        match set_clock(&app.clock, &app.store).await {
+            Ok(()) if away => {
+                away = false;
+                tracing::info!("the database answers again");
+            }
+            Ok(()) => {}
+            Err(error) if !away => {
+                away = true;
+                let why = why_away(&url).await.unwrap_or_default();
+                tracing::error!(%error, why, "the database cannot be used; callers are told to come back");
+            }
+            Err(error) => tracing::debug!(%error, "the database is still away"),
+        }
+    }
 }
 
 /// Makes what sends events.

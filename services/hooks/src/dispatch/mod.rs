@@ -217,7 +217,7 @@ impl Dispatcher {
         let mut held_until = tokio::time::Instant::now() + lease;
         loop {
             tokio::time::sleep(renew).await;
-            match self.store.renew_lease(id, &self.owner, lease, self.clock.now()).await {
+            match self.store.renew_lease(id, &self.owner, lease).await {
                 Ok(true) => held_until = tokio::time::Instant::now() + lease,
                 Ok(false) => return,
                 Err(error) => tracing::warn!(deployment.id = %id, %error, "a lease cannot be renewed"),

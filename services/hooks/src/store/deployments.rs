@@ -15,6 +15,7 @@ use sea_orm::{
 use super::{
     Store, StoreError,
     entity::{branch_address, deployment},
+    notices::Rings,
     rows, transitions,
 };
 use crate::model::{Deployment, Page, Project};
@@ -120,8 +121,7 @@ impl Store {
             not_before: now,
         };
         let deployment = new.store(&transaction).await?;
-        transaction.commit().await?;
-        self.tell(vec![id]);
+        self.commit(transaction, Rings::changed(vec![id])).await?;
         Ok(deployment)
     }
 

@@ -18,7 +18,9 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter
 
 use super::{
     Store, StoreError,
+    again::again,
     entity::{deployment, project},
+    notices::Rings,
     rows, superseding,
     transitions::{apply, locked},
     turns::{self, Affinity},
@@ -52,7 +54,8 @@ pub struct Claimed {
 }
 
 impl Store {
-    /// Claims deployments for `owner`, in fair turns of their projects. No two owners ever get the same one.
+    /// Claims deployments for `owner`, in fair turns of their projects. No two owners ever get the same one. `now` says what
+    /// is due; leases run out by the database's clock.
     ///
     /// # Errors
     /// The database fails.
@@ -65,9 +68,10 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Vec<Claimed>, StoreError> {
         let transaction = self.begin().await?;
+        let clock = self.lease_clock.now(&transaction).await?;
         let free = Condition::any()
             .add(deployment::Column::LeaseExpiresAt.is_null())
-            .add(deployment::Column::LeaseExpiresAt.lt(now));
+            .add(deployment::Column::LeaseExpiresAt.lt(clock));
         let allowed = if which == Claim::Queued { superseding::may_start() } else { Condition::all() };
         let eligible = Condition::all()
             .add(deployment::Column::State.eq(which.state().as_str()))
@@ -81,7 +85,7 @@ impl Store {
             let change = deployment::ActiveModel {
                 id: Set(row.id.clone()),
                 lease_owner: Set(Some(owner.to_owned())),
-                lease_expires_at: Set(Some(now + lease)),
+                lease_expires_at: Set(Some(clock + lease)),
                 ..Default::default()
             };
             let row = deployment::Entity::update(change).exec(&transaction).await?;
@@ -103,10 +107,10 @@ impl Store {
         id: DeploymentId,
         owner: &str,
         lease: Duration,
-        now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
+        let clock = self.lease_clock.now(&self.writer).await?;
         let renewed = deployment::Entity::update_many()
-            .col_expr(deployment::Column::LeaseExpiresAt, Expr::value(now + lease))
+            .col_expr(deployment::Column::LeaseExpiresAt, Expr::value(clock + lease))
             .filter(held_by(id, owner))
             .exec(&self.writer)
             .await?;
@@ -128,7 +132,7 @@ impl Store {
             .filter(held_by(id, owner))
             .exec(&self.writer)
             .await?;
-        self.wakeups.work();
+        self.tell(Rings::work()).await;
         Ok(())
     }
 
@@ -164,14 +168,23 @@ impl Store {
             commit_message: Set(message.to_owned()),
             ..released()
         };
+        again(|| self.resolve(id, owner, commit, more.clone(), now)).await
+    }
+
+    async fn resolve(
+        &self,
+        id: DeploymentId,
+        owner: &str,
+        commit: &str,
+        more: deployment::ActiveModel,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let change = StateChange { state: State::Queued, failure: None, canceled: None };
         let (transaction, row) = held(self.begin().await?, id, owner).await?;
         let resolved = apply(&transaction, row, Transition::Resolve, change, more, now).await?;
         let mut changed = superseding::supersede_same_version(&transaction, &resolved, commit, now).await?;
-        transaction.commit().await?;
         changed.push(id);
-        self.tell(changed);
-        Ok(())
+        self.commit(transaction, Rings::changed(changed)).await
     }
 
     /// Stores that the repository's configuration switches deployments off at this version: the deployment ends.
@@ -267,6 +280,16 @@ impl Store {
         outcome: Outcome,
         now: DateTime<Utc>,
     ) -> Result<Deployment, StoreError> {
+        again(|| self.finish(id, owner, outcome.clone(), now)).await
+    }
+
+    async fn finish(
+        &self,
+        id: AttemptId,
+        owner: &str,
+        outcome: Outcome,
+        now: DateTime<Utc>,
+    ) -> Result<Deployment, StoreError> {
         let transaction = self.begin().await?;
         let row = locked(&transaction, id.deployment).await?;
         let current =
@@ -286,8 +309,7 @@ impl Store {
             }
         }
         let deployment = apply(&transaction, row, transition, change, more, now).await?;
-        transaction.commit().await?;
-        self.tell(vec![id.deployment]);
+        self.commit(transaction, Rings::changed(vec![id.deployment])).await?;
         Ok(deployment)
     }
 
@@ -302,8 +324,7 @@ impl Store {
     ) -> Result<Deployment, StoreError> {
         let (transaction, row) = held(self.begin().await?, id, owner).await?;
         let changed = apply(&transaction, row, transition, change, more, now).await?;
-        transaction.commit().await?;
-        self.tell(vec![id]);
+        self.commit(transaction, Rings::changed(vec![id])).await?;
         Ok(changed)
     }
 }

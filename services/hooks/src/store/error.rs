@@ -10,8 +10,8 @@ use sea_orm::{DbErr, RuntimeErr, SqlErr};
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database does not answer, or is too busy. Another try may succeed.
-    #[error("the database does not answer")]
+    /// The database does not answer, or does not do what it is asked for now. Another try may succeed.
+    #[error("{}", trouble(.0))]
     Unavailable(#[source] DbErr),
     /// The database answers something that should not be.
     #[error("the database refuses")]
@@ -75,27 +75,76 @@ pub enum StoreError {
     Illegal(#[from] IllegalTransition),
 }
 
+/// What an operator can do something about, where a database does not do what it should. Another try may succeed in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Silent,
+    Slow,
+    ReadOnly,
+    NoConnections,
+    Full,
+    /// It has ended one of two transactions that waited for each other.
+    Conflict,
+}
+
+impl Trouble {
+    /// Reads what a database says by its codes: SQLite's numbers, and PostgreSQL's classes
+    /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>). `None` is a statement of ours that is wrong.
+    fn of(error: &DbErr) -> Option<Self> {
+        let cause = match error {
+            DbErr::ConnectionAcquire(_) => return Some(Self::Silent),
+            DbErr::Conn(RuntimeErr::SqlxError(cause))
+            | DbErr::Exec(RuntimeErr::SqlxError(cause))
+            | DbErr::Query(RuntimeErr::SqlxError(cause)) => cause,
+            DbErr::Conn(_) => return Some(Self::Silent),
+            _ => return None,
+        };
+        let Some(told) = cause.as_database_error() else {
+            return Some(Self::Silent);
+        };
+        let code = told.code()?;
+        match &*code {
+            "40001" | "40P01" => Some(Self::Conflict),
+            "25006" | "8" | "264" | "520" | "776" | "1032" => Some(Self::ReadOnly),
+            "53300" => Some(Self::NoConnections),
+            "53100" | "13" => Some(Self::Full),
+            "55P03" | "57014" | "25P03" | "5" | "6" | "261" | "517" => Some(Self::Slow),
+            code if ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => {
+                Some(Self::Silent)
+            }
+            _ if matches!(error, DbErr::Conn(_)) => Some(Self::Silent),
+            _ => None,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Silent => "the database does not answer",
+            Self::Slow => "the database takes too long",
+            Self::ReadOnly => "the database can only be read",
+            Self::NoConnections => "the database has no connection free",
+            Self::Full => "the database has no room left on its disk",
+            Self::Conflict => "the database has ended this in favour of something else",
+        }
+    }
+}
+
+fn trouble(error: &DbErr) -> &'static str {
+    Trouble::of(error).unwrap_or(Trouble::Silent).as_str()
+}
+
 impl From<DbErr> for StoreError {
     fn from(error: DbErr) -> Self {
-        let unavailable = match &error {
-            DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
-            DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause)) => {
-                // SQLite's BUSY and its kin, PostgreSQL's classes of lost connections and shutdowns.
-                let code = cause.as_database_error().and_then(sea_orm::sqlx::error::DatabaseError::code);
-                cause.as_database_error().is_none()
-                    || code.is_some_and(|code| {
-                        matches!(&*code, "5" | "6" | "13" | "261" | "517")
-                            || code.starts_with("08")
-                            || code.starts_with("57P")
-                    })
-            }
-            _ => false,
-        };
-        if unavailable { Self::Unavailable(error) } else { Self::Database(error) }
+        if Trouble::of(&error).is_some() { Self::Unavailable(error) } else { Self::Database(error) }
     }
 }
 
 impl StoreError {
+    /// Tells whether the database has ended a transaction in favour of another one. Run again it may come through.
+    pub(super) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Unavailable(error) if Trouble::of(error) == Some(Trouble::Conflict))
+    }
+
     /// Reads a violated unique index as a name that is taken. Only for statements where no other index can be.
     pub(super) fn name_taken(error: DbErr) -> Self {
         match error.sql_err() {
@@ -117,8 +166,7 @@ impl StoreError {
                 "the installation's secrets are sealed under a key that is not in this process's secret key file: bring the file up to date",
             ),
             Self::Unavailable(_) => {
-                Error::new(Reason::StoreUnavailable, "the database does not answer; try again later")
-                    .because(self)
+                Error::new(Reason::StoreUnavailable, format!("{self}; try again later")).because(self)
             }
             other => Error::internal(other),
         }

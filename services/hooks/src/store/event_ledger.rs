@@ -10,7 +10,9 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrde
 use super::{
     Store, StoreError, endpoints,
     entity::{delivery, outgoing_event},
-    event_rows, outgoing_events,
+    event_rows,
+    notices::Rings,
+    outgoing_events,
     retention::Step,
     rows,
 };
@@ -144,8 +146,7 @@ impl Store {
             ..Default::default()
         };
         let row = outgoing_event::Entity::update(change).exec(&transaction).await?;
-        transaction.commit().await?;
-        self.wakeups.events();
+        self.commit(transaction, Rings::events()).await?;
         event_rows::event(row)
     }
 
@@ -172,8 +173,7 @@ impl Store {
             ..outgoing_events::unsent(EventType::EndpointTest, now)
         };
         outgoing_events::insert(&transaction, vec![row.clone()]).await?;
-        transaction.commit().await?;
-        self.wakeups.events();
+        self.commit(transaction, Rings::events()).await?;
         event_rows::event(row)
     }
 

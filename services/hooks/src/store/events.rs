@@ -14,6 +14,7 @@ use sea_orm::{
 use super::{
     Store, StoreError,
     entity::{deployment, deployment_event},
+    notices::Rings,
     rows,
     transitions::locked,
 };
@@ -83,9 +84,7 @@ impl Store {
         let change =
             deployment::ActiveModel { id: Set(row.id), last_position: Set(position), ..Default::default() };
         deployment::Entity::update(change).exec(&transaction).await?;
-        transaction.commit().await?;
-        self.wakeups.deployment(id.deployment);
-        Ok(())
+        self.commit(transaction, Rings::told(id.deployment)).await
     }
 
     /// Returns the number of the last event of an attempt that is stored; 0 for none.

@@ -16,7 +16,9 @@ use sea_orm::{
 
 use super::{
     Store, StoreError,
+    again::again,
     entity::{deployment, hook, hook_token, project},
+    notices::Rings,
     rows, transitions,
 };
 use crate::model::{Hook, Page, Token};
@@ -171,6 +173,10 @@ impl Store {
     /// # Errors
     /// There is no such hook.
     pub async fn revoke_hook(&self, team: TeamId, id: HookId, now: DateTime<Utc>) -> Result<(), StoreError> {
+        again(|| self.revoke(team, id, now)).await
+    }
+
+    async fn revoke(&self, team: TeamId, id: HookId, now: DateTime<Utc>) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
         let revoked = hook::Entity::update_many()
             .col_expr(hook::Column::RevokedAt, Expr::value(now))
@@ -186,9 +192,7 @@ impl Store {
             .add(deployment::Column::HookId.eq(id.to_string()))
             .add(deployment::Column::State.is_in([State::Pending.as_str(), State::Queued.as_str()]));
         let ended = transitions::cancel_all(&transaction, waiting, CancelReason::HookRevoked, now).await?;
-        transaction.commit().await?;
-        self.tell(ended);
-        Ok(())
+        self.commit(transaction, Rings::changed(ended)).await
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{LOOK_AGAIN, PATIENCE};
+use super::connecting::{LOOK_AGAIN, PATIENCE};
 
 /// A lock that is held for as long as a clone of it lives.
 #[derive(Clone, Debug)]

@@ -2,6 +2,8 @@
 //!
 //! Every query that a caller's id goes into has the team in it too. What a caller may not see is not found.
 
+mod again;
+mod connecting;
 pub mod credentials;
 pub mod deployments;
 mod dispatching;
@@ -15,19 +17,25 @@ mod hooks;
 pub mod in_use;
 mod installation;
 mod keys;
+mod lease_clock;
 pub mod ledger;
+mod listening;
+mod notices;
 mod outgoing_events;
 pub mod projects;
 pub mod retention;
 mod rows;
+mod schema;
 pub mod sealed;
 mod sites;
 pub mod snapshot;
 pub mod statuses;
 mod superseding;
+mod take_over;
 mod transitions;
 pub mod triggers;
 mod turns;
+mod upkeep;
 mod variables;
 mod wakeups;
 
@@ -35,35 +43,26 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
+pub use connecting::{Connecting, why_away};
+use connecting::{Opened, without_password};
 pub use dispatching::{Claim, Claimed};
 pub use error::StoreError;
 use grapnel_migrations::LockError;
 use in_use::InUse;
+use lease_clock::LeaseClock;
+pub use listening::Hearing;
 pub use outgoing_events::{ClaimedEvent, Claimer, Render};
+pub use schema::{DatabaseSchema, database_schema, migrate_database};
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
-    sqlx::{
-        self, Connection as _, PgConnection,
-        sqlite::{SqliteJournalMode, SqliteSynchronous},
-    },
+    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait,
 };
-use tokio::time::Instant;
+use take_over::Serving;
 pub use transitions::CancelResult;
 pub use turns::Affinity;
 pub use wakeups::Wakeups;
-
-/// How long a statement waits for a connection, and for SQLite's one writer.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How often a database is looked for that is not there yet.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-
-/// Connections to PostgreSQL, and readers of SQLite.
-const CONNECTIONS: u32 = 8;
 
 /// The durable state of the service. Clones share connections.
 #[derive(Clone, Debug)]
@@ -71,6 +70,11 @@ pub struct Store {
     /// SQLite has one writer; giving it one connection keeps waiting fair and short.
     writer: DatabaseConnection,
     reader: DatabaseConnection,
+    /// The file of an SQLite database, and the mark of who serves it.
+    file: Option<PathBuf>,
+    serving: Serving,
+    /// Tells when leases run out.
+    lease_clock: LeaseClock,
     /// What was read of the installation, which never changes.
     installation: Known,
     /// Told after every change.
@@ -137,31 +141,34 @@ impl Store {
     /// # Errors
     /// The URL is none, the database cannot be reached, or its schema cannot be brought up to date.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
+        Self::open_with(url, Connecting::default()).await
+    }
+
+    /// Opens a database as [`Store::open`] does, within limits.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn open_with(url: &str, connecting: Connecting) -> Result<Self, OpenError> {
         let refused = |cause| OpenError::Connect { address: without_password(url), cause };
-        let mut in_use = None;
-        let (writer, reader, lock_file) = match url.split_once("://") {
-            Some(("sqlite", path)) => {
-                let path = PathBuf::from(path);
-                let directory = path.parent().unwrap_or(&path).to_owned();
-                std::fs::create_dir_all(&directory)
-                    .map_err(|cause| OpenError::Directory { path: directory, cause })?;
-                let shared = InUse::share(&path).await;
-                in_use =
-                    Some(shared.map_err(|cause| OpenError::InUse { path: InUse::file_of(&path), cause })?);
-                let writer = connect_sqlite(url, 1).await.map_err(refused)?;
-                let reader = connect_sqlite(url, CONNECTIONS).await.map_err(refused)?;
-                (writer, reader, Some(path.with_extension("lock")))
-            }
-            Some(("postgres" | "postgresql", _)) => {
-                wait_for_postgres(url).await.map_err(refused)?;
-                let database = Database::connect(options(url, CONNECTIONS)).await.map_err(refused)?;
-                (database.clone(), database, None)
-            }
-            _ => return Err(OpenError::Url(without_password(url))),
-        };
-        grapnel_migrations::migrate(&writer, lock_file.as_deref()).await?;
-        let (installation, wakeups) = (Known::default(), Wakeups::default());
-        Ok(Self { writer, reader, installation, wakeups, _in_use: in_use })
+        let opened = Opened::open(url, connecting).await?;
+        opened.migrate(url).await?;
+        let Opened { writer, reader, file, in_use } = opened;
+        let lease_clock = LeaseClock::open(&writer).await.map_err(refused)?;
+        Ok(Self {
+            writer,
+            reader,
+            file,
+            serving: Serving::default(),
+            lease_clock,
+            installation: Known::default(),
+            wakeups: Wakeups::default(),
+            _in_use: in_use,
+        })
+    }
+
+    /// Tells whether several processes may use the database at once.
+    pub fn is_shared(&self) -> bool {
+        self.file.is_none()
     }
 
     /// Closes all connections, so that an SQLite database is one file again.
@@ -170,7 +177,9 @@ impl Store {
     /// The database refuses.
     pub async fn close(self) -> Result<(), DbErr> {
         self.reader.close().await?;
-        self.writer.close().await
+        let closed = self.writer.close().await;
+        self.serving.give_back();
+        closed
     }
 
     /// Begins a transaction that writes. On SQLite it takes the writer's lock at once: one that read first and wrote
@@ -182,74 +191,5 @@ impl Store {
             ..TransactionOptions::default()
         };
         Ok(self.writer.begin_with_options(options).await?)
-    }
-}
-
-/// Opens an SQLite database, which is turned to its write-ahead log by whoever opens it first and turned back by whoever
-/// closes it last. Both need it alone, and SQLite tells a second one so at once, whatever its busy timeout.
-async fn connect_sqlite(url: &str, connections: u32) -> Result<DatabaseConnection, DbErr> {
-    let begun = Instant::now();
-    loop {
-        match Database::connect(sqlite(url, connections)).await {
-            Err(error) if is_busy(&error) && begun.elapsed() < PATIENCE => {
-                tokio::time::sleep(LOOK_AGAIN / 10).await;
-            }
-            connected => return connected,
-        }
-    }
-}
-
-/// Tells whether another connection has an SQLite database for itself; the number is SQLite's `SQLITE_BUSY`, with its
-/// extended ones.
-fn is_busy(error: &DbErr) -> bool {
-    let DbErr::Conn(RuntimeErr::SqlxError(cause)) = error else { return false };
-    let code = cause.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
-}
-
-/// Waits for a PostgreSQL that is only starting. A pool would wait as long, and say afterwards that it waited; this
-/// says why.
-async fn wait_for_postgres(url: &str) -> Result<(), DbErr> {
-    let begun = Instant::now();
-    loop {
-        match PgConnection::connect(url).await {
-            Ok(connection) => {
-                let _ = connection.close().await;
-                return Ok(());
-            }
-            Err(sqlx::Error::Io(_)) if begun.elapsed() < PATIENCE => tokio::time::sleep(LOOK_AGAIN).await,
-            Err(error) => return Err(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))),
-        }
-    }
-}
-
-fn options(url: &str, connections: u32) -> ConnectOptions {
-    let mut options = ConnectOptions::new(url);
-    options
-        .max_connections(connections)
-        .min_connections(1)
-        .acquire_timeout(PATIENCE)
-        .sqlx_logging_level(log::LevelFilter::Trace);
-    options
-}
-
-fn sqlite(url: &str, connections: u32) -> ConnectOptions {
-    let mut options = options(url, connections);
-    options.map_sqlx_sqlite_opts(|sqlite| {
-        sqlite
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(PATIENCE)
-            .foreign_keys(true)
-    });
-    options
-}
-
-/// Returns a database's address as it may be shown.
-fn without_password(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
-        _ => url.to_owned(),
     }
 }

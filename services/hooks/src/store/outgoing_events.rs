@@ -22,7 +22,9 @@ use super::{
     Store, StoreError,
     endpoints::{self, with_secrets},
     entity::{delivery, endpoint, outgoing_event, project},
-    event_rows, rows, sealed,
+    event_rows,
+    notices::Rings,
+    rows, sealed,
 };
 use crate::{
     model::{
@@ -46,6 +48,8 @@ pub struct ClaimedEvent {
     pub secrets: Vec<(SecretOf, Option<Sealed>)>,
     /// How often it was tried since it was stored, or asked to be sent again.
     pub tries: u32,
+    /// Until when it is leased: together with the owner it says which claim this is.
+    pub lease_expires_at: Option<DateTime<Utc>>,
 }
 
 /// Makes the body of an event from what it tells, when it happened, and what is known of it.
@@ -77,12 +81,14 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Vec<ClaimedEvent>, StoreError> {
         // Triggers wake who sends more often than there is something to send, and the one writer is theirs.
-        if waiting(now).limit(1).one(&self.reader).await?.is_none() {
+        let clock = self.lease_clock.now(&self.reader).await?;
+        if waiting(now, clock).limit(1).one(&self.reader).await?.is_none() {
             return Ok(Vec::new());
         }
         let transaction = self.begin().await?;
+        let clock = self.lease_clock.now(&transaction).await?;
         let full = under_way.iter().filter(|(_, count)| **count >= claimer.at_once);
-        let due = due(&transaction, full.map(|(id, _)| id.to_string()).collect(), now).await?;
+        let due = due(&transaction, full.map(|(id, _)| id.to_string()).collect(), now, clock).await?;
         let endpoints = live_endpoints(&transaction, &due).await?;
         let mut claimed = Vec::new();
         for row in due {
@@ -107,7 +113,7 @@ impl Store {
                 id: Set(row.id),
                 body: Set(Some(body)),
                 lease_owner: Set(Some(claimer.owner.to_owned())),
-                lease_expires_at: Set(Some(now + claimer.lease)),
+                lease_expires_at: Set(Some(clock + claimer.lease)),
                 ..Default::default()
             };
             let row = outgoing_event::Entity::update(change).exec(&transaction).await?;
@@ -136,7 +142,10 @@ impl Store {
             .one(&transaction)
             .await?;
         let row = row.ok_or(StoreError::NotFound)?;
-        if row.lease_owner.as_deref() != Some(owner) {
+        // Whoever has slept past its lease may find it taken again by itself.
+        let held =
+            row.lease_owner.as_deref() == Some(owner) && row.lease_expires_at == claimed.lease_expires_at;
+        if !held {
             return Err(StoreError::Fenced);
         }
         insert_delivery(&transaction, &row.team_id, tried).await?;
@@ -162,9 +171,7 @@ impl Store {
             Err(StoreError::NotFound) => {}
             Err(error) => return Err(error),
         }
-        transaction.commit().await?;
-        self.wakeups.events();
-        Ok(())
+        self.commit(transaction, Rings::events()).await
     }
 }
 
@@ -237,11 +244,11 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Finds events whose time has come, and that nobody is trying.
-fn waiting(now: DateTime<Utc>) -> Select<outgoing_event::Entity> {
+/// Finds events whose time has come, and that nobody is trying by the clock of leases.
+fn waiting(now: DateTime<Utc>, clock: DateTime<Utc>) -> Select<outgoing_event::Entity> {
     let free = Condition::any()
         .add(outgoing_event::Column::LeaseExpiresAt.is_null())
-        .add(outgoing_event::Column::LeaseExpiresAt.lt(now));
+        .add(outgoing_event::Column::LeaseExpiresAt.lt(clock));
     outgoing_event::Entity::find()
         .filter(outgoing_event::Column::State.eq(EventState::Waiting.as_str()))
         .filter(outgoing_event::Column::NextTryAt.lte(now))
@@ -253,8 +260,9 @@ async fn due(
     transaction: &DatabaseTransaction,
     full: Vec<String>,
     now: DateTime<Utc>,
+    clock: DateTime<Utc>,
 ) -> Result<Vec<outgoing_event::Model>, StoreError> {
-    let mut query = waiting(now)
+    let mut query = waiting(now, clock)
         .filter(its_turn())
         .order_by_asc(outgoing_event::Column::NextTryAt)
         .order_by_asc(outgoing_event::Column::Id)
@@ -320,6 +328,7 @@ async fn claimed_from(
     Ok(ClaimedEvent {
         secrets: secrets.collect(),
         tries: u32::try_from(row.tries - row.tries_before).unwrap_or(0),
+        lease_expires_at: row.lease_expires_at,
         event: event_rows::event(row)?,
         endpoint,
     })

@@ -13,7 +13,9 @@ use sea_orm::{
 
 use super::{
     Store, StoreError,
+    again::again,
     entity::{deployment, hook, project},
+    notices::Rings,
     rows,
 };
 use crate::model::{Page, Project};
@@ -106,6 +108,10 @@ impl Store {
         id: ProjectId,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
+        again(|| self.delete(team, id, now)).await
+    }
+
+    async fn delete(&self, team: TeamId, id: ProjectId, now: DateTime<Utc>) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
         let deleted = project::Entity::update_many()
             .col_expr(project::Column::DeletedAt, Expr::value(now))
@@ -131,8 +137,7 @@ impl Store {
         super::variables::remove_all(&transaction, id).await?;
         super::credentials::remove_all(&transaction, id).await?;
         super::endpoints::delete_of_project(&transaction, id).await?;
-        transaction.commit().await?;
-        self.tell(ended);
+        self.commit(transaction, Rings::changed(ended)).await?;
         self.wakeups.retention();
         Ok(())
     }

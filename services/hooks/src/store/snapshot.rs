@@ -8,7 +8,7 @@ use sea_orm::sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 
-use super::PATIENCE;
+use super::connecting::PATIENCE;
 
 /// The name under which a copy says when it was made.
 const TAKEN_AT: &str = "backup_taken_at";

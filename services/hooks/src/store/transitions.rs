@@ -15,7 +15,9 @@ use sea_orm::{
 
 use super::{
     Store, StoreError,
+    again::again,
     entity::{branch_address, deployment, deployment_event},
+    notices::Rings,
     outgoing_events, rows, statuses,
 };
 use crate::model::Deployment;
@@ -43,25 +45,17 @@ impl Store {
         reason: CancelReason,
         now: DateTime<Utc>,
     ) -> Result<CancelResult, StoreError> {
-        let transaction = self.begin().await?;
-        let row = locked(&transaction, id).await?;
-        if row.team_id != team.to_string() {
-            return Err(StoreError::NotFound);
-        }
-        let result = cancel(&transaction, row, reason, now).await?;
-        transaction.commit().await?;
-        self.tell(vec![id]);
-        Ok(result)
-    }
-
-    /// Wakes everybody whom changes of these deployments concern.
-    pub(super) fn tell(&self, changed: Vec<DeploymentId>) {
-        for id in changed {
-            self.wakeups.deployment(id);
-        }
-        self.wakeups.work();
-        self.wakeups.statuses();
-        self.wakeups.events();
+        again(|| async {
+            let transaction = self.begin().await?;
+            let row = locked(&transaction, id).await?;
+            if row.team_id != team.to_string() {
+                return Err(StoreError::NotFound);
+            }
+            let result = cancel(&transaction, row, reason, now).await?;
+            self.commit(transaction, Rings::changed(vec![id])).await?;
+            Ok(result)
+        })
+        .await
     }
 }
 

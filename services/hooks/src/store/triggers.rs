@@ -21,7 +21,9 @@ use super::{
     Store, StoreError,
     deployments::NewDeployment,
     entity::{deployment, hook, hook_token, project, trigger},
-    ledger, rows, transitions,
+    ledger,
+    notices::Rings,
+    rows, transitions,
 };
 use crate::model::{Deployment, Hook, Project, TriggerRequest};
 
@@ -162,11 +164,12 @@ impl Store {
         let row = ledger::row(&hook.team_id, &hook.project_id, &new, done.decision, &done.reason);
         let row = trigger::Model { hook_id: Some(hook.id), token_id, deployment_id: id, ..row };
         ledger::insert(&transaction, row).await?;
-        transaction.commit().await?;
-        if !done.changed.is_empty() {
-            self.tell(done.changed);
+        let Done { decision, reason, deployment, changed } = done;
+        if changed.is_empty() {
+            transaction.commit().await?;
+        } else {
+            self.commit(transaction, Rings::changed(changed)).await?;
         }
-        let Done { decision, reason, deployment, .. } = done;
         let retry_after = limited.filter(|_| decision == Decision::RateLimited);
         Ok(Some(Triggered { decision, reason, deployment, retry_after, method_refused }))
     }

@@ -5,20 +5,27 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
 use grapnel_domain::id::DeploymentId;
+use rand::RngExt as _;
 use tokio::sync::{Notify, watch};
+
+use super::notices::Rings;
 
 /// For how long rings are gathered where nobody waits for the answer: a burst of triggers rings for each of them, and to look
 /// a hundred times a second would take from the triggers what they need.
 const GATHER: Duration = Duration::from_millis(50);
 
 /// The bells of one process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Wakeups {
+    /// The name under which this process tells others.
+    sender: u64,
+    /// Whether others are heard.
+    pub(super) hears: Arc<AtomicBool>,
     work: Arc<Notify>,
     statuses: Arc<Notify>,
     events: Arc<Notify>,
@@ -26,7 +33,50 @@ pub struct Wakeups {
     deployments: Arc<Mutex<HashMap<DeploymentId, watch::Sender<()>>>>,
 }
 
+impl Default for Wakeups {
+    fn default() -> Self {
+        Self {
+            sender: rand::rng().random(),
+            hears: Arc::default(),
+            work: Arc::default(),
+            statuses: Arc::default(),
+            events: Arc::default(),
+            retention: Arc::default(),
+            deployments: Arc::default(),
+        }
+    }
+}
+
 impl Wakeups {
+    pub(super) fn sender(&self) -> u64 {
+        self.sender
+    }
+
+    /// Rings for all of this.
+    pub(super) fn ring(&self, rings: &Rings) {
+        for id in &rings.deployments {
+            self.deployment(*id);
+        }
+        if rings.work {
+            self.work();
+        }
+        if rings.statuses {
+            self.statuses();
+        }
+        if rings.events {
+            self.events();
+        }
+    }
+
+    /// Rings for everything.
+    pub(super) fn ring_all(&self) {
+        self.deployments
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, bell| bell.send(()).is_ok());
+        self.ring(&Rings::changed(Vec::new()));
+    }
+
     /// Says that there may be something to dispatch.
     pub fn work(&self) {
         self.work.notify_one();

@@ -55,10 +55,11 @@ impl Store {
         limit: u64,
         now: DateTime<Utc>,
     ) -> Result<Vec<ClaimedStatus>, StoreError> {
+        let clock = self.lease_clock.now(&self.reader).await?;
         let due = commit_status::Entity::find()
             .filter(commit_status::Column::NextTryAt.lte(now))
             .filter(is_newest())
-            .filter(no_lease_in_lane(now))
+            .filter(no_lease_in_lane(clock))
             .filter(host_may_be_asked(now))
             .order_by_asc(commit_status::Column::NextTryAt)
             .order_by_asc(commit_status::Column::Id)
@@ -84,7 +85,8 @@ impl Store {
         let Some(newest) = lane.first().filter(|newest| newest.id == wanted.id).cloned() else {
             return Ok(None);
         };
-        let leased = |row: &commit_status::Model| row.lease_expires_at.is_some_and(|until| until > now);
+        let clock = self.lease_clock.now(&transaction).await?;
+        let leased = |row: &commit_status::Model| row.lease_expires_at.is_some_and(|until| until > clock);
         if lane.iter().any(leased) || newest.next_try_at.is_none_or(|at| at > now) {
             return Ok(None);
         }
@@ -96,7 +98,7 @@ impl Store {
         let taken = commit_status::ActiveModel {
             id: Set(newest.id.clone()),
             lease_owner: Set(Some(owner.to_owned())),
-            lease_expires_at: Set(Some(now + lease)),
+            lease_expires_at: Set(Some(clock + lease)),
             ..Default::default()
         };
         let taken = commit_status::Entity::update(taken).exec(&transaction).await?;
@@ -237,10 +239,10 @@ fn freed(row: &commit_status::Model) -> commit_status::ActiveModel {
 }
 
 /// Says of a status that nobody tells anything of its lane.
-fn no_lease_in_lane(now: DateTime<Utc>) -> Condition {
+fn no_lease_in_lane(clock: DateTime<Utc>) -> Condition {
     let other = Alias::new("told");
     let leased = in_lane(&other)
-        .and_where(Expr::col((other.clone(), commit_status::Column::LeaseExpiresAt)).gt(now))
+        .and_where(Expr::col((other.clone(), commit_status::Column::LeaseExpiresAt)).gt(clock))
         .to_owned();
     Condition::all().add(Expr::exists(leased).not())
 }

@@ -15,6 +15,7 @@ use sea_orm::{
 use super::super::{
     Store, StoreError,
     entity::{commit_status, credential, project, status_setting},
+    notices::Rings,
     rows, sealed,
 };
 use crate::{
@@ -124,9 +125,7 @@ impl Store {
         };
         status_setting::Entity::update(changed).exec(&transaction).await?;
         revive(&transaction, project, now).await?;
-        transaction.commit().await?;
-        self.wakeups.statuses();
-        Ok(())
+        self.commit(transaction, Rings::statuses()).await
     }
 
     /// Keeps everything of a project back until its host wants to hear of us again.

@@ -255,7 +255,7 @@ async fn what_a_dead_process_was_telling_another_tells_and_says_the_end_once_mor
         let dead = world.take("dead").await;
         let attempt = started(&world.app, id).await;
         finished(&world.app, attempt, failed(FailureCode::BuildFailed)).await;
-        hand.advance(TimeDelta::seconds(61));
+        world.app.store.let_leases_age(Duration::from_secs(61));
         let taken = world.take("alive").await;
         assert_eq!(said(&taken), ["FAILURE `npm run build` exited with 1"]);
         assert!(matches!(world.told(&dead[0]).await, Err(StoreError::Fenced)), "it has lost its lease");
