@@ -1,6 +1,9 @@
 //! The executor as a process: gRPC, slots, attempts, the sweep at start.
 
+mod attempt;
 mod attempts;
+mod journal;
+mod recover;
 mod service;
 mod sweep;
 
@@ -9,11 +12,12 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
-use attempts::Attempts;
+use attempts::{Attempts, Slots, Stopping};
 use grapnel_artifacts::ArtifactStore;
 use grapnel_domain::{Error, Reason, secret_token::ApiKey};
 use grapnel_proto::{
@@ -22,16 +26,18 @@ use grapnel_proto::{
 use grapnel_runtime::{
     Clock,
     grpc::{self, EndError, Peers},
+    shutdown::Shutdown,
 };
+use journal::{Found, Journals};
 use service::Service;
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Status, service::RoutesBuilder};
 
 use crate::{
-    cache::{CacheConfig, Caches},
+    cache::{CacheConfig, Caches, Prepared},
     config::ExecutorConfig,
-    engine::{Engine, NetworkAccess, docker::DockerEngine},
+    engine::{Engine, Inventory, NetworkAccess, docker::DockerEngine},
     network::BuildNetwork,
     pipeline::{Pipeline, sandbox::SandboxConfig},
     source::{self, SourceConfig},
@@ -46,6 +52,9 @@ const RUNNER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/grapnel-run"));
 /// The longest path that a Unix socket can have, and what an attempt adds to the data directory's.
 const SOCKET_PATH: usize = 107;
 const SOCKET_BELOW: usize = "/workspaces/dpl_00000000000000000000000000-99/link/socket".len();
+
+/// How often an engine that was away at the start is asked for what an earlier process has left in it.
+const SWEEP_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long builds may take to end when the process stops.
 const STOP: Duration = Duration::from_secs(15);
@@ -75,6 +84,7 @@ pub struct Executor {
     address: SocketAddr,
     config: ExecutorConfig,
     pipeline: Pipeline,
+    journals: (Journals, Vec<Found>),
     clock: Clock,
 }
 
@@ -98,9 +108,13 @@ impl Executor {
         clock: Clock,
         engine: Arc<dyn Engine>,
     ) -> Result<Self, StartError> {
-        let pipeline = pipeline(&config, engine, &clock)?;
+        let unusable = |cause| StartError::DataDirectory { path: config.data_dir.clone(), cause };
+        let journals = Journals::open(config.data_dir.join("journals")).map_err(unusable)?;
+        let found = journals.found().map_err(unusable)?;
+        let begun: Vec<_> = found.iter().filter_map(|found| Some(&found.stage.as_ref()?.cache)).collect();
+        let pipeline = pipeline(&config, engine, &clock, &begun)?;
         let (listener, address) = grpc::listen(&config.listen).await?;
-        Ok(Self { listener, address, config, pipeline, clock })
+        Ok(Self { listener, address, config, pipeline, journals: (journals, found), clock })
     }
 
     /// Returns the address that it listens on.
@@ -108,51 +122,77 @@ impl Executor {
         self.address
     }
 
-    /// Sweeps, then serves until `shutdown`; then ends what runs, within 15 s.
+    /// Takes up what an earlier process has left, sweeps the rest away, and serves until `shutdown`. Then nothing more
+    /// begins. Builds may come to their end for a while; those that still run in their sandboxes then are left to the next
+    /// process. Where a person ends the process, builds are ended and nothing is left.
     ///
     /// # Errors
     /// The listener broke.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), EndError> {
-        let Self { listener, address, config, pipeline, clock } = self;
-        if let Err(error) = sweep::sweep(&*pipeline.engine, &config.name, &pipeline.workspaces).await {
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), EndError> {
+        let Self { listener, address, config, pipeline, journals, clock } = self;
+        let engine = pipeline.engine.clone();
+        let listed = sweep::left_over(&*engine, &config.name).await;
+        let engine_is_away = listed.is_err();
+        let inventory = listed.unwrap_or_else(|error| {
             tracing::warn!(%error, "what an earlier run left in the engine cannot be looked for now");
+            Inventory::default()
+        });
+        let (stopping, gone) = (Stopping::default(), CancellationToken::new());
+        let slots = Slots { count: config.slots, adopt_within: config.adopt_within };
+        let attempts =
+            Attempts::new(pipeline.clone(), clock, slots, journals, &inventory, stopping.clone()).await;
+        if let Err(error) =
+            sweep::sweep(&*engine, inventory, &pipeline.workspaces, &attempts.going_on()).await
+        {
+            tracing::warn!(%error, "what an earlier run left in the engine cannot be removed now");
         }
+        pipeline.caches.let_go();
         if let Err(error) = pipeline.artifacts.sweep() {
             tracing::warn!(%error, "artifacts that were left unfinished cannot be removed");
         }
         let caches = pipeline.caches.clone();
         let upkeep = TaskTracker::new();
+        let until = || shutdown.token().child_token();
+        upkeep.spawn(attempts.clone().watch_over(until()));
+        if engine_is_away {
+            upkeep.spawn(sweep_later(engine.clone(), config.name.clone(), attempts.clone(), until()));
+        }
         let trial = caches.clone();
         // Found out now, so that the first build need not wait for it; where the engine is away it is asked again then.
         upkeep.spawn(async move { drop(trial.overlays().await) });
-        upkeep.spawn(caches.watch_over(shutdown.child_token()));
+        upkeep.spawn(caches.watch_over(until()));
         if config.network >= NetworkAccess::Egress {
-            upkeep.spawn(pipeline.network.clone().watch_over(shutdown.child_token()));
+            upkeep.spawn(pipeline.network.clone().watch_over(until()));
         }
         upkeep.close();
-        let attempts = Attempts::new(pipeline.clone(), clock, config.slots, shutdown.child_token());
         let service = Service {
             name: config.name.clone(),
             attempts: attempts.clone(),
             mirrors: pipeline.mirrors.clone(),
             caches: pipeline.caches.clone(),
-            engine: pipeline.engine.clone(),
-            stopping: shutdown.clone(),
+            engine,
+            stopping: shutdown.token().clone(),
+            gone: gone.clone(),
         };
         let key = config.key.clone();
         let mut routes = RoutesBuilder::default();
         routes.add_service(ExecutorServiceServer::with_interceptor(service, move |request| {
             authorise(request, &key)
         }));
-        let routes = grpc::with_health_and_reflection(routes, DESCRIPTORS, &[PUBLIC])
+        let routes = grpc::with_health_until(routes, DESCRIPTORS, &[PUBLIC], shutdown.token().clone())
             .await
             .map_err(|error| EndError::Address(error.to_string()))?;
         tracing::info!(%address, executor = config.name, slots = config.slots, "the executor listens");
-        let served =
-            grpc::serve(listener, config.tls.as_ref().map(|tls| (tls, Peers::Processes)), routes, shutdown)
-                .await;
+        let tls = config.tls.as_ref().map(|tls| (tls, Peers::Processes));
+        let mut serving = pin!(grpc::serve(listener, tls, routes, gone.clone()));
+        let served = tokio::select! {
+            served = &mut serving => served,
+            () = stop(&shutdown, &attempts, &stopping, config.stop_within) => {
+                gone.cancel();
+                serving.await
+            }
+        };
         let drained = async {
-            attempts.drained().await;
             upkeep.wait().await;
             pipeline.cleanups.close();
             pipeline.cleanups.wait().await;
@@ -162,6 +202,42 @@ impl Executor {
             tracing::warn!("builds are still ending; the sweep of the next start removes what they leave");
         }
         served
+    }
+}
+
+/// Sweeps the engine when it answers at last.
+async fn sweep_later(
+    engine: Arc<dyn Engine>,
+    executor: String,
+    attempts: Attempts,
+    stopping: CancellationToken,
+) {
+    while timeout(SWEEP_AGAIN, stopping.cancelled()).await.is_err() {
+        let Ok(left) = sweep::left_over(&*engine, &executor).await else { continue };
+        let left = sweep::only_of_attempts(left);
+        // Only now: what is listed belongs to attempts that had begun by then.
+        if sweep::remove(&*engine, left, &attempts.going_on()).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Waits until the process is to stop, and ends or hands over what runs in it.
+async fn stop(shutdown: &Shutdown, attempts: &Attempts, stopping: &Stopping, within: Duration) {
+    shutdown.token().cancelled().await;
+    stopping.taking.cancel();
+    let within = if shutdown.is_by_a_person() {
+        stopping.running.cancel();
+        STOP
+    } else {
+        within
+    };
+    if timeout(within, attempts.settled()).await.is_err() {
+        tracing::info!("the builds that still run are handed over to the next process");
+    }
+    stopping.here.cancel();
+    if timeout(STOP, attempts.drained()).await.is_err() {
+        tracing::warn!("builds are still ending; the sweep of the next start removes what they leave");
     }
 }
 
@@ -182,7 +258,7 @@ impl Trial {
             tempfile::Builder::new().prefix("doctor-").tempdir_in(&config.data_dir).map_err(unusable)?;
         let engine = Arc::new(DockerEngine::new(&config.docker_socket).with_egress(config.egress()));
         let config = ExecutorConfig { data_dir: directory.path().to_owned(), ..config.clone() };
-        Ok(Self { pipeline: pipeline(&config, engine, &Clock::system())?, _directory: directory })
+        Ok(Self { pipeline: pipeline(&config, engine, &Clock::system(), &[])?, _directory: directory })
     }
 
     /// Returns the network of its builds.
@@ -206,7 +282,12 @@ fn authorise(request: Request<()>, key: &ApiKey) -> Result<Request<()>, Status> 
     Err(to_status(&Error::new(reason, "the executor's service key is needed")))
 }
 
-fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>, clock: &Clock) -> Result<Pipeline, StartError> {
+fn pipeline(
+    config: &ExecutorConfig,
+    engine: Arc<dyn Engine>,
+    clock: &Clock,
+    begun: &[&Prepared],
+) -> Result<Pipeline, StartError> {
     let data = &config.data_dir;
     if data.as_os_str().len() + SOCKET_BELOW > SOCKET_PATH {
         return Err(StartError::PathTooLong(data.clone()));
@@ -223,7 +304,7 @@ fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>, clock: &Clock) -> 
         max_age: config.cache.max_age,
         total_bytes: config.cache.total_bytes,
     };
-    let caches = Caches::open(caches, engine.clone(), clock.clone()).map_err(unusable)?;
+    let caches = Caches::open_beside(caches, engine.clone(), clock.clone(), begun).map_err(unusable)?;
     let runner = install_runner(&data.join("bin")).map_err(unusable)?;
     let mirrors = source::open(SourceConfig {
         mirrors: data.join("mirrors"),

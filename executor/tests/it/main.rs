@@ -2,14 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
+mod adoption;
 mod attacks;
 mod builds;
 mod cache_upkeep;
 mod caches;
 mod engines;
+mod journals;
 mod lfs;
 mod links;
 mod private_sources;
+mod served;
 mod server;
 mod site;
 mod source_site;
