@@ -14,6 +14,7 @@ mod latency;
 mod layers;
 mod private_sources;
 mod processes;
+mod restarts;
 mod secrets;
 mod security;
 mod sites;

@@ -1,6 +1,7 @@
 //! Hooks, gateway and executor as processes of their own: over PostgreSQL, and with certificates between them.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -18,10 +19,11 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use tempfile::TempDir;
 
 /// The three processes, each in charge of its own. They are stopped when it is dropped.
-struct Processes {
+pub struct Processes {
     directory: TempDir,
-    running: Vec<Child>,
-    name: String,
+    running: BTreeMap<&'static str, Child>,
+    settings: BTreeMap<&'static str, Vec<(&'static str, String)>>,
+    pub name: String,
     scheme: &'static str,
     gateway: u16,
     hooks: u16,
@@ -30,12 +32,13 @@ struct Processes {
 }
 
 impl Processes {
-    async fn start(with_tls: bool) -> Self {
+    pub async fn start(with_tls: bool) -> Self {
         let directory = tempfile::Builder::new().prefix("grapnel-").tempdir().unwrap();
         let [gateway, hooks, executor, sites] = [(); 4].map(|()| free_port());
         let scheme = if with_tls { "https" } else { "http" };
         let name = format!("processes-{hooks}");
-        let mut this = Self { directory, running: Vec::new(), name, scheme, gateway, hooks, executor, sites };
+        let (running, settings) = (BTreeMap::new(), BTreeMap::new());
+        let mut this = Self { directory, running, settings, name, scheme, gateway, hooks, executor, sites };
         for key in ["gateway.key", "executor.key"] {
             let made = Command::new(binary()).args(["key", "generate"]).output().unwrap();
             fs::write(this.path(key), made.stdout).unwrap();
@@ -46,18 +49,19 @@ impl Processes {
         let listen = |port: u16| format!("127.0.0.1:{port}");
         let url = |port: u16| format!("{scheme}://127.0.0.1:{port}");
         let (gateway_key, executor_key) = (this.text("gateway.key"), this.text("executor.key"));
-        this.spawn(
+        this.settings.insert(
             "executor",
-            &[
+            vec![
                 ("EXECUTOR_LISTEN", listen(executor)),
                 ("EXECUTOR_NAME", this.name.clone()),
                 ("EXECUTOR_KEY_FILE", executor_key.clone()),
+                ("EXECUTOR_STOP_WITHIN", "500ms".to_owned()),
                 ("GIT_ALLOWED_DIRS", this.text("git")),
             ],
         );
-        this.spawn(
+        this.settings.insert(
             "hooks",
-            &[
+            vec![
                 ("HOOKS_LISTEN", listen(hooks)),
                 ("DATABASE_URL", new_database(&this.name)),
                 ("EXECUTORS", url(executor)),
@@ -67,40 +71,61 @@ impl Processes {
                 ("SITES_URL", format!("http://localhost:{sites}")),
             ],
         );
-        this.spawn(
+        this.settings.insert(
             "gateway",
-            &[
+            vec![
                 ("GATEWAY_LISTEN", listen(gateway)),
                 ("SITES_LISTEN", listen(sites)),
                 ("HOOKS_URL", url(hooks)),
                 ("GATEWAY_KEY_FILE", gateway_key),
             ],
         );
+        for service in ["executor", "hooks", "gateway"] {
+            this.spawn(service);
+        }
         this.answers().await;
         this
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub fn text(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
 
-    fn spawn(&mut self, service: &str, settings: &[(&str, String)]) {
-        let log = fs::File::create(self.path(&format!("{service}.log"))).unwrap();
+    /// Starts one of the three, with the settings that it has always had.
+    pub fn spawn(&mut self, service: &'static str) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path(&format!("{service}.log")));
         let mut command = self.command(&[service]);
-        command.env("GRAPNEL_DATA_DIR", self.path("data")).stdout(Stdio::null()).stderr(log);
+        command.env("GRAPNEL_DATA_DIR", self.path("data")).stdout(Stdio::null()).stderr(log.unwrap());
         if self.scheme == "https" {
             command
                 .env("GRAPNEL_TLS_CERT", self.path("cert.pem"))
                 .env("GRAPNEL_TLS_KEY", self.path("key.pem"));
         }
-        for (name, value) in settings {
+        for (name, value) in &self.settings[service] {
             command.env(format!("GRAPNEL_{name}"), value);
         }
-        self.running.push(command.spawn().unwrap());
+        self.running.insert(service, command.spawn().unwrap());
+    }
+
+    /// Sends a signal to one of the three.
+    pub fn signal(&self, service: &str, signal: &str) {
+        let pid = self.running[service].id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Waits until one of the three has ended, and returns its exit code.
+    pub fn ended(&mut self, service: &str) -> Option<i32> {
+        self.running.get_mut(service).unwrap().wait().unwrap().code()
+    }
+
+    /// Ends one of the three as nobody can prepare for.
+    pub fn kill(&mut self, service: &str) {
+        self.signal(service, "-KILL");
+        self.ended(service);
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -117,7 +142,7 @@ impl Processes {
     }
 
     /// Runs a client command with the admin key.
-    fn cli(&self, arguments: &[&str]) -> Output {
+    pub fn cli(&self, arguments: &[&str]) -> Output {
         self.client(arguments).env("GRAPNEL_KEY_FILE", self.path("data/admin.key")).output().unwrap()
     }
 
@@ -127,7 +152,7 @@ impl Processes {
         command
     }
 
-    fn json(&self, arguments: &[&str]) -> serde_json::Value {
+    pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let output = self.cli(&[arguments, &["--output", "json"]].concat());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {said}\n{}", self.logs());
@@ -145,7 +170,7 @@ impl Processes {
         assert!(tokio::time::timeout(Duration::from_secs(30), ready).await.is_ok(), "{}", self.logs());
     }
 
-    fn logs(&self) -> String {
+    pub fn logs(&self) -> String {
         let log = |name: &&str| fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
         ["executor", "hooks", "gateway"].iter().map(log).collect()
     }
@@ -163,16 +188,21 @@ impl Processes {
         fs::write(self.path("key.pem"), key.serialize_pem()).unwrap();
     }
 
+    /// Requests a hook's URL and returns the deployment's id.
+    pub async fn trigger(&self, url: &str) -> String {
+        let answer = http_client().post(url).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{}", self.logs());
+        let job: serde_json::Value = answer.json().await.unwrap();
+        job["job"]["id"].as_str().unwrap().to_owned()
+    }
+
     /// Creates a project and a hook, requests its URL, and waits until the site is there.
     async fn deploys(&self) {
         let site = Repository::with(&self.path("git/site"), &[("index.html", "from afar")]);
         self.json(&["project", "create", "site", "--repo", &site.path()]);
         let url = self.json(&["hook", "create", "site", "cms"])["url"].as_str().unwrap().to_owned();
-        let answer = http_client().post(&url).send().await.unwrap();
-        assert_eq!(answer.status(), 200, "{}", self.logs());
-        let job: serde_json::Value = answer.json().await.unwrap();
-        let id = job["job"]["id"].as_str().unwrap();
-        let followed = self.cli(&["deployment", "logs", "--follow", id]);
+        let id = self.trigger(&url).await;
+        let followed = self.cli(&["deployment", "logs", "--follow", &id]);
         let log = String::from_utf8_lossy(&followed.stdout).into_owned();
         assert!(followed.status.success(), "{log}\n{}", self.logs());
         let page = format!("http://127.0.0.1:{}/", self.sites);
@@ -185,8 +215,9 @@ impl Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        for process in &mut self.running {
-            let _ = Command::new("kill").arg(process.id().to_string()).status();
+        for process in self.running.values_mut() {
+            // A person's signal: nothing is handed over to anybody.
+            let _ = Command::new("kill").args(["-INT", &process.id().to_string()]).status();
             let _ = process.wait();
         }
         let label = format!("label=grapnel.executor={}", self.name);
