@@ -1,7 +1,9 @@
 //! The command line.
 
+mod caches;
 mod endpoint;
 mod executor;
+mod keys;
 mod sources;
 mod statuses;
 
@@ -11,8 +13,10 @@ use chrono::{DateTime, Utc};
 use clap::{Arg, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use grapnel_domain::trigger::Decision;
 
+pub use caches::CacheCommand;
 pub use endpoint::EndpointCommand;
 pub use executor::ExecutorCommand;
+pub use keys::KeyCommand;
 pub use sources::{CredentialCommand, EnvCommand, Input, SecretsCommand};
 pub use statuses::{GitHostArg, StatusCommand};
 
@@ -396,23 +400,6 @@ pub enum HookCommand {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum CacheCommand {
-    /// List a project's caches, on every executor.
-    List {
-        /// The project's name or id.
-        project: String,
-    },
-    /// Drop a project's caches, so that the next builds begin without.
-    Purge {
-        /// The project's name or id.
-        project: String,
-        /// Only this branch's.
-        #[arg(long)]
-        branch: Option<String>,
-    },
-}
-
-#[derive(Subcommand, Debug)]
 pub enum DeploymentCommand {
     /// List a project's deployments, newest first.
     List {
@@ -440,27 +427,6 @@ pub enum DeploymentCommand {
         /// Its id.
         deployment: String,
     },
-}
-
-#[derive(Subcommand, Debug)]
-pub enum KeyCommand {
-    /// Create a key. It is shown once.
-    Create {
-        /// What it is for.
-        name: String,
-        /// What it may do: `read`, `write`, `deploy`, `admin`.
-        #[arg(long, required = true, value_delimiter = ',')]
-        scopes: Vec<String>,
-    },
-    /// List the keys.
-    List,
-    /// Revoke a key for good.
-    Revoke {
-        /// Its id.
-        key: String,
-    },
-    /// Make a key for Grapnel's services to show each other. Asks no service.
-    Generate,
 }
 
 fn parse_decision(text: &str) -> Result<Decision, String> {

@@ -22,6 +22,16 @@ pub const SETTINGS: &[Setting] = &[
         "The stable name by which the executor marks what it makes in the engine. Two executors of one engine need two names.",
     ),
     Setting::new("executor.slots", "2", "How many builds run at once."),
+    Setting::new(
+        "executor.stop_within",
+        "10s",
+        "How long builds may take to come to their end when the executor is told to stop. Those that take longer go on in their sandboxes, and the next process takes them up.",
+    ),
+    Setting::new(
+        "executor.adopt_within",
+        "90s",
+        "How long a build that the executor finds running when it starts waits to be asked for, before it is ended. Hooks services look for an executor that is away for 60 s.",
+    ),
     Setting::new("executor.docker", "/var/run/docker.sock", "The socket of the Docker engine."),
     Setting::new(
         "executor.network",
@@ -108,6 +118,10 @@ pub struct ExecutorConfig {
     pub name: String,
     /// Builds at once.
     pub slots: usize,
+    /// How long they may take to end when the process stops.
+    pub stop_within: Duration,
+    /// How long those that are found running wait to be asked for.
+    pub adopt_within: Duration,
     /// The engine's socket.
     pub docker_socket: String,
     /// The network of builds.
@@ -208,6 +222,8 @@ impl ExecutorConfig {
             data_dir: shared::data_dir(settings),
             name: settings.get("executor.name").unwrap_or_else(host_name),
             slots,
+            stop_within: settings.duration("executor.stop_within"),
+            adopt_within: settings.duration("executor.adopt_within"),
             docker_socket: settings.require("executor.docker", String::new()),
             network,
             egress_allow,

@@ -29,6 +29,11 @@ impl Workspace {
         Ok(workspace)
     }
 
+    /// Takes the directories that another process has made.
+    pub fn open(root: PathBuf) -> Self {
+        Self { root }
+    }
+
     /// Where the checkout is.
     pub fn tree(&self) -> PathBuf {
         self.root.join("tree")

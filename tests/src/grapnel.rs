@@ -271,7 +271,8 @@ impl Grapnel {
 
 impl Drop for Grapnel {
     fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
+        // As a person does it: nothing is handed over to a next process, since there is none.
+        let _ = Command::new("kill").args(["-INT", &self.process.id().to_string()]).status();
         let _ = self.process.wait();
         let own = format!("{LABEL}={}", self.name);
         for volume in docker_lines(&["volume", "ls", "--quiet", "--filter", &own]) {

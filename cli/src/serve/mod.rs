@@ -8,9 +8,9 @@ use grapnel_executor::{Executor, ExecutorConfig};
 use grapnel_gateway::{Gateway, GatewayConfig};
 use grapnel_hooks::{Hooks, HooksConfig, ServiceKeys};
 use grapnel_runtime::{
-    CancellationToken, Clock, Setting, Settings, settings,
+    Clock, Setting, Settings, settings,
     settings::{SettingsError, Sources, shared},
-    shutdown,
+    shutdown::{self, Shutdown},
     telemetry::{self, Metrics},
 };
 
@@ -95,16 +95,18 @@ impl Service {
         service.ok_or_else(|| Failure::failed("the settings cannot be used"))
     }
 
-    async fn run(self, shutdown: CancellationToken) -> Result<(), Failure> {
+    async fn run(self, shutdown: Shutdown) -> Result<(), Failure> {
         match self {
             Self::Up(configs) => up::run(*configs, shutdown).await,
-            Self::Hooks(config) => Ok(Hooks::bind(*config, Clock::system()).await?.run(shutdown).await?),
+            Self::Hooks(config) => {
+                Ok(Hooks::bind(*config, Clock::system()).await?.run(shutdown.token().clone()).await?)
+            }
             Self::Executor(config) => {
                 Ok(Executor::bind(*config, Clock::system()).await?.run(shutdown).await?)
             }
             Self::Gateway(config) => {
                 let metrics = metrics();
-                Ok(Gateway::bind(*config).await?.run(metrics, shutdown).await?)
+                Ok(Gateway::bind(*config).await?.run(metrics, shutdown.token().clone()).await?)
             }
         }
     }

@@ -4,7 +4,7 @@ use grapnel_domain::secret_token::ApiKey;
 use grapnel_executor::{Executor, ExecutorConfig};
 use grapnel_gateway::{Gateway, GatewayConfig};
 use grapnel_hooks::{Hooks, HooksConfig, ServiceKeys, app::Addresses};
-use grapnel_runtime::{CancellationToken, Clock, Settings};
+use grapnel_runtime::{CancellationToken, Clock, Settings, shutdown::Shutdown};
 
 use crate::exit::Failure;
 
@@ -35,7 +35,7 @@ impl Configs {
 }
 
 /// Runs the three until they are told to stop: first those that take work, then those that do it.
-pub async fn run(configs: Configs, shutdown: CancellationToken) -> Result<(), Failure> {
+pub async fn run(configs: Configs, shutdown: Shutdown) -> Result<(), Failure> {
     let Configs { hooks, gateway, executor, public_url_set, sites_url_set } = configs;
     let admin_key_file = hooks.admin_key_file.clone();
     let mut addresses = hooks.addresses.clone();
@@ -57,13 +57,13 @@ pub async fn run(configs: Configs, shutdown: CancellationToken) -> Result<(), Fa
     hooks.set_addresses(addresses.clone());
     greet(&addresses, &hooks, &admin_key_file);
     let metrics = super::metrics();
-    let (stop_hooks, stop_executor) = (CancellationToken::new(), CancellationToken::new());
+    let (stop_hooks, stop_executor) = (CancellationToken::new(), shutdown.later());
     let executing = tokio::spawn(executor.run(stop_executor.clone()));
     let dispatching = tokio::spawn(hooks.run(stop_hooks.clone()));
-    let gateway = gateway.run(metrics, shutdown).await;
+    let gateway = gateway.run(metrics, shutdown.token().clone()).await;
     stop_hooks.cancel();
     let dispatched = dispatching.await?;
-    stop_executor.cancel();
+    stop_executor.ask();
     let executed = executing.await?;
     gateway?;
     dispatched?;

@@ -119,14 +119,34 @@ pub async fn serve(
 /// # Errors
 /// The descriptors are no descriptors.
 pub async fn with_health_and_reflection(
+    routes: tonic::service::RoutesBuilder,
+    descriptors: &'static [u8],
+    public: &[&str],
+) -> Result<Routes, tonic_reflection::server::Error> {
+    with_health_until(routes, descriptors, public, CancellationToken::new()).await
+}
+
+/// Does the same, and says by its health, from `stopping` on, that nothing more is taken.
+///
+/// # Errors
+/// As [`with_health_and_reflection`].
+pub async fn with_health_until(
     mut routes: tonic::service::RoutesBuilder,
     descriptors: &'static [u8],
     public: &[&str],
+    stopping: CancellationToken,
 ) -> Result<Routes, tonic_reflection::server::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     for service in public {
         reporter.set_service_status(*service, tonic_health::ServingStatus::Serving).await;
     }
+    let named: Vec<String> = public.iter().map(|&service| service.to_owned()).collect();
+    tokio::spawn(async move {
+        stopping.cancelled().await;
+        for service in named {
+            reporter.set_service_status(service, tonic_health::ServingStatus::NotServing).await;
+        }
+    });
     let builder = || {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(descriptors)

@@ -3,6 +3,7 @@
 //! The wall clock, the environment and signals are read here and nowhere else, so that everything above can be
 //! tested with a time and a configuration of the test's own.
 
+pub mod boot;
 pub mod clock;
 pub mod grpc;
 pub mod https;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Key,
@@ -35,11 +36,22 @@ pub struct Kept {
     pub used_at: DateTime<Utc>,
 }
 
-/// Keeps layers from being removed until it is dropped.
-#[derive(Debug)]
+/// Keeps layers from being removed until it and all its clones are dropped.
+#[derive(Debug, Default)]
 pub struct InUse {
     layers: Vec<String>,
     counts: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+impl Clone for InUse {
+    fn clone(&self) -> Self {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        for layer in &self.layers {
+            *counts.entry(layer.clone()).or_default() += 1;
+        }
+        drop(counts);
+        Self { layers: self.layers.clone(), counts: self.counts.clone() }
+    }
 }
 
 impl Drop for InUse {
@@ -56,7 +68,42 @@ impl Drop for InUse {
     }
 }
 
+impl InUse {
+    /// Returns the layers that it keeps.
+    pub fn layers(&self) -> &[String] {
+        &self.layers
+    }
+}
+
+/// What was purged, as it is stored: of which project and branch, and when by the counter.
+#[derive(Default, Serialize, Deserialize)]
+struct Purges {
+    purged: u64,
+    purges: Vec<(String, Option<String>, u64)>,
+}
+
 impl Index {
+    /// Reads what has been purged before.
+    pub fn load_purges(&mut self, path: &Path) -> io::Result<()> {
+        let text = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            text => text?,
+        };
+        let Purges { purged, purges } = serde_json::from_slice(&text).unwrap_or_default();
+        self.purged = purged;
+        self.purges = purges.into_iter().map(|(project, branch, at)| ((project, branch), at)).collect();
+        Ok(())
+    }
+
+    /// Writes down what has been purged.
+    pub fn write_purges(&self, path: &Path) -> io::Result<()> {
+        let purges = self.purges.iter().map(|((project, branch), at)| (project.clone(), branch.clone(), *at));
+        let purges = Purges { purged: self.purged, purges: purges.collect() };
+        let new = path.with_extension("new");
+        fs::write(&new, serde_json::to_vec(&purges).map_err(io::Error::other)?)?;
+        fs::rename(&new, path)
+    }
+
     /// Reads the snapshots of a directory. What cannot be read, or did not reach the disk before the machine went
     /// down, is left out; a sweep removes it.
     pub fn load(directory: &Path) -> io::Result<Self> {

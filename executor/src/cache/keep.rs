@@ -3,6 +3,7 @@
 use std::{collections::HashSet, fs, io, path::Path, time::Instant};
 
 use grapnel_domain::event::{CacheAction, CacheReport};
+use serde::{Deserialize, Serialize};
 
 use super::{
     COMPACT_AT, Caches, LONGEST, Layer, Prepared, Shown, Snapshot, Stack, index::InUse, layer, new_layer_id,
@@ -11,7 +12,7 @@ use super::{
 use crate::{disk, workspace::Workspace};
 
 /// What an install step was given, where the next build may leave it out when it is given the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Installed {
     /// The digest of what it was given.
     pub given: String,

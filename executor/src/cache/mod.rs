@@ -38,7 +38,7 @@ use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
 use crate::engine::{Engine, EngineError};
-use index::Index;
+use index::{InUse, Index};
 
 /// What caches may be, and may cost.
 #[derive(Clone, Debug)]
@@ -76,6 +76,8 @@ pub struct Caches {
     clock: Clock,
     index: Arc<Mutex<Index>>,
     overlays: Arc<OnceCell<Result<(), Unavailable>>>,
+    /// The layers of builds that may still run, until it is known.
+    held: Arc<Mutex<Vec<InUse>>>,
     upkeep: TaskTracker,
 }
 
@@ -108,20 +110,46 @@ impl Caches {
     /// # Errors
     /// The directory cannot be used.
     pub fn open(config: CacheConfig, engine: Arc<dyn Engine>, clock: Clock) -> io::Result<Self> {
+        Self::open_beside(config, engine, clock, &[])
+    }
+
+    /// Does the same while builds of the process that died may still run, with these caches in place. Their layers stay
+    /// until [`Caches::let_go`]; whoever goes on with such a build adopts its cache before.
+    ///
+    /// # Errors
+    /// As [`Caches::open`].
+    pub fn open_beside(
+        config: CacheConfig,
+        engine: Arc<dyn Engine>,
+        clock: Clock,
+        builds: &[&Prepared],
+    ) -> io::Result<Self> {
         for directory in [LAYERS, SNAPSHOTS, TRASH] {
             fs::create_dir_all(config.directory.join(directory))?;
         }
-        let index = Index::load(&config.directory.join(SNAPSHOTS))?;
+        let mut index = Index::load(&config.directory.join(SNAPSHOTS))?;
+        index.load_purges(&config.directory.join(PURGES))?;
+        let held = builds.iter().map(|build| index.use_layers(build.base.layers())).collect();
         let caches = Self {
             config: Arc::new(config),
             engine,
             clock,
             index: Arc::new(Mutex::new(index)),
             overlays: Arc::default(),
+            held: Arc::new(Mutex::new(held)),
             upkeep: TaskTracker::new(),
         };
         caches.sweep()?;
         Ok(caches)
+    }
+
+    /// Removes what was only kept for builds with which nobody goes on.
+    pub fn let_go(&self) {
+        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        let layers: Vec<String> = held.iter().flat_map(InUse::layers).cloned().collect();
+        drop(held);
+        let free = self.index().unused(layers.iter());
+        self.throw_away(free);
     }
 
     /// Returns what they may be, and may cost.
@@ -151,6 +179,9 @@ impl Caches {
     pub fn purge(&self, project: &str, branch: Option<&str>) -> (u32, u64) {
         let mut index = self.index();
         let dropped = index.purge(project, branch);
+        if let Err(error) = index.write_purges(&self.config.directory.join(PURGES)) {
+            tracing::warn!(%error, "that a cache was purged is forgotten when the executor ends");
+        }
         let bytes = dropped.iter().map(Snapshot::bytes).sum();
         let count = u32::try_from(dropped.len()).unwrap_or(u32::MAX);
         for snapshot in &dropped {
@@ -214,6 +245,8 @@ impl Caches {
 const LAYERS: &str = "layers";
 const SNAPSHOTS: &str = "snapshots";
 const TRASH: &str = "trash";
+/// The file that says what was purged when, for builds that go on when the executor starts again.
+const PURGES: &str = "purges.json";
 
 /// Chains this long are compacted, and no snapshot has a longer one than the second.
 const COMPACT_AT: usize = 8;

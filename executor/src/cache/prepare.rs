@@ -7,6 +7,7 @@ use grapnel_domain::{
     event::{CacheAction, CacheOutcome, CacheReport},
     project::DEFAULT_CACHED_PATHS,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     CacheError, Caches, How, Key, Shown, Snapshot, Stack,
@@ -32,8 +33,9 @@ pub struct Build<'a> {
     pub owner: (u32, u32),
 }
 
-/// A cache that is in place. Its layers stay for as long as this is held.
-#[derive(Debug)]
+/// A cache that is in place. Its layers stay for as long as this is held; what was read back from a text holds nothing
+/// until [`Caches::adopt`] has taken it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Prepared {
     /// What is told about it.
     pub report: CacheReport,
@@ -51,6 +53,7 @@ pub struct Prepared {
     /// When it began, on the index's counter of purges.
     pub(super) began: u64,
     volumes: Vec<String>,
+    #[serde(skip)]
     in_use: InUse,
 }
 
@@ -92,6 +95,12 @@ impl Caches {
         }
         prepared.report.took = began.elapsed();
         Ok(prepared)
+    }
+
+    /// Takes over what another process has put in place.
+    pub fn adopt(&self, prepared: Prepared) -> Prepared {
+        let in_use = self.index().use_layers(prepared.base.layers());
+        Prepared { in_use, ..prepared }
     }
 
     /// Gives back what [`Caches::prepare`] made in the engine. The sandbox has to be removed already.

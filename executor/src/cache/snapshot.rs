@@ -100,6 +100,5 @@ impl Snapshot {
 
 /// Returns what names this run of the machine. What was written and not yet brought to the disk is lost with it.
 pub fn this_boot() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
+    grapnel_runtime::boot::id()
 }

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Caches, How, LAYERS, Layer, SNAPSHOTS, Shown, Snapshot, Stack, TRASH, new_layer_id};
+use super::{Caches, How, LAYERS, Layer, PURGES, SNAPSHOTS, Shown, Snapshot, Stack, TRASH, new_layer_id};
 use crate::disk;
 
 /// How long new snapshots wait to be brought to the disk.
@@ -62,7 +62,7 @@ impl Caches {
         let unused = index.unused(layers.iter());
         drop(index);
         self.throw_away(unused);
-        let known = [LAYERS, SNAPSHOTS, TRASH];
+        let known = [LAYERS, SNAPSHOTS, TRASH, PURGES];
         let others =
             names(&self.config.directory)?.into_iter().filter(|name| !known.contains(&name.as_str()));
         let mut left: Vec<_> = others.map(|name| self.config.directory.join(name)).collect();

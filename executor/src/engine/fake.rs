@@ -15,7 +15,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use tokio::{process::Command, sync::watch, task::AbortHandle, time::timeout};
+use tokio::{process::Command, runtime::Handle, sync::watch, task::AbortHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -57,6 +57,8 @@ pub enum Call {
 #[derive(Clone)]
 pub struct FakeEngine {
     program: Program,
+    /// Where sandboxes run: they outlive who starts them.
+    host: Handle,
     state: Arc<Mutex<State>>,
 }
 
@@ -77,10 +79,14 @@ struct Running {
 }
 
 impl FakeEngine {
-    /// Makes an engine with these images, whose sandboxes run `program`.
+    /// Makes an engine with these images, whose sandboxes run `program` on the runtime that it is made on.
     pub fn new(images: &[&str], program: Program) -> Self {
         let images = images.iter().map(|&image| image.to_owned()).collect();
-        Self { program, state: Arc::new(Mutex::new(State { images, ..State::default() })) }
+        Self {
+            program,
+            host: Handle::current(),
+            state: Arc::new(Mutex::new(State { images, ..State::default() })),
+        }
     }
 
     /// Makes an engine whose sandboxes are processes of this machine, without any isolation.
@@ -156,10 +162,11 @@ impl Engine for FakeEngine {
             return Err(EngineError::Refused(format!("the name {} is taken", sandbox.name)));
         }
         let end = CancellationToken::new();
+        let _on_its_own = self.host.enter();
         let program = (self.program)(on_this_machine(sandbox, &state.volumes), end.clone())?;
         let (tell, exit) = watch::channel(None);
         let killed = Killed(tell.clone());
-        let task = tokio::spawn(async move {
+        let task = self.host.spawn(async move {
             let _killed = killed;
             let exit = program.await;
             tell.send_replace(Some(exit));

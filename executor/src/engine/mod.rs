@@ -12,6 +12,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use async_trait::async_trait;
 pub use grapnel_domain::project::NetworkAccess;
+use serde::{Deserialize, Serialize};
 
 pub mod docker;
 pub mod fake;
@@ -112,7 +113,7 @@ pub enum VolumeSource {
 }
 
 /// The id that the engine gave a sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SandboxId(pub String);
 
 /// A sandbox to start: one container under the isolation profile.
@@ -156,7 +157,7 @@ pub struct Mount {
 }
 
 /// Where a mount comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MountSource {
     /// A file or directory of the engine's host.
     Host(PathBuf),

@@ -4,6 +4,7 @@ use grapnel_domain::{
     failure::{Failure, FailureCode},
     project::{BuildSettings, RelativePath},
 };
+use serde::{Deserialize, Serialize};
 
 use super::project_root::ProjectRoot;
 use crate::repository_config::{self, GRAPNEL_TOML, RepositoryConfig, VERCEL_JSON};
@@ -15,7 +16,7 @@ pub const OUTPUT_CANDIDATES: [&str; 6] = ["dist", "build", "out", "public", "_si
 const FILE_LIMIT: u64 = 4 << 20;
 
 /// What is run for a build. A step without a command does nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The command of the install step.
     pub install: Option<String>,

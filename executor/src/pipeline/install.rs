@@ -4,10 +4,9 @@
 //! workspaces and no packages of the repository itself, `node_modules` is kept, and everything the step was given is
 //! what it was given when the cache was made.
 
-use grapnel_run::message::StepRequest;
 use sha2::{Digest as _, Sha256};
 
-use super::{environment, project_root::ProjectRoot, story::Story};
+use super::{environment, stage::Script, story::Story};
 use crate::{cache::Installed, engine::Image, source::Source};
 
 /// What the log says of a step that is left out.
@@ -15,13 +14,9 @@ pub const LEFT_OUT: &str = "left out: the files, the image, the command and the 
      cache was made (install.skip_unchanged = false turns this off)";
 
 /// Returns what an install step is given, where a build that is given the same may leave it out.
-pub async fn record(
-    story: &Story<'_>,
-    root: &ProjectRoot,
-    image: &Image,
-    request: &StepRequest,
-) -> Option<Installed> {
-    let modules = match root.below() {
+pub async fn record(story: &Story<'_>, script: &Script, image: &Image) -> Option<Installed> {
+    let request = story.request(script.plan.install.as_deref()?, script);
+    let modules = match script.root.below() {
         "." => "node_modules".to_owned(),
         below => format!("{below}/node_modules"),
     };

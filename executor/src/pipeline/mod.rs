@@ -1,16 +1,21 @@
 //! The story of a build: source, cache, install, build, output.
 //!
 //! A function of one build's specification and a recorder of events. It knows no slots, no leases, no streams and no
-//! database. However it ends, its sandbox is gone when it returns, and its directories soon after.
+//! database. However it ends, its sandbox is gone when it returns, and its directories soon after; unless it is handed over
+//! to the next process, as [`stage`] says, which goes on with it where it is.
 
+mod collect;
 mod detect;
 pub mod environment;
 mod install;
 pub mod mask;
+mod output;
+pub mod position;
 mod project_root;
 mod publish;
 pub mod recorder;
 pub mod sandbox;
+pub mod stage;
 mod story;
 mod watch;
 
@@ -18,12 +23,13 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use grapnel_artifacts::ArtifactStore;
 use grapnel_domain::{
-    build::{BuildLimits, BuildSpec},
+    build::{AttemptId, BuildLimits, BuildSpec},
     event::{BuildEvent, Outcome},
     failure::{Failure, FailureCode},
 };
-use recorder::Recorder;
-use sandbox::SandboxConfig;
+use recorder::{Progress, Recorder};
+use sandbox::{RunningSandbox, SandboxConfig};
+use stage::Stage;
 use story::Story;
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -31,6 +37,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     cache::{Caches, Installed, Prepared},
     engine::Engine,
+    link::Link,
     network::BuildNetwork,
     source::Mirrors,
     workspace::Workspace,
@@ -66,43 +73,122 @@ pub struct Pipeline {
     pub cleanups: TaskTracker,
 }
 
+/// How a build is asked to end before it has come to its end.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// At once, and nothing of it is wanted any more.
+    pub cancel: CancellationToken,
+    /// The process ends, and another one may go on with it.
+    pub hand_over: CancellationToken,
+}
+
+/// What came of a build in this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It ended.
+    Outcome(Outcome),
+    /// It goes on in its sandbox, and another process has to take it up.
+    HandedOver,
+}
+
+/// What another process has left of a build, to go on with.
+#[derive(Debug)]
+pub struct Left {
+    /// What is known of it.
+    pub stage: Stage,
+    /// How far it had come.
+    pub progress: Progress,
+    /// The line to its sandbox.
+    pub link: Link,
+}
+
+/// Why a story was not told to its end.
+enum Broken {
+    Canceled,
+    HandOver,
+    Failed(Failure),
+}
+
 impl Pipeline {
     /// Runs one build to its end.
     ///
-    /// A failed build is an outcome, and so is a failure of ours. When `cancel` is cancelled the sandbox is killed at
-    /// once. Dropping the future instead leaves the sandbox to the next sweep.
-    pub async fn run(&self, spec: &BuildSpec, recorder: &Recorder, cancel: &CancellationToken) -> Outcome {
+    /// A failed build is an outcome, and so is a failure of ours. When it is cancelled the sandbox is killed at once.
+    /// Dropping the future instead leaves the sandbox to the next process.
+    pub async fn run(&self, spec: &BuildSpec, recorder: &Recorder, wishes: &Wishes) -> Told {
         if spec.settings.run_as_root && !rustix::process::geteuid().is_root() {
             let message = "the project's builds run as root, and this executor, which is not root itself, cannot give them that";
-            return Outcome::Failed { failure: Failure::new(FailureCode::ConfigInvalid, message) };
+            let failure = Failure::new(FailureCode::ConfigInvalid, message);
+            return Told::Outcome(Outcome::Failed { failure });
         }
         let limits = self.ceilings.under_ceilings(spec.settings.limits);
-        let root = self.workspaces.join(spec.id.to_string());
-        let workspace = match Workspace::create(root, self.owner(spec), &spec.body) {
+        let workspace = match Workspace::create(self.root_of(spec.id), self.owner(spec), &spec.body) {
             Ok(workspace) => workspace,
             Err(error) => {
                 let message = format!("the workspace cannot be made: {error}");
-                return Outcome::Failed { failure: Failure::new(FailureCode::ExecutorDiskFull, message) };
+                let failure = Failure::new(FailureCode::ExecutorDiskFull, message);
+                return Told::Outcome(Outcome::Failed { failure });
             }
         };
-        let mut story = Story::new(self, spec, &limits, &workspace, recorder, cancel);
+        let story = Story::new(self, spec, &limits, &workspace, recorder, &wishes.cancel);
+        self.tell(story, limits.timeout, wishes).await
+    }
+
+    /// Goes on with a build that another process has begun, given its specification once more.
+    pub async fn resume(&self, spec: &BuildSpec, left: Left, recorder: &Recorder, wishes: &Wishes) -> Told {
+        let Left { stage, progress, link } = left;
+        let workspace = Workspace::open(self.root_of(spec.id));
+        let rest = stage.limits.timeout.saturating_sub(stage.began.elapsed());
+        let mut story = Story::new(self, spec, &stage.limits, &workspace, recorder, &wishes.cancel);
+        let sandbox = RunningSandbox::adopt(self.engine.clone(), stage.sandbox, link, progress.position);
+        story.enter(stage.script, self.caches.adopt(stage.cache), sandbox, progress.exits);
+        self.tell(story, rest, wishes).await
+    }
+
+    /// Removes what another process has left of a build with which nobody goes on.
+    pub async fn abandon(&self, id: AttemptId, stage: Stage) {
+        let engine_side = async {
+            if let Err(error) = self.engine.remove(&stage.sandbox).await {
+                tracing::warn!(%error, "the sandbox cannot be removed; the next sweep tries again");
+            }
+            self.caches.release(self.caches.adopt(stage.cache)).await;
+        };
+        if timeout(CLEANUP, engine_side).await.is_err() {
+            tracing::warn!("the engine does not answer; the next sweep removes what is left");
+        }
+        Workspace::open(self.root_of(id)).remove().await;
+    }
+
+    async fn tell(&self, mut story: Story<'_>, within: Duration, wishes: &Wishes) -> Told {
+        let (recorder, workspace) = (story.recorder, story.workspace);
+        let timeout_of_all = story.limits.timeout;
         let told = tokio::select! {
             biased;
-            () = cancel.cancelled() => Err(None),
-            told = timeout(limits.timeout, story.tell()) => {
-                told.unwrap_or_else(|_| Err(timed_out(&limits))).map_err(Some)
+            () = wishes.cancel.cancelled() => Err(Broken::Canceled),
+            () = wishes.hand_over.cancelled() => Err(Broken::HandOver),
+            told = timeout(within, story.tell()) => {
+                told.unwrap_or_else(|_| Err(timed_out(timeout_of_all))).map_err(Broken::Failed)
             }
         };
         let outcome = match told {
             Ok(outcome) => outcome,
+            Err(Broken::HandOver) if story.has_stage() => return Told::HandedOver,
+            Err(Broken::HandOver) => {
+                let message = "the executor's process ended before the build had its sandbox";
+                Outcome::Failed { failure: Failure::new(FailureCode::ExecutorLost, message) }
+            }
             // It may name what a build has named.
-            Err(Some(Failure { code, message })) => {
+            Err(Broken::Failed(Failure { code, message })) => {
                 Outcome::Failed { failure: Failure::new(code, recorder.masked(&message)) }
             }
-            Err(None) => Outcome::Canceled,
+            Err(Broken::Canceled) => Outcome::Canceled,
         };
-        self.clean_up(story, &workspace, &outcome).await;
-        outcome
+        self.clean_up(story, workspace, &outcome).await;
+        Told::Outcome(outcome)
+    }
+
+    /// Returns the directory of an attempt.
+    fn root_of(&self, id: AttemptId) -> PathBuf {
+        self.workspaces.join(id.to_string())
     }
 
     /// Returns the user and group that a build's files belong to, and its steps run as.
@@ -161,8 +247,8 @@ impl Pipeline {
     }
 }
 
-fn timed_out(limits: &BuildLimits) -> Failure {
-    let seconds = limits.timeout.as_secs();
+fn timed_out(limit: Duration) -> Failure {
+    let seconds = limit.as_secs();
     Failure::new(
         FailureCode::TimedOut,
         format!("the build took longer than the {seconds} s that it may take"),

@@ -8,9 +8,10 @@ use std::{
 
 use grapnel_domain::project::RelativePath;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use serde::{Deserialize, Serialize};
 
 /// The directory of a checkout in which the project lives. All reading stays below it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProjectRoot {
     tree: PathBuf,
     below: String,

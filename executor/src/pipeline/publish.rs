@@ -11,13 +11,14 @@ use grapnel_domain::{
 use super::{
     detect::{OUTPUT_CANDIDATES, Plan},
     project_root::ProjectRoot,
+    stage::Script,
     story::Story,
 };
 use crate::cache::{How, Shown, Stack};
 
 impl Story<'_> {
     /// Checks the output and publishes it.
-    pub(super) async fn publish(&mut self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
+    pub(super) async fn publish(&mut self, Script { root, plan, .. }: &Script) -> Result<Outcome, Failure> {
         self.recorder.step_started(Step::Output).await;
         let told = self.try_publish(root, plan).await;
         self.recorder.step_finished(Step::Output, told.is_ok().then_some(0)).await;
@@ -76,9 +77,16 @@ impl Story<'_> {
         };
         let merged = self.workspace.merged();
         let to = merged.clone();
-        let put_together = tokio::task::spawn_blocking(move || match stack.find(Path::new(&path))? {
-            shown @ Shown::Directory(_) => stack.materialise(&shown, &to, How::Link).map(|()| true),
-            Shown::Nothing | Shown::File(_) => Ok(false),
+        let put_together = tokio::task::spawn_blocking(move || {
+            // Where another process died while it did this.
+            match std::fs::remove_dir_all(&to) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            match stack.find(Path::new(&path))? {
+                shown @ Shown::Directory(_) => stack.materialise(&shown, &to, How::Link).map(|()| true),
+                Shown::Nothing | Shown::File(_) => Ok(false),
+            }
         });
         match put_together.await {
             Ok(Ok(true)) => Ok(merged),

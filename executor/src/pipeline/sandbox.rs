@@ -17,6 +17,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::{
     environment::{BODY, CA_BUNDLE, CACHE, HOME, WORKSPACE},
+    position::Position,
     recorder::Recorder,
 };
 use crate::{
@@ -60,6 +61,8 @@ pub struct RunningSandbox {
     engine: Arc<dyn Engine>,
     id: SandboxId,
     link: Link,
+    /// How far what it prints has been told.
+    position: Position,
     ended: watch::Receiver<Option<Ended>>,
 }
 
@@ -67,7 +70,7 @@ pub struct RunningSandbox {
 type Ended = Result<Exit, String>;
 
 impl RunningSandbox {
-    /// Starts a sandbox. Its steps can be sent when it is [`RunningSandbox::connected`].
+    /// Starts a sandbox. Its steps can be sent at once: they wait for the runner.
     ///
     /// # Errors
     /// The engine refuses; nothing is left behind then.
@@ -75,24 +78,23 @@ impl RunningSandbox {
         let link = Link::listen(link)
             .map_err(|error| EngineError::Refused(format!("the runner's socket cannot be made: {error}")))?;
         let id = engine.start(sandbox).await?;
+        Ok(Self::adopt(engine, id, link, Position::default()))
+    }
+
+    /// Goes on with a sandbox that another process has started, over a line that goes on where it had come to.
+    pub fn adopt(engine: Arc<dyn Engine>, id: SandboxId, link: Link, position: Position) -> Self {
         let (tell, ended) = watch::channel(None);
         let (waiting, waited) = (engine.clone(), id.clone());
         tokio::spawn(async move {
             let exit = waiting.wait(&waited).await.map_err(|error| error.to_string());
             tell.send_replace(Some(exit));
         });
-        Ok(Self { engine, id, link, ended })
+        Self { engine, id, link, position, ended }
     }
 
-    /// Waits until the runner is there.
-    ///
-    /// # Errors
-    /// The sandbox ended, or the runner does not come.
-    pub async fn connected(&mut self) -> Result<(), Failure> {
-        tokio::select! {
-            connected = self.link.connected() => connected.map_err(|error| line_failure(&error)),
-            failure = ended_by_itself(self.ended.clone()) => Err(failure),
-        }
+    /// Returns the engine's name for it.
+    pub fn id(&self) -> &SandboxId {
+        &self.id
     }
 
     /// Runs one step to its end.
@@ -105,13 +107,16 @@ impl RunningSandbox {
         request: &StepRequest,
         recorder: &Recorder,
     ) -> Result<StepExit, Failure> {
-        let mut output = recorder.output(step);
+        let mut output = recorder.output(step, self.position);
         let exit = tokio::select! {
             exit = self.link.run_step(request, &mut output) => exit.map_err(|error| line_failure(&error)),
             failure = ended_by_itself(self.ended.clone()) => Err(failure),
         };
         output.finish().await;
-        exit
+        let exit = exit?;
+        self.position = Position::at(self.link.received());
+        recorder.exited(exit.code, self.position).await;
+        Ok(exit)
     }
 
     /// Ends the sandbox and says whether the kernel had to end something in it for want of memory.

@@ -7,7 +7,7 @@ use grapnel_domain::{
     event::{BuildEvent, CacheOutcome, Outcome, Step},
     failure::{Failure, FailureCode},
 };
-use grapnel_run::message::{StepExit, StepRequest};
+use grapnel_run::message::StepRequest;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,7 @@ use super::{
     project_root::ProjectRoot,
     recorder::Recorder,
     sandbox::RunningSandbox,
+    stage::{self, Began, Script, Stage},
     watch::too_much_on_disk,
 };
 use crate::{
@@ -60,8 +61,11 @@ pub struct Story<'a> {
     /// As with the sandbox.
     preparing: Option<JoinHandle<Result<Prepared, CacheError>>>,
     pub(super) cache: Option<Prepared>,
-    /// What the install step was given, where the next build may leave it out.
-    installed: Option<Installed>,
+    /// What is to be done in the sandbox, once it stands.
+    script: Option<Script>,
+    /// The exit codes of the commands that another process has seen ending, and how many were come to in this one.
+    exits: Vec<i32>,
+    commands: usize,
     /// As with the sandbox: what is being published when the story is dropped must not stay.
     pub(super) publishing: Option<JoinHandle<Result<Manifest, ArtifactError>>>,
 }
@@ -88,9 +92,22 @@ impl<'a> Story<'a> {
             sandbox: None,
             preparing: None,
             cache: None,
-            installed: None,
+            script: None,
+            exits: Vec::new(),
+            commands: 0,
             publishing: None,
         }
+    }
+
+    /// Goes on with what another process has begun: the sandbox stands, and these commands have ended in it.
+    pub fn enter(&mut self, script: Script, cache: Prepared, sandbox: RunningSandbox, exits: Vec<i32>) {
+        (self.script, self.cache, self.sandbox, self.exits) =
+            (Some(script), Some(cache), Some(sandbox), exits);
+    }
+
+    /// Tells whether another process can go on from here.
+    pub fn has_stage(&self) -> bool {
+        self.script.is_some()
     }
 
     /// Hands the sandbox over to whoever cleans up, when it has been started if that is under way.
@@ -107,7 +124,7 @@ impl<'a> Story<'a> {
             Some(preparing) => preparing.await.ok()?.ok(),
             None => self.cache.take(),
         };
-        Some((prepared?, self.installed.take()))
+        Some((prepared?, self.script.take().and_then(|script| script.installed)))
     }
 
     /// Waits until nothing of a story that was not told to its end writes any more. It leaves no artifact.
@@ -124,8 +141,23 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Tells the whole story.
+    /// Tells the whole story, or what is left of it.
     pub async fn tell(&mut self) -> Result<Outcome, Failure> {
+        if self.script.is_none() {
+            self.script = self.prepare().await?;
+        }
+        let Some(script) = self.script.clone() else {
+            return Ok(Outcome::Skipped { reason: CancelReason::DisabledByConfig });
+        };
+        if self.run_commands(&script).await? == Commands::Ignored {
+            return Ok(Outcome::Skipped { reason: CancelReason::IgnoredByCommand });
+        }
+        self.publish(&script).await
+    }
+
+    /// Tells the story until the sandbox stands, and returns what is to be done in it; none where nothing is.
+    async fn prepare(&mut self) -> Result<Option<Script>, Failure> {
+        let began = Began::now();
         let (image_name, image) = self.find_image().await?;
         // A trial of the network that has begun is brought to its end, also where this story is not: it has a sandbox.
         let access = self.pipeline.sandbox.network_of(self.spec);
@@ -135,15 +167,29 @@ impl<'a> Story<'a> {
         let ready = ready.await.map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?;
         ready.map_err(|error| engine_failure(&error))?;
         if plan.disabled {
-            return Ok(Outcome::Skipped { reason: CancelReason::DisabledByConfig });
+            return Ok(None);
         }
         // The layers of a cache are mounted over the checkout when the sandbox starts, so it has to be there.
         self.prepare_cache(&image_name, &image).await?;
         self.start_sandbox(&image_name).await?;
-        if self.run_commands(&root, &plan, &image).await? == Commands::Ignored {
-            return Ok(Outcome::Skipped { reason: CancelReason::IgnoredByCommand });
+        // The runner starts meanwhile.
+        let node = self.wanted_node(&plan, &image).await;
+        let mut script = Script { plan, root, node, installed: None };
+        if script.plan.install_is_plain && self.pipeline.skip_unchanged_install {
+            script.installed = install::record(self, &script, &image).await;
         }
-        self.publish(&root, &plan).await
+        if let (Some(cache), Some(sandbox)) = (&self.cache, &self.sandbox) {
+            let stage = Stage {
+                script: script.clone(),
+                cache: cache.clone(),
+                sandbox: sandbox.id().clone(),
+                limits: *self.limits,
+                began,
+                given: stage::given(self.spec),
+            };
+            self.recorder.stage(stage).await;
+        }
+        Ok(Some(script))
     }
 
     async fn find_image(&self) -> Result<(String, Image), Failure> {
@@ -248,24 +294,17 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
-    async fn run_commands(
-        &mut self,
-        root: &ProjectRoot,
-        plan: &Plan,
-        image: &Image,
-    ) -> Result<Commands, Failure> {
-        let node = self.wanted_node(plan, image).await;
+    async fn run_commands(&mut self, script: &Script) -> Result<Commands, Failure> {
         let directories = vec![self.workspace.tree(), self.workspace.tools()];
         let disk_limit = self.limits.disk_bytes;
         let commands = async {
-            self.connected().await?;
-            if let Some(ignore) = &plan.ignore
-                && self.ignores(ignore, root, node).await?
+            if let Some(ignore) = &script.plan.ignore
+                && self.ignores(ignore, script).await?
             {
                 return Ok(Commands::Ignored);
             }
-            self.install(plan, root, image, node).await?;
-            self.run_command(Step::Build, plan.build.as_deref(), root, node).await?;
+            self.install(script).await?;
+            self.run_command(Step::Build, script.plan.build.as_deref(), script).await?;
             Ok(Commands::Ran)
         };
         let told = tokio::select! {
@@ -285,13 +324,6 @@ impl<'a> Story<'a> {
         }
     }
 
-    async fn connected(&mut self) -> Result<(), Failure> {
-        match &mut self.sandbox {
-            Some(sandbox) => sandbox.connected().await,
-            None => Err(out_of_order("no sandbox was started")),
-        }
-    }
-
     /// Another major version of Node.js can be had where the image has our tools for it.
     async fn wanted_node(&self, plan: &Plan, image: &Image) -> Option<u32> {
         let wanted = plan.node_major.filter(|major| *major != OWN_NODE)?;
@@ -306,16 +338,11 @@ impl<'a> Story<'a> {
 
     /// Asks the repository's ignore command: 0 says that there is nothing to build. It is told which hook asked, so that it
     /// need not answer a hook as it answers a push.
-    async fn ignores(
-        &mut self,
-        command: &str,
-        root: &ProjectRoot,
-        node: Option<u32>,
-    ) -> Result<bool, Failure> {
+    async fn ignores(&mut self, command: &str, script: &Script) -> Result<bool, Failure> {
         // It belongs to no step of its own: whether there is anything to install is what it says.
         let step = Step::Install;
         self.recorder.say(step, format!("$ {command}")).await;
-        let code = self.run_in_sandbox(step, command, root, node).await?.code;
+        let code = self.run_in_sandbox(step, command, script).await?;
         let said = match code {
             0 => "the ignore command says that there is nothing to build (exit code 0)".to_owned(),
             code => {
@@ -326,45 +353,32 @@ impl<'a> Story<'a> {
         Ok(code == 0)
     }
 
-    async fn run_in_sandbox(
-        &mut self,
-        step: Step,
-        command: &str,
-        root: &ProjectRoot,
-        node: Option<u32>,
-    ) -> Result<StepExit, Failure> {
-        let request = self.request(command, root, node);
+    /// Runs a command to its end and returns its exit code. One that another process has seen ending has run already.
+    async fn run_in_sandbox(&mut self, step: Step, command: &str, script: &Script) -> Result<i32, Failure> {
+        let known = self.exits.get(self.commands).copied();
+        self.commands += 1;
+        if let Some(code) = known {
+            return Ok(code);
+        }
+        let request = self.request(command, script);
         let recorder = self.recorder;
         match &mut self.sandbox {
-            Some(sandbox) => sandbox.run_step(step, &request, recorder).await,
+            Some(sandbox) => Ok(sandbox.run_step(step, &request, recorder).await?.code),
             None => Err(out_of_order("no sandbox was started")),
         }
     }
 
     /// Installs, unless that would do nothing: see [`install`].
-    async fn install(
-        &mut self,
-        plan: &Plan,
-        root: &ProjectRoot,
-        image: &Image,
-        node: Option<u32>,
-    ) -> Result<(), Failure> {
-        let command = plan.install.as_deref();
-        let before = self.cache.as_ref().and_then(|cache| cache.installed.clone());
-        if let Some(command) =
-            command.filter(|_| plan.install_is_plain && self.pipeline.skip_unchanged_install)
-        {
-            let request = self.request(command, root, node);
-            self.installed = install::record(self, root, image, &request).await;
-        }
-        match &self.installed {
-            Some(installed) if Some(&installed.given) == before.as_ref() => {
+    async fn install(&mut self, script: &Script) -> Result<(), Failure> {
+        let before = self.cache.as_ref().and_then(|cache| cache.installed.as_ref());
+        match &script.installed {
+            Some(installed) if Some(&installed.given) == before => {
                 self.recorder.step_started(Step::Install).await;
                 self.recorder.say(Step::Install, install::LEFT_OUT).await;
                 self.recorder.step_finished(Step::Install, Some(0)).await;
                 Ok(())
             }
-            _ => self.run_command(Step::Install, command, root, node).await,
+            _ => self.run_command(Step::Install, script.plan.install.as_deref(), script).await,
         }
     }
 
@@ -372,8 +386,7 @@ impl<'a> Story<'a> {
         &mut self,
         step: Step,
         command: Option<&str>,
-        root: &ProjectRoot,
-        node: Option<u32>,
+        script: &Script,
     ) -> Result<(), Failure> {
         self.recorder.step_started(step).await;
         let Some(command) = command else {
@@ -382,16 +395,16 @@ impl<'a> Story<'a> {
             return Ok(());
         };
         self.recorder.say(step, format!("$ {command}")).await;
-        let ran = self.run_in_sandbox(step, command, root, node).await;
-        self.recorder.step_finished(step, ran.as_ref().ok().map(|exit| exit.code)).await;
-        match ran?.code {
+        let ran = self.run_in_sandbox(step, command, script).await;
+        self.recorder.step_finished(step, ran.as_ref().ok().copied()).await;
+        match ran? {
             0 => Ok(()),
             code => Err(step_failure(step, command, code)),
         }
     }
 
-    fn request(&self, command: &str, root: &ProjectRoot, node: Option<u32>) -> StepRequest {
-        let command = match node {
+    pub(super) fn request(&self, command: &str, script: &Script) -> StepRequest {
+        let command = match script.node {
             Some(major) => format!(
                 "node=$(grapnel-node {major}) || exit $?; PATH=\"$node:$PATH\"; export PATH; {command}"
             ),
@@ -401,7 +414,7 @@ impl<'a> Story<'a> {
         let ca_bundle = self.pipeline.sandbox.ca_bundle.is_some();
         StepRequest {
             command,
-            directory: format!("{WORKSPACE}/{}", root.below()),
+            directory: format!("{WORKSPACE}/{}", script.root.below()),
             environment: environment::variables(self.spec, outcome, ca_bundle),
         }
     }

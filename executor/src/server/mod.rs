@@ -1,9 +1,12 @@
 //! The executor as a process: gRPC, slots, attempts, the sweep at start and the look for orphans after it.
 
 mod artifacts;
+mod attempt;
 mod attempts;
+mod journal;
 mod occupancy;
 pub mod reconcile;
+mod recover;
 mod service;
 mod sweep;
 
@@ -12,11 +15,12 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
-use attempts::Attempts;
+use attempts::{Attempts, Capacity, Stopping};
 use grapnel_artifacts::OpenError;
 use grapnel_domain::{Error, Reason, secret_token::ApiKey};
 use grapnel_proto::{
@@ -25,7 +29,9 @@ use grapnel_proto::{
 use grapnel_runtime::{
     Clock,
     grpc::{self, EndError, Peers},
+    shutdown::Shutdown,
 };
+use journal::{Found, Journals};
 use reconcile::Reconciler;
 use service::Service;
 use tokio::{net::TcpListener, time::timeout};
@@ -33,9 +39,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Status, service::RoutesBuilder};
 
 use crate::{
-    cache::{CacheConfig, Caches},
+    cache::{CacheConfig, Caches, Prepared},
     config::ExecutorConfig,
-    engine::{Engine, NetworkAccess, docker::DockerEngine},
+    engine::{Engine, Inventory, NetworkAccess, docker::DockerEngine},
     network::BuildNetwork,
     pipeline::{Pipeline, sandbox::SandboxConfig},
     source::{self, SourceConfig},
@@ -50,6 +56,9 @@ const RUNNER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/grapnel-run"));
 /// The longest path that a Unix socket can have, and what an attempt adds to the data directory's.
 const SOCKET_PATH: usize = 107;
 const SOCKET_BELOW: usize = "/workspaces/dpl_00000000000000000000000000-99/link/socket".len();
+
+/// How often an engine that was away at the start is asked for what an earlier process has left in it.
+const SWEEP_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long builds may take to end when the process stops.
 const STOP: Duration = Duration::from_secs(15);
@@ -82,6 +91,7 @@ pub struct Executor {
     address: SocketAddr,
     config: ExecutorConfig,
     pipeline: Pipeline,
+    journals: (Journals, Vec<Found>),
     clock: Clock,
 }
 
@@ -105,9 +115,13 @@ impl Executor {
         clock: Clock,
         engine: Arc<dyn Engine>,
     ) -> Result<Self, StartError> {
-        let pipeline = pipeline(&config, engine, &clock)?;
+        let unusable = |cause| StartError::DataDirectory { path: config.data_dir.clone(), cause };
+        let journals = Journals::open(config.data_dir.join("journals")).map_err(unusable)?;
+        let found = journals.found().map_err(unusable)?;
+        let begun: Vec<_> = found.iter().filter_map(|found| Some(&found.stage.as_ref()?.cache)).collect();
+        let pipeline = pipeline(&config, engine, &clock, &begun)?;
         let (listener, address) = grpc::listen(&config.listen).await?;
-        Ok(Self { listener, address, config, pipeline, clock })
+        Ok(Self { listener, address, config, pipeline, journals: (journals, found), clock })
     }
 
     /// Returns the address that it listens on.
@@ -115,26 +129,46 @@ impl Executor {
         self.address
     }
 
-    /// Sweeps, then serves until `shutdown`; then ends what runs, within 15 s.
+    /// Takes up what an earlier process has left, sweeps the rest away, and serves until `shutdown`. Then nothing more
+    /// begins. Builds may come to their end for a while; those that still run in their sandboxes then are left to the next
+    /// process. Where a person ends the process, builds are ended and nothing is left.
     ///
     /// # Errors
     /// The listener broke.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), EndError> {
-        let Self { listener, address, config, pipeline, clock } = self;
-        if let Err(error) = sweep::sweep(&*pipeline.engine, &config.name, &pipeline.workspaces).await {
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), EndError> {
+        let Self { listener, address, config, pipeline, journals, clock } = self;
+        let engine = pipeline.engine.clone();
+        let listed = sweep::left_over(&*engine, &config.name).await;
+        let engine_is_away = listed.is_err();
+        let inventory = listed.unwrap_or_else(|error| {
             tracing::warn!(%error, "what an earlier run left in the engine cannot be looked for now");
+            Inventory::default()
+        });
+        let (stopping, gone) = (Stopping::default(), CancellationToken::new());
+        let capacity = Capacity { slots: config.slots, adopt_within: config.adopt_within };
+        let attempts =
+            Attempts::new(pipeline.clone(), clock, capacity, journals, &inventory, stopping.clone()).await;
+        if let Err(error) =
+            sweep::sweep(&*engine, inventory, &pipeline.workspaces, &attempts.going_on()).await
+        {
+            tracing::warn!(%error, "what an earlier run left in the engine cannot be removed now");
         }
+        pipeline.caches.let_go();
         let caches = pipeline.caches.clone();
         let upkeep = TaskTracker::new();
+        let until = || shutdown.token().child_token();
+        upkeep.spawn(attempts.clone().watch_over(until()));
+        if engine_is_away {
+            upkeep.spawn(sweep_later(engine.clone(), config.name.clone(), attempts.clone(), until()));
+        }
         let trial = caches.clone();
         // Found out now, so that the first build need not wait for it; where the engine is away it is asked again then.
         upkeep.spawn(async move { drop(trial.overlays().await) });
-        upkeep.spawn(caches.watch_over(shutdown.child_token()));
-        upkeep.spawn(sweep::artifacts(pipeline.artifacts.clone(), shutdown.child_token()));
+        upkeep.spawn(caches.watch_over(until()));
+        upkeep.spawn(sweep::artifacts(pipeline.artifacts.clone(), until()));
         if config.network >= NetworkAccess::Egress {
-            upkeep.spawn(pipeline.network.clone().watch_over(shutdown.child_token()));
+            upkeep.spawn(pipeline.network.clone().watch_over(until()));
         }
-        let attempts = Attempts::new(pipeline.clone(), clock, config.slots, shutdown.child_token());
         let known = attempts.clone();
         let reconciler = Reconciler::new(
             pipeline.engine.clone(),
@@ -142,7 +176,7 @@ impl Executor {
             pipeline.workspaces.clone(),
             Box::new(move || known.running()),
         );
-        upkeep.spawn(reconciler.watch_over(shutdown.child_token()));
+        upkeep.spawn(reconciler.watch_over(until()));
         upkeep.close();
         let service = Service {
             name: config.name.clone(),
@@ -150,11 +184,12 @@ impl Executor {
             mirrors: pipeline.mirrors.clone(),
             caches: pipeline.caches.clone(),
             artifacts: pipeline.artifacts.clone(),
-            engine: pipeline.engine.clone(),
-            stopping: shutdown.clone(),
+            engine,
+            stopping: shutdown.token().clone(),
+            gone: gone.clone(),
         };
         let finished = attempts.clone();
-        let (ending, told) = (shutdown.clone(), config.name.clone());
+        let (ending, told) = (shutdown.token().clone(), config.name.clone());
         let finishing = tokio::spawn(async move {
             if ending.run_until_cancelled(finished.finished()).await.is_some() {
                 tracing::info!(executor = told, "all is finished, as was asked for; the executor ends");
@@ -166,16 +201,21 @@ impl Executor {
         routes.add_service(ExecutorServiceServer::with_interceptor(service, move |request| {
             authorise(request, &key)
         }));
-        let routes = grpc::with_health_and_reflection(routes, DESCRIPTORS, &[PUBLIC])
+        let routes = grpc::with_health_until(routes, DESCRIPTORS, &[PUBLIC], shutdown.token().clone())
             .await
             .map_err(|error| EndError::Address(error.to_string()))?;
         tracing::info!(%address, executor = config.name, slots = config.slots, "the executor listens");
-        let served =
-            grpc::serve(listener, config.tls.as_ref().map(|tls| (tls, Peers::Processes)), routes, shutdown)
-                .await;
+        let tls = config.tls.as_ref().map(|tls| (tls, Peers::Processes));
+        let mut serving = pin!(grpc::serve(listener, tls, routes, gone.clone()));
+        let served = tokio::select! {
+            served = &mut serving => served,
+            () = stop(&shutdown, &attempts, &stopping, config.stop_within) => {
+                gone.cancel();
+                serving.await
+            }
+        };
         finishing.abort();
         let drained = async {
-            attempts.drained().await;
             upkeep.wait().await;
             pipeline.cleanups.close();
             pipeline.cleanups.wait().await;
@@ -185,6 +225,43 @@ impl Executor {
             tracing::warn!("builds are still ending; the sweep of the next start removes what they leave");
         }
         served
+    }
+}
+
+/// Sweeps the engine when it answers at last.
+async fn sweep_later(
+    engine: Arc<dyn Engine>,
+    executor: String,
+    attempts: Attempts,
+    stopping: CancellationToken,
+) {
+    while timeout(SWEEP_AGAIN, stopping.cancelled()).await.is_err() {
+        let Ok(left) = sweep::left_over(&*engine, &executor).await else { continue };
+        let left = sweep::only_of_attempts(left);
+        // Only now: what is listed belongs to attempts that had begun by then.
+        if sweep::remove(&*engine, left, &attempts.going_on()).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Waits until the process is to stop, and ends or hands over what runs in it.
+async fn stop(shutdown: &Shutdown, attempts: &Attempts, stopping: &Stopping, within: Duration) {
+    shutdown.token().cancelled().await;
+    stopping.taking.cancel();
+    attempts.occupancy().drain();
+    let within = if shutdown.is_by_a_person() {
+        stopping.running.cancel();
+        STOP
+    } else {
+        within
+    };
+    if timeout(within, attempts.settled()).await.is_err() {
+        tracing::info!("the builds that still run are handed over to the next process");
+    }
+    stopping.here.cancel();
+    if timeout(STOP, attempts.drained()).await.is_err() {
+        tracing::warn!("builds are still ending; the sweep of the next start removes what they leave");
     }
 }
 
@@ -205,7 +282,7 @@ impl Trial {
             tempfile::Builder::new().prefix("doctor-").tempdir_in(&config.data_dir).map_err(unusable)?;
         let engine = Arc::new(DockerEngine::new(&config.docker_socket).with_egress(config.egress()));
         let config = ExecutorConfig { data_dir: directory.path().to_owned(), ..config.clone() };
-        Ok(Self { pipeline: pipeline(&config, engine, &Clock::system())?, _directory: directory })
+        Ok(Self { pipeline: pipeline(&config, engine, &Clock::system(), &[])?, _directory: directory })
     }
 
     /// Returns the network of its builds.
@@ -229,7 +306,12 @@ fn authorise(request: Request<()>, key: &ApiKey) -> Result<Request<()>, Status> 
     Err(to_status(&Error::new(reason, "the executor's service key is needed")))
 }
 
-fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>, clock: &Clock) -> Result<Pipeline, StartError> {
+fn pipeline(
+    config: &ExecutorConfig,
+    engine: Arc<dyn Engine>,
+    clock: &Clock,
+    begun: &[&Prepared],
+) -> Result<Pipeline, StartError> {
     let data = &config.data_dir;
     if data.as_os_str().len() + SOCKET_BELOW > SOCKET_PATH {
         return Err(StartError::PathTooLong(data.clone()));
@@ -246,7 +328,7 @@ fn pipeline(config: &ExecutorConfig, engine: Arc<dyn Engine>, clock: &Clock) -> 
         max_age: config.cache.max_age,
         total_bytes: config.cache.total_bytes,
     };
-    let caches = Caches::open(caches, engine.clone(), clock.clone()).map_err(unusable)?;
+    let caches = Caches::open_beside(caches, engine.clone(), clock.clone(), begun).map_err(unusable)?;
     let runner = install_runner(&data.join("bin")).map_err(unusable)?;
     let mirrors = source::open(SourceConfig {
         mirrors: data.join("mirrors"),

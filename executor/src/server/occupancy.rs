@@ -64,6 +64,12 @@ impl Occupancy {
         taken.map(|()| Slot(self.clone()))
     }
 
+    /// Takes a slot for an attempt that runs already, whether there is one or not.
+    pub fn hold(&self) -> Slot {
+        self.0.send_modify(|slots| slots.taken += 1);
+        Slot(self.clone())
+    }
+
     /// Takes nothing new from now on.
     pub fn drain(&self) {
         self.0.send_if_modified(|slots| !std::mem::replace(&mut slots.draining, true));

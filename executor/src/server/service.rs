@@ -37,7 +37,8 @@ use tonic::{Request, Response, Status};
 
 use super::{
     artifacts,
-    attempts::{Attempt, Attempts, NoAttempt},
+    attempt::Attempt,
+    attempts::{Attempts, NoAttempt},
     occupancy::Slots,
 };
 use crate::{
@@ -49,6 +50,9 @@ use crate::{
 
 /// How long a stream is silent at most.
 const HEARTBEAT: Duration = Duration::from_secs(4);
+
+/// How long the last event of an attempt may take to be sent when the process stops.
+const LAST: Duration = Duration::from_millis(200);
 
 /// How many events may wait for a slow reader.
 const WAITING: usize = 64;
@@ -70,8 +74,10 @@ pub struct Service {
     pub artifacts: Arc<dyn ArtifactStore>,
     /// The engine, to be described.
     pub engine: Arc<dyn Engine>,
-    /// Ends all streams.
+    /// Ends what takes no slot.
     pub stopping: CancellationToken,
+    /// Ends all streams: what has not told its end is told by the next process.
+    pub gone: CancellationToken,
 }
 
 #[tonic::async_trait]
@@ -112,13 +118,13 @@ impl ExecutorService for Service {
         let attempt =
             self.attempts.attach_or_start(spec, after).map_err(|refusal| to_status(&refused(refusal)))?;
         let (send, events) = mpsc::channel(WAITING);
-        let stopping = self.stopping.clone();
+        let gone = self.gone.clone();
         // It ends when the caller leaves, when the attempt has ended, or when the process stops.
         tokio::spawn(async move {
             tokio::select! {
                 () = stream_events(&attempt, after, &send) => {}
                 () = send.closed() => {}
-                () = async { stopping.cancelled().await; attempt_over(&attempt).await } => {}
+                () = async { gone.cancelled().await; tokio::time::sleep(LAST).await } => {}
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(events))))
@@ -326,37 +332,34 @@ async fn stream_events(
     }
     loop {
         count.mark_unchanged();
-        for (sequence, event) in attempt.events_after(sent) {
+        let events = match attempt.events_after(sent).await {
+            Ok(events) => events,
+            Err(error) => {
+                tracing::warn!(attempt = %attempt.id, %error, "a journal cannot be read: the stream breaks off");
+                let _ = send.send(Err(to_status(&Error::internal("the journal cannot be read")))).await;
+                return;
+            }
+        };
+        let more = !events.is_empty();
+        for (sequence, event) in events {
             let last = matches!(event, BuildEvent::Finished { .. });
             if send.send(Ok(build_event_to_wire(sequence, &event))).await.is_err() {
                 return;
             }
             if last {
-                attempt.is_told();
+                attempt.is_heard();
                 return;
             }
             sent = sequence;
+        }
+        if more {
+            continue;
         }
         let beat = timeout(HEARTBEAT, count.changed()).await.is_err();
         if beat && send.send(Ok(heartbeat())).await.is_err() {
             return;
         }
     }
-}
-
-/// A process that stops cancels its attempts; their last event is still sent.
-async fn attempt_over(attempt: &Attempt) {
-    let mut count = attempt.count();
-    while !attempt
-        .events_after(0)
-        .last()
-        .is_some_and(|(_, event)| matches!(event, BuildEvent::Finished { .. }))
-    {
-        if count.changed().await.is_err() {
-            return;
-        }
-    }
-    tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
 /// A version that is to be resolved.

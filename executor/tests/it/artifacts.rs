@@ -5,7 +5,7 @@ use grapnel_proto::{error::from_status, executor::v1::*};
 use grapnel_runtime::Clock;
 
 use crate::{
-    server::{Served, told},
+    served::{Served, told},
     support::obedient,
 };
 

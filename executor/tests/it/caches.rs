@@ -85,7 +85,10 @@ impl<E: Engine + Clone> Site<E> {
         assert_eq!(names("layers"), named);
         assert_eq!(names("trash"), Vec::<String>::new());
         assert_eq!(names("snapshots").len(), listed.len());
-        assert_eq!(names(""), ["layers", "snapshots", "trash"]);
+        let mut names = names("");
+        // It says what was purged, to builds that go on when the executor starts again.
+        names.retain(|name| name != "purges.json");
+        assert_eq!(names, ["layers", "snapshots", "trash"]);
     }
 }
 

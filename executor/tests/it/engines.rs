@@ -21,17 +21,19 @@ const IMAGE: &str = "grapnel/builder:latest";
 /// An engine, and a label that only one test has.
 struct Bench {
     engine: Arc<dyn Engine>,
+    /// The same engine, as another process has it.
+    other: Arc<dyn Engine>,
     own: String,
     directory: TempDir,
 }
 
 impl Bench {
-    fn new(engine: impl Engine) -> Self {
+    fn new(engine: impl Engine, other: impl Engine) -> Self {
         let own = Clock::system().new_id::<TeamKind>().to_string();
         let directory = tempfile::tempdir().unwrap();
         // The sandbox's user is another one.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        Self { engine: Arc::new(engine), own, directory }
+        Self { engine: Arc::new(engine), other: Arc::new(other), own, directory }
     }
 
     fn labels(&self, deployment: &str) -> BTreeMap<String, String> {
@@ -80,13 +82,15 @@ macro_rules! contract {
         mod docker {
             $(#[tokio::test]
             async fn $case() {
-                super::$case(super::Bench::new(super::DockerEngine::new("/var/run/docker.sock"))).await;
+                let engine = || super::DockerEngine::new("/var/run/docker.sock");
+                super::$case(super::Bench::new(engine(), engine())).await;
             })*
         }
         mod fake {
             $(#[tokio::test]
             async fn $case() {
-                super::$case(super::Bench::new(super::FakeEngine::of_processes(&[super::IMAGE]))).await;
+                let engine = super::FakeEngine::of_processes(&[super::IMAGE]);
+                super::$case(super::Bench::new(engine.clone(), engine)).await;
             })*
         }
     };
@@ -96,6 +100,7 @@ contract!(
     it_describes_itself_and_knows_its_images,
     volumes_are_made_found_and_removed_any_number_of_times,
     a_sandbox_runs_its_command_and_all_who_wait_are_told_how_it_ended,
+    who_has_not_started_a_sandbox_waits_for_it_and_ends_it_as_well,
     a_sandbox_that_cannot_start_leaves_nothing,
     a_name_is_given_once,
     killing_ends_the_deaf_at_once_and_lets_others_end_within_their_grace,
@@ -154,6 +159,22 @@ async fn a_sandbox_runs_its_command_and_all_who_wait_are_told_how_it_ended(bench
     assert_eq!(fs::read_to_string(bench.directory.path().join("said")).unwrap(), "hello\n");
     assert_eq!(bench.listed().await, (1, 0), "what has ended stays until it is removed");
     bench.engine.remove(&id).await.unwrap();
+}
+
+async fn who_has_not_started_a_sandbox_waits_for_it_and_ends_it_as_well(bench: Bench) {
+    let script = "while [ ! -e go ]; do sleep 0.02; done; exit 7";
+    let ends = bench.engine.start(&bench.sandbox("ends", script)).await.unwrap();
+    let stays = bench.engine.start(&bench.sandbox("stays", "sleep 60")).await.unwrap();
+    let (other, waited) = (bench.other.clone(), ends.clone());
+    let waiting = tokio::spawn(async move { other.wait(&waited).await });
+    fs::write(bench.directory.path().join("go"), "").unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().code, 7);
+    bench.other.kill(&stays, Duration::ZERO).await.unwrap();
+    assert_eq!(bench.other.wait(&stays).await.unwrap().code, 137);
+    for id in [&ends, &stays] {
+        bench.other.remove(id).await.unwrap();
+    }
+    assert_eq!(bench.listed().await, (0, 0));
 }
 
 async fn a_sandbox_that_cannot_start_leaves_nothing(bench: Bench) {

@@ -12,15 +12,21 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
+    sync::watch,
 };
 
 #[derive(Default)]
-struct Printed(String);
+struct Printed(String, watch::Sender<u64>);
 
 impl Output for Printed {
-    async fn take(&mut self, stream: Stream, bytes: &[u8]) {
+    async fn take(&mut self, frame: u64, stream: Stream, bytes: &[u8]) {
         let stream = if stream == Stream::Stderr { "!" } else { "" };
         self.0.push_str(&format!("{stream}{}", String::from_utf8_lossy(bytes)));
+        self.1.send_replace(frame);
+    }
+
+    fn kept(&self) -> watch::Receiver<u64> {
+        self.1.subscribe()
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
+mod adoption;
 mod artifacts;
 mod attacks;
 mod buckets;
@@ -9,10 +10,12 @@ mod builds;
 mod cache_upkeep;
 mod caches;
 mod engines;
+mod journals;
 mod lfs;
 mod links;
 mod private_sources;
 mod reconciling;
+mod served;
 mod server;
 mod site;
 mod source_site;

@@ -5,185 +5,33 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::Path,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use grapnel_artifacts::StoreConfig;
-use grapnel_domain::{Reason, build::BuildLimits, id::DeploymentId, secret_token::ApiKey};
-use grapnel_e2e::{Repository, SshKeyPair, SshServer};
-use grapnel_executor::{
-    CacheLimits, Executor, ExecutorConfig,
-    cache::Storage,
-    engine::{
-        Engine, Mount, MountSource, NetworkAccess, Sandbox, SandboxLimits, Volume, VolumeSource,
-        fake::{FakeEngine, Program},
-        label,
-    },
+use grapnel_domain::{Reason, id::DeploymentId, secret_token::ApiKey};
+use grapnel_e2e::{SshKeyPair, SshServer};
+use grapnel_executor::engine::{
+    Engine as _, EngineError, Mount, MountSource, NetworkAccess, Sandbox, SandboxLimits, Volume,
+    VolumeSource,
+    fake::{Call, FakeEngine},
+    label,
 };
 use grapnel_proto::{
     error::from_status,
     executor::v1::{
         executor_service_client::ExecutorServiceClient, finished::Outcome, trigger_deploy_response::Event, *,
     },
-    hooks::v1::{BuildSettings, KnownHost, SshKeyCredential},
+    hooks::v1::{KnownHost, SshKeyCredential},
 };
-use grapnel_runtime::{
-    CancellationToken, Clock,
-    grpc::{self, Bearer},
-};
+use grapnel_runtime::{Clock, grpc::Bearer};
 use prost_reflect::DescriptorPool;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
-use tonic::{Code, Status, Streaming, codegen::InterceptedService, transport::Channel};
+use tonic::Code;
 
-use crate::support::{GONE, Runner, obedient, program};
-
-const IMAGE: &str = "builder";
-
-type Client = ExecutorServiceClient<InterceptedService<Channel, Bearer>>;
-
-/// An executor that serves.
-pub struct Served {
-    pub engine: FakeEngine,
-    repository: Repository,
-    pub directory: TempDir,
-    channel: Channel,
-    key: ApiKey,
-    stopping: CancellationToken,
-    serving: JoinHandle<()>,
-}
-
-impl Served {
-    pub async fn start(program: Program) -> Self {
-        let engine = FakeEngine::new(&[IMAGE], program);
-        let directory = tempfile::Builder::new().prefix("grapnel-").tempdir().unwrap();
-        Self::start_in(directory, engine).await
-    }
-
-    async fn start_in(directory: TempDir, engine: FakeEngine) -> Self {
-        let repository = Repository::with(&directory.path().join("git/site"), &[("index.html", "hi")]);
-        let key = ApiKey::generate(&mut rand::rng());
-        let config = ExecutorConfig {
-            artifacts: StoreConfig::Directory(directory.path().join("data/artifacts")),
-            listen: "127.0.0.1:0".into(),
-            data_dir: directory.path().join("data"),
-            name: "one".into(),
-            slots: 1,
-            docker_socket: String::new(),
-            network: NetworkAccess::None,
-            runtime: None,
-            seccomp: None,
-            egress_allow: Vec::new(),
-            resolvers: Vec::new(),
-            skip_unchanged_install: true,
-            cache: CacheLimits {
-                storage: Storage::Auto,
-                key_bytes: 1 << 30,
-                max_age: Duration::from_secs(3600),
-                total_bytes: 1 << 32,
-            },
-            builder_image: IMAGE.into(),
-            ca_bundle: None,
-            git_allowed_dirs: vec![directory.path().join("git")],
-            git_closed_networks: Vec::new(),
-            git_timeout: Duration::from_secs(60),
-            git_size_limit: 1 << 30,
-            ceilings: BuildLimits::default(),
-            key: key.clone(),
-            tls: None,
-        };
-        let shared: Arc<dyn Engine> = Arc::new(engine.clone());
-        let executor = Executor::bind_with(config, Clock::system(), shared).await.unwrap();
-        let channel = grpc::channel(&format!("http://{}", executor.address()), None).unwrap();
-        let stopping = CancellationToken::new();
-        let shutdown = stopping.clone();
-        let serving = tokio::spawn(async move { executor.run(shutdown).await.unwrap() });
-        Self { engine, repository, directory, channel, key, stopping, serving }
-    }
-
-    pub fn client(&self) -> Client {
-        ExecutorServiceClient::with_interceptor(self.channel.clone(), Bearer::new(&self.key))
-    }
-
-    async fn version(&self) -> Version {
-        let request = ResolveSourceRequest {
-            repository_url: self.repository.path(),
-            branch: "main".into(),
-            ..Default::default()
-        };
-        match self.client().resolve_source(request).await.unwrap().into_inner().result {
-            Some(resolve_source_response::Result::Version(version)) => version,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    pub async fn request(&self) -> TriggerDeployRequest {
-        let clock = Clock::system();
-        TriggerDeployRequest {
-            deployment_id: clock.new_id::<grapnel_domain::id::DeploymentKind>().to_string(),
-            attempt: 1,
-            after_sequence: 0,
-            spec: Some(BuildSpec {
-                project_id: clock.new_id::<grapnel_domain::id::ProjectKind>().to_string(),
-                project_name: "site".into(),
-                repository_url: self.repository.path(),
-                branch: "main".into(),
-                version: Some(self.version().await),
-                production: true,
-                trigger_count: 1,
-                build_cache: true,
-                settings: Some(BuildSettings {
-                    install_command: Some("echo installed".into()),
-                    build_command: Some("mkdir dist && cp index.html dist/".into()),
-                    ..Default::default()
-                }),
-                ..Default::default()
-            }),
-        }
-    }
-
-    pub async fn trigger(
-        &self,
-        request: &TriggerDeployRequest,
-    ) -> Result<Streaming<TriggerDeployResponse>, Status> {
-        Ok(self.client().trigger_deploy(request.clone()).await?.into_inner())
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.stopping.cancel();
-    }
-}
-
-/// Reads a stream to its end, without heartbeats.
-pub async fn told(mut stream: Streaming<TriggerDeployResponse>) -> Vec<TriggerDeployResponse> {
-    let mut told = Vec::new();
-    while let Some(message) = stream.message().await.unwrap() {
-        if !matches!(message.event, Some(Event::Heartbeat(_))) {
-            told.push(message);
-        }
-    }
-    told
-}
-
-fn outcome(told: &[TriggerDeployResponse]) -> Option<Outcome> {
-    match told.last()?.event.clone()? {
-        Event::Finished(finished) => finished.outcome,
-        _ => None,
-    }
-}
-
-/// Never ends a step.
-fn endless() -> Program {
-    program(|sandbox| async move {
-        let mut runner = Runner::connect(&sandbox).await;
-        runner.next_step().await;
-        std::future::pending::<()>().await;
-        GONE
-    })
-}
+use crate::{
+    served::{IMAGE, Served, endless, outcome, told},
+    support::obedient,
+};
 
 #[tokio::test]
 async fn only_who_shows_the_service_key_is_answered() {
@@ -222,7 +70,7 @@ async fn only_who_shows_the_service_key_is_answered() {
     }
     let contracts = DescriptorPool::decode(grapnel_proto::DESCRIPTORS).unwrap();
     let service = contracts.get_service_by_name("grapnel.executor.v1.ExecutorService").unwrap();
-    assert_eq!(service.methods().count(), 9, "each of them stands above");
+    assert_eq!(service.methods().count(), 11, "each of them stands above");
     assert_eq!(served.engine.started(), 0);
 }
 
@@ -288,13 +136,14 @@ async fn a_drained_executor_finishes_what_it_has_and_ends_by_itself() {
     assert_eq!(from_status(&refused, Reason::Internal).reason, Reason::ExecutorDraining);
     // Whoever follows a build can still come back to it.
     let again = served.trigger(&TriggerDeployRequest { after_sequence: 1, ..running.clone() }).await.unwrap();
-    assert!(!served.stopping.is_cancelled());
+    assert!(!served.process.stopping.token().is_cancelled());
     let cancel = CancelDeployRequest { deployment_id: running.deployment_id.clone(), attempt: 1 };
     served.client().cancel_deploy(cancel).await.unwrap();
     for told in [told(stream).await, told(again).await] {
         assert!(matches!(outcome(&told), Some(Outcome::Canceled(_))), "{told:?}");
     }
-    let ended = tokio::time::timeout(Duration::from_secs(10), served.stopping.cancelled()).await;
+    let ended =
+        tokio::time::timeout(Duration::from_secs(10), served.process.stopping.token().cancelled()).await;
     assert!(ended.is_ok(), "it did not end");
 }
 
@@ -344,10 +193,10 @@ async fn stopping_ends_what_runs_tells_how_and_leaves_nothing() {
     let request = served.request().await;
     let mut stream = served.trigger(&request).await.unwrap();
     while !matches!(stream.message().await.unwrap().unwrap().event, Some(Event::Log(_))) {}
-    served.stopping.cancel();
+    served.process.stopping.ask_by_a_person();
     let rest = told(stream).await;
     assert!(matches!(outcome(&rest), Some(Outcome::Canceled(_))), "{rest:?}");
-    tokio::time::timeout(Duration::from_secs(20), &mut served.serving).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), &mut served.process.serving).await.unwrap().unwrap();
     assert!(served.engine.list(&BTreeMap::new()).await.unwrap().sandboxes.is_empty());
     assert_eq!(entries(&served.directory.path().join("data/workspaces")), 0);
 }
@@ -385,6 +234,24 @@ async fn what_a_dead_executor_left_is_swept_at_start_and_what_is_not_its_own_sta
     // Artifacts are swept beside serving: their store may be far away.
     while staging.exists() {
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_in_an_engine_that_is_away_at_the_start_is_swept_when_it_is_back() {
+    let engine = FakeEngine::of_processes(&[IMAGE]);
+    let directory = tempfile::Builder::new().prefix("grapnel-").tempdir().unwrap();
+    let mut sandbox = left_over("one", &directory);
+    let deployment = Clock::system().new_id::<grapnel_domain::id::DeploymentKind>();
+    sandbox.labels = labels("one", label::DEPLOYMENT, deployment);
+    engine.start(&sandbox).await.unwrap();
+    engine.fail_next(Call::List, EngineError::Unavailable("it restarts".into()));
+    let served = Served::start_in(directory, engine.clone()).await;
+    served.version().await;
+    let begun = Instant::now();
+    while !engine.list(&BTreeMap::new()).await.unwrap().sandboxes.is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -27,7 +27,12 @@ use grapnel_executor::{
     },
     install_runner,
     network::BuildNetwork,
-    pipeline::{Pipeline, mask::Mask, recorder::Recorder, sandbox::SandboxConfig},
+    pipeline::{
+        Pipeline, Told, Wishes,
+        mask::Mask,
+        recorder::{Progress, Recorder, What},
+        sandbox::SandboxConfig,
+    },
     source::{self, Source, SourceConfig},
 };
 use grapnel_runtime::{CancellationToken, Clock, TaskTracker};
@@ -199,19 +204,26 @@ impl<E: Engine + Clone> Site<E> {
         on_event: impl Fn(&BuildEvent, &CancellationToken),
     ) -> (Outcome, Vec<BuildEvent>) {
         let (tell, mut told) = mpsc::channel(64);
-        let (recorder, collecting) =
-            Recorder::start(Clock::system(), Mask::of(&spec.variables), 1 << 20, tell);
-        let cancel = CancellationToken::new();
+        let mask = Mask::of(&spec.variables);
+        let (recorder, kept, collecting) =
+            Recorder::start(Clock::system(), mask, 1 << 20, Progress::default(), tell);
+        let wishes = Wishes::default();
         let building = async {
-            let outcome = self.pipeline.run(spec, &recorder, &cancel).await;
+            let told = self.pipeline.run(spec, &recorder, &wishes).await;
             drop(recorder);
-            outcome
+            match told {
+                Told::Outcome(outcome) => outcome,
+                Told::HandedOver => panic!("nobody asked for that"),
+            }
         };
         let listening = async {
             let mut events = Vec::new();
-            while let Some(event) = told.recv().await {
-                on_event(&event, &cancel);
-                events.push(event);
+            while let Some(record) = told.recv().await {
+                kept.send_replace(record.progress.position.frame);
+                if let What::Event(event) = record.what {
+                    on_event(&event, &wishes.cancel);
+                    events.push(event);
+                }
             }
             events
         };

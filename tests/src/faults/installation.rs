@@ -327,8 +327,9 @@ impl Installation {
 
 impl Drop for Installation {
     fn drop(&mut self) {
+        // A person's signal: nothing is handed over to anybody.
         for process in self.processes.values() {
-            let _ = Command::new("kill").arg(process.id().to_string()).status();
+            let _ = Command::new("kill").args(["-INT", &process.id().to_string()]).status();
         }
         for process in self.processes.values_mut() {
             let _ = process.wait();

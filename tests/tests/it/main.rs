@@ -17,6 +17,7 @@ mod latency;
 mod layers;
 mod private_sources;
 mod processes;
+mod restarts;
 mod retention;
 mod secrets;
 mod security;

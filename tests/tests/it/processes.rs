@@ -31,9 +31,10 @@ pub struct Manner {
 /// The three processes, each in charge of its own. They are stopped when it is dropped.
 pub struct Processes {
     directory: TempDir,
-    running: BTreeMap<String, Child>,
+    running: BTreeMap<&'static str, Child>,
+    settings: BTreeMap<&'static str, Vec<(&'static str, String)>>,
     manner: Manner,
-    name: String,
+    pub name: String,
     scheme: &'static str,
     gateway: u16,
     hooks: u16,
@@ -48,8 +49,9 @@ impl Processes {
         let [gateway, hooks, executor, sites] = [(); 4].map(|()| free_port());
         let scheme = if with_tls { "https" } else { "http" };
         let name = format!("processes-{hooks}");
-        let running = BTreeMap::new();
-        let mut this = Self { directory, running, manner, name, scheme, gateway, hooks, executor, sites };
+        let (running, settings) = (BTreeMap::new(), BTreeMap::new());
+        let mut this =
+            Self { directory, running, settings, manner, name, scheme, gateway, hooks, executor, sites };
         for key in ["gateway.key", "executor.key"] {
             let made = Command::new(binary()).args(["key", "generate"]).output().unwrap();
             fs::write(this.path(key), made.stdout).unwrap();
@@ -60,18 +62,19 @@ impl Processes {
         let listen = |port: u16| format!("127.0.0.1:{port}");
         let url = |port: u16| format!("{scheme}://127.0.0.1:{port}");
         let (gateway_key, executor_key) = (this.text("gateway.key"), this.text("executor.key"));
-        this.spawn(
+        this.settings.insert(
             "executor",
-            &[
+            vec![
                 ("EXECUTOR_LISTEN", listen(executor)),
                 ("EXECUTOR_NAME", this.name.clone()),
                 ("EXECUTOR_KEY_FILE", executor_key.clone()),
+                ("EXECUTOR_STOP_WITHIN", "500ms".to_owned()),
                 ("GIT_ALLOWED_DIRS", this.text("git")),
             ],
         );
-        this.spawn(
+        this.settings.insert(
             "hooks",
-            &[
+            vec![
                 ("HOOKS_LISTEN", listen(hooks)),
                 ("DATABASE_URL", new_database(&this.name)),
                 ("EXECUTORS", url(executor)),
@@ -81,28 +84,25 @@ impl Processes {
                 ("SITES_URL", format!("http://localhost:{sites}")),
             ],
         );
+        this.settings.insert(
+            "gateway",
+            vec![
+                ("GATEWAY_LISTEN", listen(gateway)),
+                ("SITES_LISTEN", listen(sites)),
+                ("HOOKS_URL", url(hooks)),
+                ("GATEWAY_KEY_FILE", gateway_key),
+            ],
+        );
+        for service in ["executor", "hooks"] {
+            this.spawn(service);
+        }
         this.start_gateway().await;
         this
     }
 
     pub async fn start_gateway(&mut self) {
-        self.spawn(
-            "gateway",
-            &[
-                ("GATEWAY_LISTEN", format!("127.0.0.1:{}", self.gateway)),
-                ("SITES_LISTEN", format!("127.0.0.1:{}", self.sites)),
-                ("HOOKS_URL", format!("{}://127.0.0.1:{}", self.scheme, self.hooks)),
-                ("GATEWAY_KEY_FILE", self.text("gateway.key")),
-            ],
-        );
+        self.spawn("gateway");
         self.answers().await;
-    }
-
-    /// Kills a process as nobody can prepare for.
-    pub fn kill(&mut self, service: &str) {
-        let mut process = self.running.remove(service).unwrap();
-        process.kill().unwrap();
-        process.wait().unwrap();
     }
 
     /// Returns the data directory of a process.
@@ -114,15 +114,15 @@ impl Processes {
         self.directory.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub fn text(&self, name: &str) -> String {
         self.path(name).display().to_string()
     }
 
-    fn spawn(&mut self, service: &str, settings: &[(&str, String)]) {
-        let log = self.path(&format!("{service}.log"));
-        let log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+    /// Starts one of the three, with the settings that it has always had.
+    pub fn spawn(&mut self, service: &'static str) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path(&format!("{service}.log")));
         let mut command = self.command(&[service]);
-        command.env("GRAPNEL_DATA_DIR", self.data(service)).stdout(Stdio::null()).stderr(log);
+        command.env("GRAPNEL_DATA_DIR", self.data(service)).stdout(Stdio::null()).stderr(log.unwrap());
         for (name, value) in &self.manner.settings {
             command.env(format!("GRAPNEL_{name}"), value);
         }
@@ -131,10 +131,27 @@ impl Processes {
                 .env("GRAPNEL_TLS_CERT", self.path("cert.pem"))
                 .env("GRAPNEL_TLS_KEY", self.path("key.pem"));
         }
-        for (name, value) in settings {
+        for (name, value) in &self.settings[service] {
             command.env(format!("GRAPNEL_{name}"), value);
         }
-        self.running.insert(service.to_owned(), command.spawn().unwrap());
+        self.running.insert(service, command.spawn().unwrap());
+    }
+
+    /// Sends a signal to one of the three.
+    pub fn signal(&self, service: &str, signal: &str) {
+        let pid = self.running[service].id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Waits until one of the three has ended, and returns its exit code.
+    pub fn ended(&mut self, service: &str) -> Option<i32> {
+        self.running.get_mut(service).unwrap().wait().unwrap().code()
+    }
+
+    /// Ends one of the three as nobody can prepare for.
+    pub fn kill(&mut self, service: &str) {
+        self.signal(service, "-KILL");
+        self.ended(service);
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -151,7 +168,7 @@ impl Processes {
     }
 
     /// Runs a client command with the admin key.
-    fn cli(&self, arguments: &[&str]) -> Output {
+    pub fn cli(&self, arguments: &[&str]) -> Output {
         self.client(arguments).env("GRAPNEL_KEY_FILE", self.data("hooks").join("admin.key")).output().unwrap()
     }
 
@@ -197,6 +214,14 @@ impl Processes {
         fs::write(self.path("key.pem"), key.serialize_pem()).unwrap();
     }
 
+    /// Requests a hook's URL and returns the deployment's id.
+    pub async fn trigger(&self, url: &str) -> String {
+        let answer = http_client().post(url).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{}", self.logs());
+        let job: serde_json::Value = answer.json().await.unwrap();
+        job["job"]["id"].as_str().unwrap().to_owned()
+    }
+
     /// Creates a project and a hook, requests its URL, and waits until the site is there.
     async fn deploys(&self) {
         self.deploy(&[("index.html", "from afar")]).await;
@@ -209,11 +234,8 @@ impl Processes {
         let site = Repository::with(&self.path("git/site"), files);
         self.json(&["project", "create", "site", "--repo", &site.path()]);
         let url = self.json(&["hook", "create", "site", "cms"])["url"].as_str().unwrap().to_owned();
-        let answer = http_client().post(&url).send().await.unwrap();
-        assert_eq!(answer.status(), 200, "{}", self.logs());
-        let job: serde_json::Value = answer.json().await.unwrap();
-        let id = job["job"]["id"].as_str().unwrap();
-        let followed = self.cli(&["deployment", "logs", "--follow", id]);
+        let id = self.trigger(&url).await;
+        let followed = self.cli(&["deployment", "logs", "--follow", &id]);
         let log = String::from_utf8_lossy(&followed.stdout).into_owned();
         assert!(followed.status.success(), "{log}\n{}", self.logs());
     }
@@ -239,8 +261,7 @@ impl Processes {
         assert!(drained.status.success(), "{}", self.logs());
         let said = String::from_utf8_lossy(&drained.stdout).into_owned();
         assert!(said.contains("has finished and is gone"), "{said}");
-        let ended = self.running.get_mut("executor").unwrap().wait().unwrap();
-        assert!(ended.success(), "{ended}");
+        assert_eq!(self.ended("executor"), Some(0));
         assert_eq!(self.json(&["executor", "list"])["executors"][0]["state"], "EXECUTOR_STATE_AWAY");
     }
 }
@@ -248,7 +269,8 @@ impl Processes {
 impl Drop for Processes {
     fn drop(&mut self) {
         for process in self.running.values_mut() {
-            let _ = Command::new("kill").arg(process.id().to_string()).status();
+            // A person's signal: nothing is handed over to anybody.
+            let _ = Command::new("kill").args(["-INT", &process.id().to_string()]).status();
             let _ = process.wait();
         }
         let label = format!("label=grapnel.executor={}", self.name);

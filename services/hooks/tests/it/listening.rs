@@ -95,6 +95,7 @@ impl Two {
                             (lines[0].text.clone(), false)
                         }
                         DeploymentEvent::Build { event, .. } => (format!("{event:?}"), false),
+                        DeploymentEvent::LogRemoved => ("log removed".to_owned(), false),
                     };
                     keeps.lock().unwrap().push((stored.position, what));
                     count.send_modify(|count| *count += 1);
