@@ -30,6 +30,7 @@ pub mod statuses;
 mod superseding;
 mod take_over;
 mod transitions;
+mod trigger_batches;
 pub mod triggers;
 mod upkeep;
 mod variables;
@@ -56,6 +57,7 @@ use sea_orm::{
 };
 use take_over::InUse;
 pub use transitions::CancelResult;
+use trigger_batches::TriggerQueue;
 pub use wakeups::Wakeups;
 
 /// The durable state of the service. Clones share connections.
@@ -71,6 +73,8 @@ pub struct Store {
     lease_clock: LeaseClock,
     /// What was read of the installation, which never changes.
     installation: Known,
+    /// Where triggers wait to be stored.
+    triggers: TriggerQueue,
     /// Told after every change.
     pub wakeups: Wakeups,
 }
@@ -143,6 +147,7 @@ impl Store {
             in_use: InUse::default(),
             lease_clock,
             installation: Known::default(),
+            triggers: TriggerQueue::default(),
             wakeups: Wakeups::default(),
         })
     }

@@ -83,6 +83,17 @@ async fn while_postgresql_is_killed_callers_are_told_to_come_back_and_then_all_w
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgresql_that_is_frozen_keeps_no_caller_for_long() {
+    let postgres = OwnPostgres::start(&[]).await;
+    let (app, team, hook) = with_hook(&postgres.url()).await;
+    trigger(&app, &team, &hook).await.unwrap();
+    postgres.freeze(true);
+    is_told_to_come_back(&app, &team, &hook).await;
+    postgres.freeze(false);
+    until_it_works(&app, &team, &hook).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_postgresql_without_a_free_connection_is_said_to_be_that() {
     let postgres = OwnPostgres::start(&["max_connections=8", "superuser_reserved_connections=0"]).await;
     let (app, team, hook) = with_hook(&postgres.url()).await;

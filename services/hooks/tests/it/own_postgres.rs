@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use sea_orm::{ConnectOptions, Database};
 use tempfile::TempDir;
 
@@ -88,6 +89,20 @@ impl OwnPostgres {
         server.kill().unwrap();
         server.wait().unwrap();
     }
+
+    /// Stops all its processes, or lets them go on: a server that neither answers nor hangs up.
+    pub fn freeze(&self, frozen: bool) {
+        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+        let server = self.server.as_ref().unwrap().id();
+        for pid in children_of(server).into_iter().chain([server]) {
+            let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal);
+        }
+    }
+}
+
+fn children_of(pid: u32) -> Vec<u32> {
+    let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    listed.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 impl Drop for OwnPostgres {
