@@ -97,8 +97,9 @@ impl App {
         }
         let address = brought.client_address.clone();
         let new = self.new_trigger(brought);
-        let limiter = |hook: Option<HookId>| self.rates.too_many(hook, &address);
-        let triggered = self.store.trigger(&named, new, &limiter).await;
+        let rates = self.rates.clone();
+        let limiter = Box::new(move |hook: Option<HookId>| rates.too_many(hook, &address));
+        let triggered = self.store.trigger(named, new, limiter).await;
         let triggered = triggered.map_err(|error| error.into_error(Reason::HookNotFound))?;
         let Some(triggered) = triggered else {
             return Err(unknown_hook());

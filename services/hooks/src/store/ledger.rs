@@ -118,8 +118,15 @@ pub(super) fn row(
     }
 }
 
-/// Stores a row.
-pub(super) async fn insert(transaction: &DatabaseTransaction, row: trigger::Model) -> Result<(), StoreError> {
-    trigger::Entity::insert(trigger::ActiveModel::from(row)).exec_without_returning(transaction).await?;
+/// Stores rows.
+pub(super) async fn insert(
+    transaction: &DatabaseTransaction,
+    rows: Vec<trigger::Model>,
+) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows = rows.into_iter().map(trigger::ActiveModel::from);
+    trigger::Entity::insert_many(rows).exec_without_returning(transaction).await?;
     Ok(())
 }

@@ -33,6 +33,7 @@ pub mod statuses;
 mod superseding;
 mod take_over;
 mod transitions;
+mod trigger_batches;
 pub mod triggers;
 mod turns;
 mod upkeep;
@@ -61,6 +62,7 @@ use sea_orm::{
 };
 use take_over::Serving;
 pub use transitions::CancelResult;
+use trigger_batches::TriggerQueue;
 pub use turns::Affinity;
 pub use wakeups::Wakeups;
 
@@ -77,6 +79,8 @@ pub struct Store {
     lease_clock: LeaseClock,
     /// What was read of the installation, which never changes.
     installation: Known,
+    /// Where triggers wait to be stored.
+    triggers: TriggerQueue,
     /// Told after every change.
     pub wakeups: Wakeups,
     /// Says that an SQLite file is in use.
@@ -161,6 +165,7 @@ impl Store {
             serving: Serving::default(),
             lease_clock,
             installation: Known::default(),
+            triggers: TriggerQueue::default(),
             wakeups: Wakeups::default(),
             _in_use: in_use,
         })

@@ -1,4 +1,5 @@
-//! What a trigger stores: its row of the ledger, and the deployment that answers it, in one transaction.
+//! What a trigger stores: its row of the ledger, and the deployment that answers it, in one transaction, which it shares with
+//! those that come with it (`trigger_batches`).
 
 use std::time::Duration;
 
@@ -11,19 +12,16 @@ use grapnel_domain::{
     trigger::{Decision, Fate, REPLAY_WINDOW, Standing, decide, when_stored},
 };
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     TransactionTrait as _,
-    sea_query::{Expr, ExprTrait as _},
 };
 
 use super::{
     Store, StoreError,
     deployments::NewDeployment,
     entity::{deployment, hook, hook_token, project, trigger},
-    ledger,
-    notices::Rings,
-    rows, transitions,
+    ledger, rows, transitions,
+    trigger_batches::{Gathered, Waiting},
 };
 use crate::model::{Deployment, Hook, Project, TriggerRequest};
 
@@ -88,9 +86,6 @@ pub struct Triggered {
     pub method_refused: bool,
 }
 
-/// Says whether there were too many triggers of a hook, or of nobody's, and when to come back.
-pub type Limiter<'a> = &'a (dyn Fn(Option<HookId>) -> Option<Duration> + Sync);
-
 impl Store {
     /// Finds the hook that a trigger names, with its project; `None` where it or the token does not work any more.
     ///
@@ -115,95 +110,83 @@ impl Store {
             None => Ok(None),
         }
     }
+}
 
-    /// Decides on a trigger and stores what follows from it. `None` where there is no such project, or no such hook of
-    /// the team's: nothing is stored then.
-    ///
-    /// # Errors
-    /// The database fails; nothing is stored then.
-    pub async fn trigger(
-        &self,
-        named: &Named,
-        new: NewTrigger,
-        limiter: Limiter<'_>,
-    ) -> Result<Option<Triggered>, StoreError> {
-        let transaction = self.begin().await?;
-        let Some((hook, token)) = find(&transaction, named).await? else {
-            return self.unknown(transaction, named, new, limiter).await;
-        };
-        let record = rows::hook(&hook, Vec::new())?;
-        let pending = pending(&transaction, record.id).await?;
-        let replayed = replayed(&transaction, &hook.id, &new).await?;
-        let method_refused = !record.methods.take(&new.request.method);
-        let mut standing = Standing {
-            revoked: hook.revoked_at.is_some(),
-            paused: hook.paused,
-            token_expires_at: token.as_ref().and_then(|token| token.expires_at),
-            refused: method_refused || new.refusal.is_some(),
-            prefetch: new.prefetch,
-            replayed: replayed.is_some(),
-            limited: false,
-            has_pending: !pending.is_empty(),
-        };
-        // Only what would deploy counts: whoever looks ahead, or repeats itself, uses nothing up.
-        let would_deploy = decide(standing, new.at) == Decision::Accepted;
-        let limited = if would_deploy { limiter(Some(record.id)) } else { None };
-        standing.limited = limited.is_some();
-        let decision = decide(standing, new.at);
-        let mut done = carry_out(&transaction, decision, &record, &pending, &new).await?;
-        match done.decision {
-            Decision::Replayed => done.deployment = replayed,
-            Decision::Refused if method_refused => {
-                done.reason = format!("the hook does not take {}", new.request.method);
-            }
-            _ => {}
+/// Decides on a trigger and stores what follows from it. `None` where there is no such project, or no such hook of
+/// the team's: nothing is stored then.
+pub(super) async fn store_trigger(
+    transaction: &DatabaseTransaction,
+    waiting: &Waiting,
+    gathered: &mut Gathered,
+) -> Result<Option<Triggered>, StoreError> {
+    let Waiting { named, new, .. } = waiting;
+    let Some((hook, token)) = find(transaction, named).await? else {
+        return unknown(transaction, waiting, gathered).await;
+    };
+    let record = rows::hook(&hook, Vec::new())?;
+    let pending = pending(transaction, record.id).await?;
+    let replayed = replayed(transaction, &hook.id, new).await?;
+    let method_refused = !record.methods.take(&new.request.method);
+    let mut standing = Standing {
+        revoked: hook.revoked_at.is_some(),
+        paused: hook.paused,
+        token_expires_at: token.as_ref().and_then(|token| token.expires_at),
+        refused: method_refused || new.refusal.is_some(),
+        prefetch: new.prefetch,
+        replayed: replayed.is_some(),
+        limited: false,
+        has_pending: !pending.is_empty(),
+    };
+    // Only what would deploy counts: whoever looks ahead, or repeats itself, uses nothing up.
+    let would_deploy = decide(standing, new.at) == Decision::Accepted;
+    let limited = if would_deploy { waiting.too_many(Some(record.id)) } else { None };
+    standing.limited = limited.is_some();
+    let decision = decide(standing, new.at);
+    let mut done = carry_out(transaction, decision, &record, &pending, new).await?;
+    match done.decision {
+        Decision::Replayed => done.deployment = replayed,
+        Decision::Refused if method_refused => {
+            done.reason = format!("the hook does not take {}", new.request.method);
         }
-        let token_id = token.as_ref().map(|token| token.id.clone());
-        count_use(&transaction, &hook.id, token_id.as_deref(), new.at).await?;
-        let id = done.deployment.as_ref().map(|deployment| deployment.id.to_string());
-        let row = ledger::row(&hook.team_id, &hook.project_id, &new, done.decision, &done.reason);
-        let row = trigger::Model { hook_id: Some(hook.id), token_id, deployment_id: id, ..row };
-        ledger::insert(&transaction, row).await?;
-        let Done { decision, reason, deployment, changed } = done;
-        if changed.is_empty() {
-            transaction.commit().await?;
-        } else {
-            self.commit(transaction, Rings::changed(changed)).await?;
-        }
-        let retry_after = limited.filter(|_| decision == Decision::RateLimited);
-        Ok(Some(Triggered { decision, reason, deployment, retry_after, method_refused }))
+        _ => {}
     }
+    let token_id = token.as_ref().map(|token| token.id.clone());
+    gathered.used(&hook.id, token_id.as_deref(), new.at);
+    let id = done.deployment.as_ref().map(|deployment| deployment.id.to_string());
+    let row = ledger::row(&hook.team_id, &hook.project_id, new, done.decision, &done.reason);
+    gathered.rows.push(trigger::Model { hook_id: Some(hook.id), token_id, deployment_id: id, ..row });
+    let Done { decision, reason, deployment, changed } = done;
+    gathered.changed.extend(changed);
+    let retry_after = limited.filter(|_| decision == Decision::RateLimited);
+    Ok(Some(Triggered { decision, reason, deployment, retry_after, method_refused }))
+}
 
-    /// A token that no hook of the project has. The ledger of an existing project knows of it.
-    async fn unknown(
-        &self,
-        transaction: DatabaseTransaction,
-        named: &Named,
-        new: NewTrigger,
-        limiter: Limiter<'_>,
-    ) -> Result<Option<Triggered>, StoreError> {
-        let Named::Address { team, project, .. } = named else {
-            return Ok(None);
-        };
-        let found = project::Entity::find_by_id(project.to_string())
-            .filter(project::Column::DeletedAt.is_null())
-            .one(&transaction)
-            .await?;
-        let Some(found) = found.filter(|it| team.is_none_or(|team| it.team_id == team.to_string())) else {
-            return Ok(None);
-        };
-        let retry_after = limiter(None);
-        let decision = if retry_after.is_some() { Decision::RateLimited } else { Decision::UnknownToken };
-        ledger::insert(&transaction, ledger::row(&found.team_id, &found.id, &new, decision, "")).await?;
-        transaction.commit().await?;
-        Ok(Some(Triggered {
-            decision,
-            reason: String::new(),
-            deployment: None,
-            retry_after,
-            method_refused: false,
-        }))
-    }
+/// A token that no hook of the project has. The ledger of an existing project knows of it.
+async fn unknown(
+    transaction: &DatabaseTransaction,
+    waiting: &Waiting,
+    gathered: &mut Gathered,
+) -> Result<Option<Triggered>, StoreError> {
+    let Named::Address { team, project, .. } = &waiting.named else {
+        return Ok(None);
+    };
+    let found = project::Entity::find_by_id(project.to_string())
+        .filter(project::Column::DeletedAt.is_null())
+        .one(transaction)
+        .await?;
+    let Some(found) = found.filter(|it| team.is_none_or(|team| it.team_id == team.to_string())) else {
+        return Ok(None);
+    };
+    let retry_after = waiting.too_many(None);
+    let decision = if retry_after.is_some() { Decision::RateLimited } else { Decision::UnknownToken };
+    gathered.rows.push(ledger::row(&found.team_id, &found.id, &waiting.new, decision, ""));
+    Ok(Some(Triggered {
+        decision,
+        reason: String::new(),
+        deployment: None,
+        retry_after,
+        method_refused: false,
+    }))
 }
 
 /// Finds the hook, with the token that was used. The hook's row is the lock that puts its triggers in order.
@@ -401,30 +384,6 @@ async fn merge(
     let merged = rows::deployment(row, false)?;
     changed.push(merged.id);
     Ok(merged)
-}
-
-/// Notes who still calls, whatever comes of it: after a rotation that is how one sees when the old URL can go.
-async fn count_use(
-    transaction: &DatabaseTransaction,
-    hook: &str,
-    token: Option<&str>,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    hook::Entity::update_many()
-        .col_expr(hook::Column::LastTriggeredAt, Expr::value(now))
-        .col_expr(hook::Column::TriggerCount, Expr::col(hook::Column::TriggerCount).add(1))
-        .filter(hook::Column::Id.eq(hook))
-        .exec(transaction)
-        .await?;
-    if let Some(token) = token {
-        hook_token::Entity::update_many()
-            .col_expr(hook_token::Column::LastUsedAt, Expr::value(now))
-            .col_expr(hook_token::Column::UseCount, Expr::col(hook_token::Column::UseCount).add(1))
-            .filter(hook_token::Column::Id.eq(token))
-            .exec(transaction)
-            .await?;
-    }
-    Ok(())
 }
 
 fn superseded(count: usize) -> String {

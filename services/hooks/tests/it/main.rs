@@ -4,6 +4,7 @@
 
 mod authorisation;
 mod backups;
+mod bursts;
 mod databases;
 mod dispatch;
 mod endpoints;
@@ -13,7 +14,6 @@ mod leases;
 mod listening;
 mod outages;
 mod outgoing_events;
-mod own_postgres;
 mod proxy;
 mod retention;
 mod schemas;

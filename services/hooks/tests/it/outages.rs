@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use grapnel_domain::{Error, Reason, deployment::State};
+use grapnel_e2e::OwnPostgres;
 use grapnel_hooks::{
     app::{Answered, App, Brought, NewHook, TriggerTarget},
     model::{Hook, Team},
@@ -11,10 +12,7 @@ use grapnel_hooks::{
 use grapnel_runtime::CancellationToken;
 use sea_orm::{ConnectionTrait as _, Database, TransactionTrait as _};
 
-use crate::{
-    own_postgres::OwnPostgres,
-    support::{app, new_postgres_database},
-};
+use crate::support::{app, new_postgres_database};
 
 /// What a caller waits for at most, with room for a machine that is busy.
 const BOUND: Duration = Duration::from_secs(20);
@@ -80,6 +78,17 @@ async fn while_postgresql_is_killed_callers_are_told_to_come_back_and_then_all_w
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     stopping.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgresql_that_is_frozen_keeps_no_caller_for_long() {
+    let postgres = OwnPostgres::start(&[]).await;
+    let (app, team, hook) = with_hook(&postgres.url()).await;
+    trigger(&app, &team, &hook).await.unwrap();
+    postgres.freeze(true);
+    is_told_to_come_back(&app, &team, &hook).await;
+    postgres.freeze(false);
+    until_it_works(&app, &team, &hook).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
