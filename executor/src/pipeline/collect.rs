@@ -41,6 +41,7 @@ pub enum Told {
 }
 
 /// Who tells lines.
+#[derive(Clone, Copy)]
 pub enum By {
     /// The story.
     Story,
