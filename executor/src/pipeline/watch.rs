@@ -11,7 +11,7 @@ use crate::disk;
 const EVERY: Duration = Duration::from_millis(250);
 
 /// How long to rest between two looks at the files, compared with how long looking takes, while room is left as before.
-const REST: u32 = 5;
+const REST: u32 = 3;
 
 /// What has to stay free for everybody else on the file system.
 const RESERVE: u64 = 512 << 20;
