@@ -165,6 +165,12 @@ impl Dispatcher {
 
     async fn attach_to_orphaned(&self) -> Result<(), StoreError> {
         for claimed in self.claim(Claim::Orphaned, RESOLVING as u64).await? {
+            // A process that slept past its lease finds its own build, which it follows still.
+            let own = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+            if own.contains_key(&claimed.deployment.id) {
+                continue;
+            }
+            drop(own);
             tracing::info!(deployment.id = %claimed.deployment.id, "a build that nobody follows is taken over");
             self.spawn_build(claimed, None);
         }
