@@ -1,6 +1,10 @@
 //! Databases that go away, are full, can only be read, or do not answer.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use grapnel_domain::{Error, Reason, deployment::State};
 use grapnel_e2e::OwnPostgres;
@@ -193,4 +197,57 @@ async fn the_log_of_an_sqlite_database_is_emptied_as_soon_as_nobody_reads_from_i
     reading.rollback().await.unwrap();
     assert_eq!(app.store.shorten_log(0).await.unwrap(), 0);
     assert_eq!(app.store.shorten_log(u64::MAX).await.unwrap(), 0);
+}
+
+/// A disk of its own, which is gone when it is dropped.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn of(kibibytes: u32) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        mount(&["-t", "tmpfs", "-o", &format!("size={kibibytes}k"), "none"], directory.path());
+        Self(directory)
+    }
+
+    fn grow_to(&self, kibibytes: u32) {
+        mount(&["-o", &format!("remount,size={kibibytes}k")], self.0.path());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+fn mount(options: &[&str], directory: &Path) {
+    assert!(Command::new("mount").args(options).arg(directory).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f13_a_full_disk_is_told_as_that_loses_nothing_and_with_room_again_all_works() {
+    let disk = Disk::of(3 * 1024);
+    let url = format!("sqlite://{}/grapnel.db", disk.0.path().display());
+    let (app, team, hook) = with_hook(&url).await;
+    let mut answered = Vec::new();
+    let full = loop {
+        let target = TriggerTarget::Hook { team: team.id, hook: hook.id };
+        let brought = Brought { body: vec![b'x'; 40 * 1024], ..Brought::default() };
+        match app.trigger_hook(target, brought).await {
+            Ok(Answered::Job(job, _)) => answered.push(job.id),
+            Ok(Answered::Ignored) => panic!("it was ignored"),
+            Err(error) => break error,
+        }
+        assert!(answered.len() < 1_000, "the disk is never full");
+    };
+    assert_eq!(full.reason, Reason::StoreUnavailable);
+    assert!(full.message.starts_with("the database has no room left on its disk"), "{}", full.message);
+    disk.grow_to(64 * 1024);
+    let Answered::Job(last, _) = until_it_works(&app, &team, &hook).await else { panic!("ignored") };
+    answered.push(last.id);
+    for id in answered {
+        let deployment = app.deployment(team.id, id).await.unwrap();
+        let superseded = deployment.id != last.id;
+        assert_eq!(deployment.state, if superseded { State::Canceled } else { State::Pending });
+    }
 }
