@@ -135,6 +135,11 @@ impl Grapnel {
         format!("127.0.0.1:{}", self.hooks)
     }
 
+    /// Returns the executor's name and its address.
+    pub fn executor(&self) -> (&str, String) {
+        (&self.name, format!("http://127.0.0.1:{}", self.executor))
+    }
+
     /// Returns the process's id.
     pub fn pid(&self) -> u32 {
         self.process.id()

@@ -1,6 +1,8 @@
 //! `make faults`: every case as often as asked for, as a table.
 
-use grapnel_e2e::faults::{Database, HEAD, Part, Row, any_of_many, killed};
+use std::time::Duration;
+
+use grapnel_e2e::faults::{Database, HEAD, Part, Quality, Row, any_of_many, killed, spoiled};
 
 const CASES: [(Part, Database); 7] = [
     (Part::Hooks(0), Database::Sqlite),
@@ -28,6 +30,10 @@ async fn main() -> anyhow::Result<()> {
     for (part, database) in CASES {
         told(killed(part, database, times, seed).await);
     }
+    for quality in [Quality::Cut, Quality::Silent, Quality::Slow(Duration::from_millis(300))] {
+        told(spoiled(quality, 1.0..10.0, Database::Sqlite, times.div_ceil(5), seed).await);
+    }
+    told(spoiled(Quality::Silent, 59.0..60.0, Database::Postgres, 1, seed).await);
     told(any_of_many(100, times, seed).await);
     anyhow::ensure!(broken.is_empty(), "\n{}", broken.join("\n"));
     Ok(())

@@ -15,6 +15,7 @@ use grapnel_proto::hooks::v1::{
 use grapnel_runtime::grpc::{self, Bearer};
 use tempfile::TempDir;
 
+use super::line::{Line, Quality};
 use crate::{
     OwnPostgres, Repository, S3Server,
     grapnel::{Client, binary, docker_lines, free_port},
@@ -36,6 +37,8 @@ pub struct Shape {
     /// How many hooks services, executors and gateways there are. Where there are several of them, executors and gateways
     /// share no disk, and artifacts are in a bucket.
     pub of_each: usize,
+    /// Whether hooks services reach executors over lines that can be spoiled.
+    pub lines: bool,
 }
 
 /// Where an installation keeps what it must not lose.
@@ -90,6 +93,7 @@ pub struct Installation {
     shape: Shape,
     postgres: Option<OwnPostgres>,
     bucket: Option<S3Server>,
+    lines: Vec<Line>,
     processes: BTreeMap<Part, Child>,
     projects: Vec<String>,
     /// Of each gateway, each hooks service, each executor, and each gateway's sites.
@@ -110,12 +114,19 @@ impl Installation {
             Database::Postgres => Some(OwnPostgres::start(&[]).await),
         };
         let bucket = if shape.of_each > 1 { Some(S3Server::start().await) } else { None };
+        let mut lines = Vec::new();
+        if shape.lines {
+            for port in &ports[2] {
+                lines.push(Line::before(*port).await);
+            }
+        }
         let mut installation = Self {
             name: format!("faults-{}", ports[0][0]),
             directory,
             shape,
             postgres,
             bucket,
+            lines,
             processes: BTreeMap::new(),
             projects: Vec::new(),
             ports,
@@ -156,6 +167,13 @@ impl Installation {
         match (part, &mut self.postgres) {
             (Part::Postgres, Some(postgres)) => postgres.run().await,
             _ => self.spawn(part),
+        }
+    }
+
+    /// Makes the lines to all executors better or worse.
+    pub fn make_lines(&self, quality: Quality) {
+        for line in &self.lines {
+            line.make(quality);
         }
     }
 
@@ -292,7 +310,7 @@ impl Installation {
             Part::Hooks(n) => command
                 .arg("hooks")
                 .env("GRAPNEL_HOOKS_LISTEN", listen(hooks, n))
-                .env("GRAPNEL_EXECUTORS", executors.iter().map(url).collect::<Vec<_>>().join(","))
+                .env("GRAPNEL_EXECUTORS", self.reached().iter().map(url).collect::<Vec<_>>().join(","))
                 .env("GRAPNEL_PUBLIC_URL", url(&gateways[0]))
                 .env("GRAPNEL_SITES_URL", format!("http://localhost:{}", sites[0]))
                 .env("GRAPNEL_RATE_LIMIT_HOOK", "100000")
@@ -307,6 +325,15 @@ impl Installation {
         };
         let child = command.spawn().expect("the binary starts");
         self.processes.insert(part, child);
+    }
+
+    /// Returns the ports by which hooks services reach the executors.
+    fn reached(&self) -> Vec<u16> {
+        if self.lines.is_empty() {
+            self.ports[2].clone()
+        } else {
+            self.lines.iter().map(Line::port).collect()
+        }
     }
 
     fn bucket_settings(&self) -> impl Iterator<Item = (String, String)> {

@@ -2,12 +2,14 @@
 //! held against what Grapnel promises.
 
 mod installation;
+mod line;
 mod load;
 mod verdict;
 
 use std::{fmt, time::Duration};
 
 pub use installation::{Database, Installation, Part, Shape};
+pub use line::Quality;
 pub use load::Load;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 pub use verdict::Verdict;
@@ -52,9 +54,41 @@ pub const HEAD: &str = "\
 /// # Panics
 /// The installation does not start, or does not answer any more when all of it is back.
 pub async fn killed(part: Part, database: Database, times: u32, seed: u64) -> Row {
-    let shape = Shape { database, of_each: 1 };
+    let shape = Shape { database, of_each: 1, lines: false };
     let case = format!("kill -9 of {part} over {database}");
-    under_load(case, shape, HOOKS, times, seed, |_, _| part).await
+    let kill = async |installation: &mut Installation, random: &mut StdRng| {
+        installation.kill(part);
+        pause(random.random_range(AWAY)).await;
+        installation.start_again(part).await;
+    };
+    under_load(case, shape, HOOKS, times, seed, kill).await
+}
+
+/// Spoils the line between hooks and executor as often as asked for, each time for as many seconds as come out of the range.
+///
+/// # Panics
+/// As [`killed`].
+pub async fn spoiled(
+    quality: Quality,
+    seconds: std::ops::Range<f64>,
+    database: Database,
+    times: u32,
+    seed: u64,
+) -> Row {
+    let shape = Shape { database, of_each: 1, lines: true };
+    let what = match quality {
+        Quality::Good => "good",
+        Quality::Cut => "cut",
+        Quality::Silent => "silent",
+        Quality::Slow(_) => "slow",
+    };
+    let case = format!("line to the executor {what} over {database}");
+    let spoil = async |installation: &mut Installation, random: &mut StdRng| {
+        installation.make_lines(quality);
+        pause(random.random_range(seconds.clone())).await;
+        installation.make_lines(Quality::Good);
+    };
+    under_load(case, shape, HOOKS, times, seed, spoil).await
 }
 
 /// Kills any of three hooks services, executors and gateways over one PostgreSQL, again and again, while more hooks are
@@ -63,9 +97,15 @@ pub async fn killed(part: Part, database: Database, times: u32, seed: u64) -> Ro
 /// # Panics
 /// As [`killed`].
 pub async fn any_of_many(hooks: usize, times: u32, seed: u64) -> Row {
-    let shape = Shape { database: Database::Postgres, of_each: 3 };
-    let any = |random: &mut StdRng, parts: &[Part]| parts[random.random_range(0..parts.len())];
-    under_load("kill -9 of any of 3 of each".to_owned(), shape, hooks, times, seed, any).await
+    let shape = Shape { database: Database::Postgres, of_each: 3, lines: false };
+    let kill = async |installation: &mut Installation, random: &mut StdRng| {
+        let parts = installation.parts();
+        let part = parts[random.random_range(0..parts.len())];
+        installation.kill(part);
+        pause(random.random_range(AWAY)).await;
+        installation.start_again(part).await;
+    };
+    under_load("kill -9 of any of 3 of each".to_owned(), shape, hooks, times, seed, kill).await
 }
 
 async fn under_load(
@@ -74,7 +114,7 @@ async fn under_load(
     hooks: usize,
     times: u32,
     seed: u64,
-    next: impl Fn(&mut StdRng, &[Part]) -> Part,
+    fault: impl AsyncFn(&mut Installation, &mut StdRng),
 ) -> Row {
     let mut random = StdRng::seed_from_u64(seed);
     let mut installation = Installation::start(shape).await;
@@ -82,10 +122,7 @@ async fn under_load(
     let load = Load::start(urls);
     for _ in 0..times {
         pause(random.random_range(ALONE)).await;
-        let part = next(&mut random, &installation.parts());
-        installation.kill(part);
-        pause(random.random_range(AWAY)).await;
-        installation.start_again(part).await;
+        fault(&mut installation, &mut random).await;
     }
     pause(ALONE.end).await;
     let answered = load.stop().await;
