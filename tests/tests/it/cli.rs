@@ -17,7 +17,10 @@ fn said(output: &Output) -> String {
 
 /// Puts a word in place of what differs from run to run.
 fn steady(text: &str, grapnel: &Grapnel) -> String {
+    let (executor, address) = grapnel.executor();
     let text = text
+        .replace(&address, "http://executor")
+        .replace(executor, "<executor>")
         .replace(&grapnel.repositories().display().to_string(), "<repositories>")
         .replace(&grapnel.url(""), "http://gateway");
     let mut steady = String::new();
@@ -162,6 +165,8 @@ async fn a_session_from_the_first_project_to_the_last() {
     run(&["deployment", "show", &id]);
     run(&["deployment", "logs", &id]);
     run(&["deployment", "cancel", &id]);
+    run(&["executor", "list"]);
+    run(&["executor", "drain", "nobody"]);
     run(&["cache", "list", "harbour"]);
     run(&["cache", "purge", "harbour", "--branch", "no..where"]);
     run(&["hook", "revoke", &hook]);

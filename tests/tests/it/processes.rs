@@ -48,7 +48,8 @@ impl Processes {
         let directory = tempfile::Builder::new().prefix("grapnel-").tempdir().unwrap();
         let [gateway, hooks, executor, sites] = [(); 4].map(|()| free_port());
         let scheme = if with_tls { "https" } else { "http" };
-        let name = format!("processes-{hooks}");
+        // A port may have been another test's before, whose database is still there.
+        let name = format!("processes-{hooks}-{}", std::process::id());
         let (running, settings) = (BTreeMap::new(), BTreeMap::new());
         let mut this =
             Self { directory, running, settings, manner, name, scheme, gateway, hooks, executor, sites };
