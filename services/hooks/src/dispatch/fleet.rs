@@ -212,14 +212,14 @@ impl Fleet {
                 Ok(Ok(found)) => found,
                 Ok(Err(error)) => {
                     tracing::warn!(host, %error, "the executors' name cannot be looked up; those that are known stay");
-                    return;
+                    continue;
                 }
                 Err(_) => {
                     tracing::warn!(
                         host,
                         "the look-up of the executors' name takes too long; those that are known stay"
                     );
-                    return;
+                    continue;
                 }
             };
             let urls: HashSet<_> = found.map(|address| format!("{scheme}://{address}")).collect();
