@@ -26,6 +26,11 @@ GRAPNEL_TEST_CA_BUNDLE=$(ca_bundle)
 GRAPNEL_TEST_STANDARDWEBHOOKS=$(scripts/standardwebhooks.sh)
 export GRAPNEL_TEST_POSTGRES_URL GRAPNEL_TEST_GRPCURL GRAPNEL_TEST_CA_BUNDLE GRAPNEL_TEST_PRISM GRAPNEL_TEST_STANDARDWEBHOOKS
 cargo nextest run --locked --workspace
+say "tests of grapnel up once more, over PostgreSQL"
+# What is left out starts no grapnel up, or is about the embedded database.
+embedded='backup|buckets|faults|layers|processes|restarts|security'
+GRAPNEL_TEST_DATABASE=postgres cargo nextest run --locked --package grapnel-e2e \
+    --filterset "not test(/^($embedded)::/)"
 
 # A test holds the page against the code, so that each of its rows has just run.
 say "$(grep -cE '^\| [A-Z][0-9].*\| `[a-z0-9_]+` \|' docs/security.md) attacks of docs/security.md were tried, and all was held"

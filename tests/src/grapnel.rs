@@ -27,9 +27,18 @@ pub type Client = HookServiceClient<InterceptedService<Channel, Bearer>>;
 pub struct Setup {
     /// Settings beside those that every test has.
     pub settings: Vec<(String, String)>,
+    /// Whether it is the embedded database that is tried, whatever others are tried over.
+    pub embedded: bool,
 }
 
 impl Setup {
+    /// Keeps to the embedded database.
+    #[must_use]
+    pub fn embedded(mut self) -> Self {
+        self.embedded = true;
+        self
+    }
+
     /// Adds a setting by its environment variable without the prefix.
     #[must_use]
     pub fn set(mut self, name: &str, value: &str) -> Self {
@@ -63,7 +72,11 @@ impl Grapnel {
         let [gateway, hooks, executor, sites] = [(); 4].map(|()| free_port());
         let name = format!("test-{hooks}");
         let placeholder = Command::new("true").spawn().expect("a process can be started");
-        let settings = setup.settings;
+        let mut settings = setup.settings;
+        if crate::over_postgres() && !setup.embedded {
+            let database = crate::new_database(&format!("up-{hooks}-{}", std::process::id()));
+            settings.push(("GRAPNEL_DATABASE_URL".to_owned(), database));
+        }
         let mut grapnel =
             Self { directory, process: placeholder, settings, executor, name, gateway, hooks, sites };
         let _ = grapnel.process.wait();

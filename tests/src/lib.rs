@@ -19,7 +19,10 @@ pub use repository::Repository;
 pub use s3_server::{S3Fault, S3Server};
 pub use ssh_server::{SshKeyPair, SshServer};
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// Returns the root of the checkout.
 pub fn root() -> PathBuf {
@@ -44,6 +47,28 @@ pub fn http() -> reqwest::ClientBuilder {
 /// As [`http`].
 pub fn http_client() -> reqwest::Client {
     http().build().expect("a client can be made")
+}
+
+/// Makes a database in the tests' PostgreSQL and returns its address. The name is the test's own.
+///
+/// # Panics
+/// PostgreSQL does not answer, or has a database of that name.
+pub fn new_database(name: &str) -> String {
+    let admin = told("GRAPNEL_TEST_POSTGRES_URL");
+    let name = name.replace('-', "_");
+    let psql = Path::new("/usr/lib/postgresql/15/bin/psql");
+    let psql = if psql.is_file() { psql } else { Path::new("psql") };
+    let made = Command::new(psql).arg(&admin).args(["-qc", &format!("CREATE DATABASE {name}")]).output();
+    let made = made.expect("psql can be started");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let server = admin.rsplit_once('/').map_or(admin.as_str(), |(server, _)| server);
+    format!("{server}/{name}")
+}
+
+/// Tells whether `grapnel up` is to be tried over PostgreSQL instead of the embedded database: every test of it holds for both.
+#[expect(clippy::disallowed_methods, reason = "tests are told by their environment what to try")]
+pub(crate) fn over_postgres() -> bool {
+    std::env::var("GRAPNEL_TEST_DATABASE").is_ok_and(|database| database == "postgres")
 }
 
 /// Reads a variable that `make test` sets.

@@ -45,7 +45,8 @@ async fn request(url: String, answered: Arc<Mutex<Vec<String>>>, enough: Arc<Ato
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_under_load_has_everything_that_was_answered_before_it_began() {
-    let setup = Setup::default().set("RATE_LIMIT_HOOK", "1000000").set("RATE_LIMIT_ADDRESS", "1000000");
+    let setup =
+        Setup::default().embedded().set("RATE_LIMIT_HOOK", "1000000").set("RATE_LIMIT_ADDRESS", "1000000");
     let mut grapnel = Grapnel::start(setup).await;
     let url = site(&grapnel).await;
     let built = grapnel.trigger(&url).await;

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Output, Stdio},
     time::Duration,
 };
@@ -77,7 +77,7 @@ impl Processes {
             "hooks",
             vec![
                 ("HOOKS_LISTEN", listen(hooks)),
-                ("DATABASE_URL", new_database(&this.name)),
+                ("DATABASE_URL", grapnel_e2e::new_database(&this.name)),
                 ("EXECUTORS", url(executor)),
                 ("GATEWAY_KEY_FILE", gateway_key.clone()),
                 ("EXECUTOR_KEY_FILE", executor_key),
@@ -280,17 +280,6 @@ impl Drop for Processes {
             let _ = Command::new("docker").args(["volume", "rm", volume]).output();
         }
     }
-}
-
-fn new_database(name: &str) -> String {
-    let admin = told("GRAPNEL_TEST_POSTGRES_URL");
-    let name = name.replace('-', "_");
-    let psql = Path::new("/usr/lib/postgresql/15/bin/psql");
-    let psql = if psql.is_file() { psql } else { Path::new("psql") };
-    let made = Command::new(psql).arg(&admin).args(["-qc", &format!("CREATE DATABASE {name}")]).output();
-    let made = made.unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    format!("{}/{name}", admin.rsplit_once('/').unwrap().0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
