@@ -39,15 +39,15 @@ impl fmt::Display for Row {
         let (lost, doubled, left_over) = (lost.len(), doubled.len(), left_over.len());
         write!(
             f,
-            "| {case:<42} | {times:>5} | {answered:>8} | {ready:>5} | {error:>5} | {canceled:>8} | {lost:>4} | {doubled:>7} | {left_over:>9} |"
+            "| {case:<44} | {times:>5} | {answered:>8} | {ready:>5} | {error:>5} | {canceled:>8} | {lost:>4} | {doubled:>7} | {left_over:>9} |"
         )
     }
 }
 
 /// The head of the table.
 pub const HEAD: &str = "\
-| case                                       | times | answered | READY | ERROR | CANCELED | lost | doubled | left over |
-|--------------------------------------------|-------|----------|-------|-------|----------|------|---------|-----------|";
+| case                                         | times | answered | READY | ERROR | CANCELED | lost | doubled | left over |
+|----------------------------------------------|-------|----------|-------|-------|----------|------|---------|-----------|";
 
 /// Kills a part as often as asked for, at moments that follow from the seed, under a steady load of triggers.
 ///
