@@ -10,7 +10,7 @@ use grapnel_e2e::root;
 
 /// Which of our crates each of our crates may depend on.
 const CRATES: [(&str, &[&str]); 12] = [
-    ("grapnel-bench", &["grapnel-domain", "grapnel-executor", "grapnel-runtime"]),
+    ("grapnel-bench", &["grapnel-domain", "grapnel-executor", "grapnel-hooks", "grapnel-runtime"]),
     ("grapnel-domain", &[]),
     ("grapnel-artifacts", &["grapnel-domain", "grapnel-runtime"]),
     ("grapnel-runtime", &["grapnel-domain"]),

@@ -1,6 +1,6 @@
 //! Measures how many triggers a database stores durably in a second, by how many call at once.
 //!
-//! `cargo run --release -p grapnel-hooks --example triggers -- sqlite:///tmp/triggers.db [seconds]`
+//! `cargo run --release --package grapnel-bench --bin triggers -- sqlite:///tmp/triggers.db [seconds]`
 
 use std::{
     num::NonZeroU32,
