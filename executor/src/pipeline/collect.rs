@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use grapnel_domain::event::{BuildEvent, LogLine, Step};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant, timeout_at},
 };
 
@@ -38,6 +38,8 @@ pub enum Told {
     Stage(Box<Stage>),
     /// A command ended.
     Exited { code: i32, position: Position },
+    /// Somebody waits until all that came before is written down.
+    Awaited(oneshot::Sender<()>),
 }
 
 /// Who tells lines.
@@ -90,6 +92,7 @@ impl Collector {
                     self.progress.position = position;
                     What::Nothing
                 }
+                Told::Awaited(written) => What::Awaited(written),
             };
             let record = Record { what, progress: self.progress.clone() };
             if self.records.send(record).await.is_err() {

@@ -28,6 +28,14 @@ impl Story<'_> {
     async fn try_publish(&mut self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
         let output = self.output_directory(root, plan)?;
         let path = self.real_output(root, &output).await?;
+        // What is published is published: no log may turn out to have a gap afterwards, and whoever goes on with this build
+        // has to find that it had come so far.
+        if !self.recorder.is_written_down().await {
+            return Err(Failure::new(
+                FailureCode::ExecutorDiskFull,
+                "what the build told cannot be written down",
+            ));
+        }
         let store = self.pipeline.artifacts.clone();
         let deployment = self.spec.id.deployment;
         let limits = Limits { bytes: self.limits.artifact_bytes, files: self.limits.artifact_files };

@@ -9,7 +9,7 @@ use grapnel_domain::event::{BuildEvent, LogLine, Step, Stream};
 use grapnel_runtime::Clock;
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -42,6 +42,8 @@ pub enum What {
     Stage(Box<Stage>),
     /// Only that the build has come further.
     Nothing,
+    /// Nothing: whoever waits is told when all that came before is written down, and never where that cannot be.
+    Awaited(oneshot::Sender<()>),
 }
 
 /// How far a build has come, as another process has to know it to go on.
@@ -125,6 +127,13 @@ impl Recorder {
     /// Tells that a command ended, all of whose output was told.
     pub async fn exited(&self, code: i32, position: Position) {
         self.tell(Told::Exited { code, position }).await;
+    }
+
+    /// Waits until all that was told so far is written down, and says whether it is.
+    pub async fn is_written_down(&self) -> bool {
+        let (written, waiting) = oneshot::channel();
+        self.tell(Told::Awaited(written)).await;
+        waiting.await.is_ok()
     }
 
     /// Hides the build's secrets in a text.

@@ -21,7 +21,10 @@ use super::{
     journal::{self, Journal},
     occupancy::Slot,
 };
-use crate::pipeline::{Left, Wishes, recorder::Record};
+use crate::pipeline::{
+    Left, Wishes,
+    recorder::{Record, What},
+};
 
 /// How many events are read from a journal at once.
 const BATCH: usize = 256;
@@ -211,7 +214,15 @@ impl Keeper {
     /// Writes a record down, tells it if it is an event, and says whether that went well. Where it did not the attempt is
     /// ended: what comes after a gap is not told.
     pub async fn keep(&mut self, record: Record) -> bool {
-        let Some(journal) = self.journal.take().filter(|_| self.failure.is_none()) else { return false };
+        if self.failure.is_some() {
+            return false;
+        }
+        if let What::Awaited(written) = record.what {
+            // Who waited may have been ended meanwhile.
+            let _ = written.send(());
+            return true;
+        }
+        let Some(journal) = self.journal.take() else { return false };
         let written = blocking(move || {
             let mut journal = journal;
             let place = journal.append(&record);

@@ -174,7 +174,7 @@ impl Journal {
         match what {
             What::Event(event) => self.write(Kind::Event, event, progress).map(Some),
             What::Stage(stage) => self.write(Kind::Stage, stage, progress).map(|_| None),
-            What::Nothing => self.write(Kind::Progress, &(), progress).map(|_| None),
+            What::Nothing | What::Awaited(_) => self.write(Kind::Progress, &(), progress).map(|_| None),
         }
     }
 

@@ -220,9 +220,13 @@ impl<E: Engine + Clone> Site<E> {
             let mut events = Vec::new();
             while let Some(record) = told.recv().await {
                 kept.send_replace(record.progress.position.frame);
-                if let What::Event(event) = record.what {
-                    on_event(&event, &wishes.cancel);
-                    events.push(event);
+                match record.what {
+                    What::Event(event) => {
+                        on_event(&event, &wishes.cancel);
+                        events.push(event);
+                    }
+                    What::Awaited(written) => drop(written.send(())),
+                    What::Stage(_) | What::Nothing => {}
                 }
             }
             events
