@@ -10,7 +10,7 @@ use grapnel_migrations::LockError;
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr,
     sqlx::{
-        self, Connection as _, PgConnection,
+        self, Connection as _, PgConnection, SqliteConnection,
         sqlite::{SqliteJournalMode, SqliteSynchronous},
     },
 };
@@ -213,7 +213,19 @@ fn sqlite(url: &str, connecting: Connecting, connections: u32) -> ConnectOptions
             .pragma("journal_size_limit", LOG_LEFT.to_string())
             .foreign_keys(true)
     });
+    options.map_sqlx_sqlite_pool_opts(|pool| {
+        pool.after_release(|connection, _| Box::pin(async move { is_out_of_transactions(connection).await }))
+    });
     options
+}
+
+/// Tells whether an SQLite connection can be given to the next user: SQLite undoes a transaction by itself where it has no
+/// room, and its driver, told to undo it once more, takes it for still open from then on. All that came after it on this
+/// connection would be part of a transaction that nobody ever commits.
+async fn is_out_of_transactions(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // What was only begun to be undone is undone before this is answered.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 /// Returns a database's address as it may be shown.

@@ -229,11 +229,14 @@ async fn f13_a_full_disk_is_told_as_that_loses_nothing_and_with_room_again_all_w
     let disk = Disk::of(3 * 1024);
     let url = format!("sqlite://{}/grapnel.db", disk.0.path().display());
     let (app, team, hook) = with_hook(&url).await;
-    let mut answered = Vec::new();
-    let full = loop {
+    let ask = async || {
         let target = TriggerTarget::Hook { team: team.id, hook: hook.id };
         let brought = Brought { body: vec![b'x'; 40 * 1024], ..Brought::default() };
-        match app.trigger_hook(target, brought).await {
+        app.trigger_hook(target, brought).await
+    };
+    let mut answered = Vec::new();
+    let full = loop {
+        match ask().await {
             Ok(Answered::Job(job, _)) => answered.push(job.id),
             Ok(Answered::Ignored) => panic!("it was ignored"),
             Err(error) => break error,
@@ -242,6 +245,8 @@ async fn f13_a_full_disk_is_told_as_that_loses_nothing_and_with_room_again_all_w
     };
     assert_eq!(full.reason, Reason::StoreUnavailable);
     assert!(full.message.starts_with("the database has no room left on its disk"), "{}", full.message);
+    // A second one, on the connection of the first: what comes after them is to be committed, and seen by others.
+    assert_eq!(ask().await.err().map(|error| error.reason), Some(Reason::StoreUnavailable));
     disk.grow_to(64 * 1024);
     let Answered::Job(last, _) = until_it_works(&app, &team, &hook).await else { panic!("ignored") };
     answered.push(last.id);
