@@ -19,6 +19,7 @@ have ip || missing+=(iproute2)
 have ssh || missing+=(openssh-client)
 [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
 have git-lfs || missing+=(git-lfs)
+compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(faketime)
 [ ${#missing[@]} = 0 ] || install "${missing[@]}"
 
 if ! docker info >/dev/null 2>&1; then

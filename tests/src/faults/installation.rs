@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fs,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -13,87 +13,44 @@ use grapnel_proto::hooks::v1::{
     BuildSettings, CreateHookRequest, CreateProjectRequest, hook_service_client::HookServiceClient,
 };
 use grapnel_runtime::grpc::{self, Bearer};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::line::{Line, Quality};
+use super::{
+    clock::Clock,
+    disk::SmallDisk,
+    engine::{self, OwnEngine},
+    line::{Line, Quality},
+    parts::{Database, Part, Place, Shape},
+};
 use crate::{
     OwnPostgres, Repository, S3Server,
-    grapnel::{Client, binary, docker_lines, free_port},
+    grapnel::{Client, binary, free_port},
     http_client,
 };
 
 /// How many lines a build prints.
 pub const LINES: u32 = 12;
 
+/// How long what is left of builds may take to go: an executor looks for it once a minute, and removes what it has seen twice.
+const REMOVED: Duration = Duration::from_secs(150);
+
 /// What a build does: short, and long enough to be hit.
 const BUILD: &str =
     "for n in $(seq 1 12); do echo line $n; sleep 0.05; done; mkdir -p dist; cp index.html dist/";
 
-/// How an installation is put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Where it keeps what it must not lose.
-    pub database: Database,
-    /// How many hooks services, executors and gateways there are. Where there are several of them, executors and gateways
-    /// share no disk, and artifacts are in a bucket.
-    pub of_each: usize,
-    /// Whether hooks services reach executors over lines that can be spoiled.
-    pub lines: bool,
-}
-
-/// Where an installation keeps what it must not lose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Database {
-    /// A file.
-    Sqlite,
-    /// A server of the case's own.
-    Postgres,
-}
-
-/// What can be killed, by number where there are several.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// A hooks service.
-    Hooks(usize),
-    /// A gateway.
-    Gateway(usize),
-    /// An executor.
-    Executor(usize),
-    /// The database server.
-    Postgres,
-}
-
-impl fmt::Display for Database {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sqlite => "SQLite",
-            Self::Postgres => "PostgreSQL",
-        })
-    }
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Hooks(0) => f.write_str("hooks"),
-            Self::Hooks(n) => write!(f, "hooks-{n}"),
-            Self::Gateway(0) => f.write_str("gateway"),
-            Self::Gateway(n) => write!(f, "gateway-{n}"),
-            Self::Executor(0) => f.write_str("executor"),
-            Self::Executor(n) => write!(f, "executor-{n}"),
-            Self::Postgres => f.write_str("PostgreSQL"),
-        }
-    }
-}
-
 /// Processes with a data directory, and a database server where one is wanted. All of it ends when it is dropped.
 pub struct Installation {
+    /// Unmounted before the directory is removed that it is mounted in.
+    disk: Option<SmallDisk>,
     directory: TempDir,
     name: String,
     shape: Shape,
     postgres: Option<OwnPostgres>,
     bucket: Option<S3Server>,
     lines: Vec<Line>,
+    engine: Option<OwnEngine>,
+    clocks: BTreeMap<Part, Clock>,
     processes: BTreeMap<Part, Child>,
     projects: Vec<String>,
     /// Of each gateway, each hooks service, each executor, and each gateway's sites.
@@ -114,6 +71,10 @@ impl Installation {
             Database::Postgres => Some(OwnPostgres::start(&[]).await),
         };
         let bucket = if shape.of_each > 1 { Some(S3Server::start().await) } else { None };
+        let engine = if shape.own_engine { Some(OwnEngine::start().await) } else { None };
+        let disk = shape.small_disk.map(|place| {
+            SmallDisk::at(&directory.path().join("data").join(place.directory()), place.bytes())
+        });
         let mut lines = Vec::new();
         if shape.lines {
             for port in &ports[2] {
@@ -127,6 +88,9 @@ impl Installation {
             postgres,
             bucket,
             lines,
+            engine,
+            disk,
+            clocks: BTreeMap::new(),
             processes: BTreeMap::new(),
             projects: Vec::new(),
             ports,
@@ -145,16 +109,28 @@ impl Installation {
         installation
     }
 
-    /// Returns all parts but the database server.
-    pub fn parts(&self) -> Vec<Part> {
+    /// Returns the processes of Grapnel.
+    pub fn processes(&self) -> Vec<Part> {
         self.processes.keys().copied().collect()
     }
 
+    /// Returns everything that can be killed.
+    pub fn parts(&self) -> Vec<Part> {
+        let mut parts = self.processes();
+        parts.extend(self.postgres.as_ref().map(|_| Part::Postgres));
+        parts.extend(self.engine.as_ref().map(|_| Part::Engine));
+        parts
+    }
+
     /// Kills a part as nobody can prepare for.
+    ///
+    /// # Panics
+    /// There is no such part.
     pub fn kill(&mut self, part: Part) {
-        match (part, &mut self.postgres, self.processes.get_mut(&part)) {
-            (Part::Postgres, Some(postgres), _) => postgres.kill(),
-            (_, _, Some(process)) => {
+        match (part, &mut self.postgres, &mut self.engine, self.processes.get_mut(&part)) {
+            (Part::Postgres, Some(postgres), ..) => postgres.kill(),
+            (Part::Engine, _, Some(engine), _) => engine.kill(),
+            (.., Some(process)) => {
                 let _ = process.kill();
                 let _ = process.wait();
             }
@@ -164,10 +140,37 @@ impl Installation {
 
     /// Starts a part again that was killed.
     pub async fn start_again(&mut self, part: Part) {
-        match (part, &mut self.postgres) {
-            (Part::Postgres, Some(postgres)) => postgres.run().await,
+        match (part, &mut self.postgres, &mut self.engine) {
+            (Part::Postgres, Some(postgres), _) => postgres.run().await,
+            (Part::Engine, _, Some(engine)) => engine.run().await,
             _ => self.spawn(part),
         }
+    }
+
+    /// Stops a process where it is, or lets it go on.
+    ///
+    /// # Panics
+    /// There is no such process.
+    pub fn freeze(&self, part: Part, frozen: bool) {
+        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+        let process = self.processes.get(&part).expect("it is a process of Grapnel");
+        kill_process(Pid::from_child(process), signal).expect("it can be signalled");
+    }
+
+    /// Sets the clock of a process so many seconds ahead of the machine's.
+    ///
+    /// # Panics
+    /// It has none of its own.
+    pub fn set_clock(&self, part: Part, seconds: i64) {
+        self.clocks.get(&part).expect("it has a clock of its own").set(seconds);
+    }
+
+    /// Returns the disk that can be full.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("a place has a disk of its own")
     }
 
     /// Makes the lines to all executors better or worse.
@@ -243,7 +246,7 @@ impl Installation {
         let begun = Instant::now();
         loop {
             let left = self.look_for_leftovers();
-            if left.is_empty() || begun.elapsed() > Duration::from_secs(20) {
+            if left.is_empty() || begun.elapsed() > REMOVED {
                 return left;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -254,13 +257,20 @@ impl Installation {
         let mut left = Vec::new();
         for n in 0..self.shape.of_each {
             let own = format!("label=grapnel.executor={}", self.executor_name(n));
-            left.extend(docker_lines(&["ps", "--all", "--quiet", "--filter", &own]));
-            left.extend(docker_lines(&["volume", "ls", "--quiet", "--filter", &own]));
+            left.extend(self.docker(&["ps", "--all", "--quiet", "--filter", &own]));
+            left.extend(self.docker(&["volume", "ls", "--quiet", "--filter", &own]));
             let workspaces = fs::read_dir(self.data(Part::Executor(n)).join("workspaces"));
             let workspaces = workspaces.into_iter().flatten().flatten();
             left.extend(workspaces.map(|entry| entry.path().display().to_string()));
         }
         left
+    }
+
+    /// Returns what the docker client says.
+    fn docker(&self, arguments: &[&str]) -> Vec<String> {
+        let mut docker = self.engine.as_ref().map_or_else(|| Command::new("docker"), OwnEngine::docker);
+        let output = docker.args(arguments).output().expect("the docker client runs");
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
     }
 
     fn executor_name(&self, n: usize) -> String {
@@ -296,6 +306,7 @@ impl Installation {
             .env("GRAPNEL_GATEWAY_KEY_FILE", self.path("gateway.key"))
             .env("GRAPNEL_EXECUTOR_KEY_FILE", self.path("executor.key"))
             .envs(self.bucket_settings())
+            .envs(self.engine_settings())
             .stdout(Stdio::null())
             .stderr(log);
         let [gateways, hooks, executors, sites] = &self.ports;
@@ -315,14 +326,19 @@ impl Installation {
                 .env("GRAPNEL_SITES_URL", format!("http://localhost:{}", sites[0]))
                 .env("GRAPNEL_RATE_LIMIT_HOOK", "100000")
                 .env("GRAPNEL_RATE_LIMIT_ADDRESS", "100000")
-                .envs(self.postgres.as_ref().map(|postgres| ("GRAPNEL_DATABASE_URL", postgres.url()))),
+                .env("GRAPNEL_DATABASE_URL", self.database_url()),
             Part::Gateway(n) => command
                 .arg("gateway")
                 .env("GRAPNEL_GATEWAY_LISTEN", listen(gateways, n))
                 .env("GRAPNEL_SITES_LISTEN", listen(sites, n))
                 .env("GRAPNEL_HOOKS_URL", url(&hooks[n])),
-            Part::Postgres => panic!("the database server starts by itself"),
+            Part::Postgres | Part::Engine => panic!("{part} is no process of Grapnel"),
         };
+        if self.shape.clocks {
+            let file = self.path(&format!("{part}.clock"));
+            let clock = self.clocks.entry(part).or_insert_with(|| Clock::kept_in(file));
+            command.envs(clock.variables());
+        }
         let child = command.spawn().expect("the binary starts");
         self.processes.insert(part, child);
     }
@@ -334,6 +350,28 @@ impl Installation {
         } else {
             self.lines.iter().map(Line::port).collect()
         }
+    }
+
+    fn database_url(&self) -> String {
+        match &self.postgres {
+            Some(postgres) => postgres.url(),
+            None => {
+                let directory = self.path("data").join(Place::Database.directory());
+                fs::create_dir_all(&directory).expect("a directory can be made");
+                format!("sqlite://{}", directory.join("grapnel.db").display())
+            }
+        }
+    }
+
+    fn engine_settings(&self) -> Vec<(&'static str, String)> {
+        let settings = |engine: &OwnEngine| {
+            vec![
+                ("GRAPNEL_EXECUTOR_DOCKER", engine.socket().display().to_string()),
+                ("GRAPNEL_EXECUTOR_NETWORK", "none".to_owned()),
+                ("GRAPNEL_BUILDER_IMAGE", engine::IMAGE.to_owned()),
+            ]
+        };
+        self.engine.as_ref().map(settings).unwrap_or_default()
     }
 
     fn bucket_settings(&self) -> impl Iterator<Item = (String, String)> {
@@ -363,8 +401,8 @@ impl Drop for Installation {
         }
         for n in 0..self.shape.of_each {
             let own = format!("label=grapnel.executor={}", self.executor_name(n));
-            for volume in docker_lines(&["volume", "ls", "--quiet", "--filter", &own]) {
-                docker_lines(&["volume", "rm", &volume]);
+            for volume in self.docker(&["volume", "ls", "--quiet", "--filter", &own]) {
+                self.docker(&["volume", "rm", &volume]);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A line between two processes that can be cut, can fall silent, and can be slow.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use grapnel_runtime::CancellationToken;
 use tokio::{
@@ -23,6 +23,17 @@ pub enum Quality {
     Silent,
     /// Everything arrives this much later.
     Slow(Duration),
+}
+
+impl fmt::Display for Quality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Good => f.write_str("good"),
+            Self::Cut => f.write_str("cut"),
+            Self::Silent => f.write_str("silent"),
+            Self::Slow(late) => write!(f, "{} ms late", late.as_millis()),
+        }
+    }
 }
 
 /// A proxy before a port of this machine. It ends when it is dropped.

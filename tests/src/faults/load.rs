@@ -34,7 +34,12 @@ impl Load {
         load
     }
 
-    /// Stops, and returns the deployments that were answered with 200, in no order.
+    /// Returns how many triggers were answered with 200.
+    pub fn answered(&self) -> usize {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Stops, and returns the deployment of each trigger that was answered with 200, in no order.
     pub async fn stop(self) -> Vec<String> {
         self.stopping.cancel();
         self.tasks.wait().await;

@@ -1,7 +1,7 @@
 //! What Grapnel promises, held against what it did.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,7 @@ use grapnel_proto::hooks::v1::{
 };
 use tokio::time::timeout;
 
-use super::{Installation, installation::LINES};
+use super::installation::{Installation, LINES};
 
 /// How long the last deployment may take to end when everything is back.
 const SETTLED: Duration = Duration::from_secs(180);
@@ -18,14 +18,18 @@ const SETTLED: Duration = Duration::from_secs(180);
 /// What came of a case.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// Deployments that were answered with 200.
-    pub answered: usize,
-    /// How many of them are READY.
+    /// Triggers that were answered with 200.
+    pub triggers: usize,
+    /// The deployments that they were answered with.
+    pub deployments: usize,
+    /// How many of these are READY.
     pub ready: usize,
     /// How many failed.
     pub error: usize,
     /// How many were canceled: superseded, that is.
     pub canceled: usize,
+    /// Why those that failed did, and how many.
+    pub failures: BTreeMap<String, usize>,
     /// What was lost: deployments without an end, artifacts, log lines.
     pub lost: Vec<String>,
     /// What happened twice, or went back.
@@ -37,7 +41,7 @@ pub struct Verdict {
 impl Verdict {
     /// Tells whether everything is as promised.
     pub fn holds(&self) -> bool {
-        self.answered > 0 && self.lost.is_empty() && self.doubled.is_empty() && self.left_over.is_empty()
+        self.deployments > 0 && self.lost.is_empty() && self.doubled.is_empty() && self.left_over.is_empty()
     }
 }
 
@@ -47,10 +51,11 @@ impl Verdict {
 /// The installation does not answer.
 pub async fn of(installation: &Installation, answered: &[String]) -> Verdict {
     let ids: BTreeSet<_> = answered.iter().cloned().collect();
-    let mut verdict = Verdict { answered: ids.len(), ..Verdict::default() };
+    let mut verdict = Verdict { triggers: answered.len(), deployments: ids.len(), ..Verdict::default() };
     let begun = Instant::now();
     for id in ids {
-        let left = SETTLED.saturating_sub(begun.elapsed());
+        // One that does not end keeps no other from being judged.
+        let left = SETTLED.saturating_sub(begun.elapsed()).max(Duration::from_secs(2));
         match timeout(left, history(installation, &id)).await {
             Ok(history) => verdict.judge(installation, &id, &history).await,
             Err(_) => verdict.lost.push(format!("{id} does not end")),
@@ -88,6 +93,18 @@ fn state_of(event: &Event) -> Option<DeploymentState> {
     }
 }
 
+/// Returns why a deployment failed.
+fn why(history: &[(u64, u32, Event)]) -> String {
+    let failure = history.last().and_then(|(_, _, event)| match event {
+        Event::StateChanged(change) => change.failure.clone(),
+        _ => None,
+    });
+    failure.map_or_else(
+        || "nobody says why".to_owned(),
+        |failure| format!("{}: {}", failure.code, failure.message),
+    )
+}
+
 fn is_final(event: &Event) -> bool {
     matches!(
         state_of(event),
@@ -112,7 +129,10 @@ impl Verdict {
                     self.lost.push(format!("{id} is READY and is not served"));
                 }
             }
-            Some(DeploymentState::Error) => self.error += 1,
+            Some(DeploymentState::Error) => {
+                self.error += 1;
+                *self.failures.entry(why(history)).or_default() += 1;
+            }
             _ => self.canceled += 1,
         }
     }

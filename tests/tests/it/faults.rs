@@ -1,49 +1,75 @@
 //! A short form of `make faults`.
 
-use grapnel_e2e::faults::{Database, Part, Quality, any_of_many, killed, spoiled};
+use grapnel_e2e::faults::{
+    Case,
+    Database::{Postgres, Sqlite},
+    Fault, Part, Place, Quality,
+};
 
-const TIMES: u32 = 4;
-
-async fn holds(part: Part, database: Database) {
+async fn holds(case: Case, times: u32) {
     let seed = rand::random();
-    let row = killed(part, database, TIMES, seed).await;
+    let row = case.run(times, seed).await;
     assert!(row.verdict.holds(), "seed {seed}: {row:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hooks_that_is_killed_loses_and_doubles_nothing() {
-    holds(Part::Hooks(0), Database::Sqlite).await;
-    holds(Part::Hooks(0), Database::Postgres).await;
+    holds(Case::new(Fault::Kill(Part::Hooks(0)), Sqlite), 4).await;
+    holds(Case::new(Fault::Kill(Part::Hooks(0)), Postgres), 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_is_killed_loses_and_doubles_nothing() {
-    holds(Part::Gateway(0), Database::Sqlite).await;
+    holds(Case::new(Fault::Kill(Part::Gateway(0)), Sqlite), 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_executor_that_is_killed_loses_and_doubles_nothing() {
-    holds(Part::Executor(0), Database::Sqlite).await;
-    holds(Part::Executor(0), Database::Postgres).await;
+    holds(Case::new(Fault::Kill(Part::Executor(0)), Sqlite), 4).await;
+    holds(Case::new(Fault::Kill(Part::Executor(0)), Postgres), 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_is_killed_loses_and_doubles_nothing() {
+    holds(Case::new(Fault::Kill(Part::Engine), Sqlite), 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_postgresql_that_is_killed_loses_and_doubles_nothing() {
-    holds(Part::Postgres, Database::Postgres).await;
+    holds(Case::new(Fault::Kill(Part::Postgres), Postgres), 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_that_is_killed_at_once_loses_and_doubles_nothing() {
+    holds(Case::new(Fault::KillAll, Postgres), 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_stops_and_goes_on_loses_and_doubles_nothing() {
+    holds(Case::new(Fault::Freeze, Postgres).lasting(1.0..4.0), 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_to_an_executor_that_is_cut_or_silent_loses_and_doubles_nothing() {
     for quality in [Quality::Cut, Quality::Silent] {
-        let seed = rand::random();
-        let row = spoiled(quality, 0.5..3.0, Database::Sqlite, 3, seed).await;
-        assert!(row.verdict.holds(), "seed {seed}: {row:#?}");
+        holds(Case::new(Fault::Line(quality), Sqlite).lasting(0.5..3.0), 3).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f13_a_disk_that_is_full_loses_and_doubles_nothing() {
+    for place in [Place::Database, Place::Workspaces, Place::Artifacts, Place::Journals] {
+        holds(Case::new(Fault::Full(place), Sqlite), 2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_set_loses_and_doubles_nothing() {
+    holds(Case::new(Fault::Clock, Sqlite), 4).await;
+    holds(Case::new(Fault::Clock, Postgres), 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_of_each_over_one_postgresql_lose_and_double_nothing() {
-    let seed = rand::random();
-    let row = any_of_many(12, TIMES, seed).await;
-    assert!(row.verdict.holds(), "seed {seed}: {row:#?}");
+    holds(Case::new(Fault::KillAny, Postgres).under(12, 0), 4).await;
 }
