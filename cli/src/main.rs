@@ -16,6 +16,7 @@ use args::Command;
 use exit::Failure;
 
 fn main() -> ExitCode {
+    grapnel_runtime::arm_crash_points();
     let matches = args::command().get_matches();
     let done = args::parse(&matches).and_then(|cli| run(cli, &matches));
     match done {

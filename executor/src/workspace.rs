@@ -3,6 +3,7 @@
 use std::{fs, io, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use crate::disk;
+use grapnel_runtime::crash_point;
 
 /// The directories of one attempt, below one that only its executor can enter… except through the mounts.
 #[derive(Clone, Debug)]
@@ -26,6 +27,7 @@ impl Workspace {
             fs::write(workspace.body(), body)?;
             fs::set_permissions(workspace.body(), fs::Permissions::from_mode(0o444))?;
         }
+        crash_point("workspace.made");
         Ok(workspace)
     }
 
@@ -67,5 +69,6 @@ impl Workspace {
     /// Removes everything.
     pub async fn remove(&self) {
         disk::remove_tree(&self.root).await;
+        crash_point("workspace.removed");
     }
 }

@@ -23,6 +23,7 @@ use std::{
 
 use futures_util::TryStreamExt as _;
 use grapnel_domain::id::DeploymentId;
+use grapnel_runtime::crash_point;
 use moka::{future::Cache, policy::EvictionPolicy};
 use sha2::{Digest as _, Sha256};
 use tokio::{
@@ -259,6 +260,7 @@ impl SiteFiles {
             let _ = tokio::fs::remove_file(&part).await;
             return Err(error);
         }
+        crash_point("site-file.fetched");
         tracing::debug!(digest = file.digest, bytes = file.size, "a file of a site was fetched");
         Ok(OnDisk::new(path))
     }

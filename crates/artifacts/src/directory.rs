@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use grapnel_domain::id::DeploymentId;
-use grapnel_runtime::CancellationToken;
+use grapnel_runtime::{CancellationToken, crash_point};
 use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
@@ -58,6 +58,7 @@ impl DirectoryStore {
         if given_up.is_cancelled() {
             return Err(ArtifactError::GivenUp);
         }
+        crash_point("artifact.staged");
         match fs::rename(staging.path(), self.directory_of(deployment)) {
             Ok(()) => {}
             // Another publisher was first.
@@ -72,6 +73,7 @@ impl DirectoryStore {
             Err(error) => return Err(error.into()),
         }
         fs::File::open(&self.directory)?.sync_all()?;
+        crash_point("artifact.published");
         Ok(manifest)
     }
 

@@ -5,6 +5,7 @@
 
 pub mod boot;
 pub mod clock;
+mod crash_point;
 pub mod grpc;
 pub mod https;
 pub mod settings;
@@ -12,5 +13,6 @@ pub mod shutdown;
 pub mod telemetry;
 
 pub use clock::Clock;
+pub use crash_point::{arm_crash_points, crash_point};
 pub use settings::{Setting, Settings};
 pub use tokio_util::{sync::CancellationToken, task::TaskTracker};

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, fs, io, path::Path, time::Instant};
 
 use grapnel_domain::event::{CacheAction, CacheReport};
+use grapnel_runtime::crash_point;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -86,6 +87,7 @@ impl Caches {
     ) -> Result<Snapshot, NotKept> {
         let mut touched = Vec::new();
         let made = self.take_layers(prepared, workspace, &mut touched);
+        crash_point("cache.layers-taken");
         let kept = made.and_then(|(snapshot, _in_use)| {
             touched.extend(snapshot.layers().cloned());
             let stack = Stack::new(self.directories(&snapshot.workspace));
@@ -198,6 +200,7 @@ impl Caches {
         snapshot.made_at = now;
         snapshot.boot = Some(this_boot());
         snapshot.write(&self.snapshot_path(&key.hash()))?;
+        crash_point("cache.snapshot-replaced");
         index.put(snapshot.clone(), now);
         let free = last.map(|last| index.unused(last.layers())).unwrap_or_default();
         drop(index);

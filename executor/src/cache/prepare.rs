@@ -7,6 +7,7 @@ use grapnel_domain::{
     event::{CacheAction, CacheOutcome, CacheReport},
     project::DEFAULT_CACHED_PATHS,
 };
+use grapnel_runtime::crash_point;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -94,6 +95,7 @@ impl Caches {
             return Err(error);
         }
         prepared.report.took = began.elapsed();
+        crash_point("cache.prepared");
         Ok(prepared)
     }
 

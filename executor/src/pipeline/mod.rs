@@ -27,6 +27,7 @@ use grapnel_domain::{
     event::{BuildEvent, Outcome},
     failure::{Failure, FailureCode},
 };
+use grapnel_runtime::crash_point;
 use recorder::{Progress, Recorder};
 use sandbox::{RunningSandbox, SandboxConfig};
 use stage::Stage;
@@ -205,6 +206,7 @@ impl Pipeline {
                 Some(sandbox) => sandbox.remove().await,
                 None => Ok(()),
             };
+            crash_point("sandbox.removed");
             if let Err(error) = &removed {
                 tracing::warn!(%error, "the sandbox cannot be removed; the next sweep tries again");
             }

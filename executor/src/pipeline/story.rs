@@ -8,6 +8,7 @@ use grapnel_domain::{
     failure::{Failure, FailureCode},
 };
 use grapnel_run::message::StepRequest;
+use grapnel_runtime::crash_point;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -269,6 +270,7 @@ impl<'a> Story<'a> {
         for note in notes {
             self.recorder.say(Step::Source, note).await;
         }
+        crash_point("pipeline.checked-out");
         let settings = &self.spec.settings;
         let root = ProjectRoot::enter(&tree, settings.root_directory.as_ref()).ok_or_else(|| {
             let root = settings.root_directory.as_ref().map_or(".", |path| path.as_str());

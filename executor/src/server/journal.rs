@@ -20,6 +20,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use grapnel_domain::{build::AttemptId, event::BuildEvent};
+use grapnel_runtime::crash_point;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use crate::pipeline::{
@@ -125,6 +126,7 @@ impl Journals {
             let _ = fs::remove_file(&path);
             return Err(error);
         }
+        crash_point("journal.begun");
         Ok(Journal { file, end: HEAD.len() as u64 })
     }
 
@@ -172,8 +174,16 @@ impl Journal {
     /// The disk is full or fails.
     pub fn append(&mut self, Record { what, progress }: &Record) -> io::Result<Option<u64>> {
         match what {
-            What::Event(event) => self.write(Kind::Event, event, progress).map(Some),
-            What::Stage(stage) => self.write(Kind::Stage, stage, progress).map(|_| None),
+            What::Event(event) => {
+                let place = self.write(Kind::Event, event, progress)?;
+                crash_point("journal.event");
+                Ok(Some(place))
+            }
+            What::Stage(stage) => {
+                self.write(Kind::Stage, stage, progress)?;
+                crash_point("journal.stage");
+                Ok(None)
+            }
             What::Nothing | What::Awaited(_) => self.write(Kind::Progress, &(), progress).map(|_| None),
         }
     }
@@ -185,6 +195,7 @@ impl Journal {
     pub fn finish(&mut self, event: &BuildEvent) -> io::Result<u64> {
         let begins = self.write(Kind::Finished, event, &())?;
         self.sync()?;
+        crash_point("journal.finished");
         Ok(begins)
     }
 

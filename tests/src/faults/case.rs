@@ -10,7 +10,7 @@ use super::{
     installation::Installation,
     line::Quality,
     load::Load,
-    parts::{Database, Part, Place, Shape},
+    parts::{Database, Extra, Part, Place, Shape},
     verdict,
 };
 
@@ -79,17 +79,14 @@ impl Case {
             (Fault::KillAny | Fault::Freeze, _) | (Fault::Clock, Database::Postgres) => 3,
             _ => 1,
         };
-        Shape {
-            database: self.database,
-            of_each,
-            lines: matches!(self.fault, Fault::Line(_)),
-            own_engine: matches!(self.fault, Fault::Kill(Part::Engine) | Fault::KillAll),
-            small_disk: match self.fault {
-                Fault::Full(place) => Some(place),
-                _ => None,
-            },
-            clocks: self.fault == Fault::Clock,
-        }
+        let extras = match self.fault {
+            Fault::Kill(Part::Engine) | Fault::KillAll => vec![Extra::OwnEngine],
+            Fault::Line(_) => vec![Extra::Lines],
+            Fault::Full(place) => vec![Extra::SmallDisk(place)],
+            Fault::Clock => vec![Extra::Clocks],
+            Fault::Kill(_) | Fault::KillAny | Fault::Freeze => Vec::new(),
+        };
+        Shape { database: self.database, of_each, extras }
     }
 
     /// Does it so many times under a steady load of triggers, at moments that follow from the seed, and judges.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -20,8 +20,9 @@ use super::{
     clock::Clock,
     disk::SmallDisk,
     engine::{self, OwnEngine},
+    hearers::Hearers,
     line::{Line, Quality},
-    parts::{Database, Part, Place, Shape},
+    parts::{Database, Extra, Part, Place, Shape},
 };
 use crate::{
     OwnPostgres, Repository, S3Server,
@@ -36,8 +37,7 @@ pub const LINES: u32 = 12;
 const REMOVED: Duration = Duration::from_secs(150);
 
 /// What a build does: short, and long enough to be hit.
-const BUILD: &str =
-    "for n in $(seq 1 12); do echo line $n; sleep 0.05; done; mkdir -p dist; cp index.html dist/";
+const BUILD: &str = "for n in $(seq 1 12); do echo line $n; sleep 0.05; done; mkdir -p dist node_modules; cp index.html dist/; date > node_modules/built";
 
 /// Processes with a data directory, and a database server where one is wanted. All of it ends when it is dropped.
 pub struct Installation {
@@ -48,6 +48,7 @@ pub struct Installation {
     shape: Shape,
     postgres: Option<OwnPostgres>,
     bucket: Option<S3Server>,
+    hearers: Option<Hearers>,
     lines: Vec<Line>,
     engine: Option<OwnEngine>,
     clocks: BTreeMap<Part, Clock>,
@@ -70,13 +71,18 @@ impl Installation {
             Database::Sqlite => None,
             Database::Postgres => Some(OwnPostgres::start(&[]).await),
         };
-        let bucket = if shape.of_each > 1 { Some(S3Server::start().await) } else { None };
-        let engine = if shape.own_engine { Some(OwnEngine::start().await) } else { None };
-        let disk = shape.small_disk.map(|place| {
+        let bucket = if shape.has_bucket() { Some(S3Server::start().await) } else { None };
+        let engine = if shape.has(Extra::OwnEngine) { Some(OwnEngine::start().await) } else { None };
+        let disk = shape.small_disk().map(|place| {
             SmallDisk::at(&directory.path().join("data").join(place.directory()), place.bytes())
         });
+        let hearers = if shape.has(Extra::Hearers) {
+            Some(Hearers::start(&directory.path().join("git")).await)
+        } else {
+            None
+        };
         let mut lines = Vec::new();
-        if shape.lines {
+        if shape.has(Extra::Lines) {
             for port in &ports[2] {
                 lines.push(Line::before(*port).await);
             }
@@ -84,9 +90,10 @@ impl Installation {
         let mut installation = Self {
             name: format!("faults-{}", ports[0][0]),
             directory,
-            shape,
+            shape: shape.clone(),
             postgres,
             bucket,
+            hearers,
             lines,
             engine,
             disk,
@@ -99,6 +106,7 @@ impl Installation {
             let made = Command::new(binary()).args(["key", "generate"]).output().expect("the binary runs");
             fs::write(installation.path(key), made.stdout).expect("a key can be written");
         }
+        fs::write(installation.path("token"), "token-of-the-git-host").expect("a token can be written");
         for n in 0..shape.of_each {
             installation.spawn(Part::Executor(n));
             installation.spawn(Part::Hooks(n));
@@ -147,6 +155,21 @@ impl Installation {
         }
     }
 
+    /// Kills a process, and starts it again to end where it comes to a crash point.
+    pub fn start_again_until(&mut self, part: Part, crash_point: &str) {
+        self.kill(part);
+        self.spawn_with(part, &[("FAILPOINTS", crash_point)]);
+    }
+
+    /// Tells how a process has ended by itself.
+    ///
+    /// # Panics
+    /// There is no such process.
+    pub fn ended(&mut self, part: Part) -> Option<ExitStatus> {
+        let process = self.processes.get_mut(&part).expect("it is a process of Grapnel");
+        process.try_wait().expect("it can be waited for")
+    }
+
     /// Stops a process where it is, or lets it go on.
     ///
     /// # Panics
@@ -188,7 +211,7 @@ impl Installation {
         let mut urls = Vec::new();
         for n in 0..count {
             let name = format!("site{n}");
-            let site = Repository::with(&self.path("git").join(&name), &[("index.html", "hello")]);
+            let site = Repository::with(&self.path("git/team").join(&name), &[("index.html", "hello")]);
             let settings = BuildSettings {
                 install_command: Some(String::new()),
                 build_command: Some(BUILD.to_owned()),
@@ -197,7 +220,7 @@ impl Installation {
             };
             let request = CreateProjectRequest {
                 name: name.clone(),
-                repository_url: site.path(),
+                repository_url: self.hearers.as_ref().map_or_else(|| site.path(), |it| it.repository(&name)),
                 settings: Some(settings),
                 ..Default::default()
             };
@@ -208,6 +231,11 @@ impl Installation {
             let [gateways, ..] = &self.ports;
             let gateway = gateways[n % gateways.len()];
             urls.push(url.replace(&format!(":{}/", gateways[0]), &format!(":{gateway}/")));
+            for arguments in
+                self.hearers.iter().flat_map(|hearers| hearers.introduced_by(&name, &self.path("token")))
+            {
+                self.cli(&arguments);
+            }
             self.projects.push(name);
         }
         urls
@@ -224,6 +252,16 @@ impl Installation {
         let key = fs::read_to_string(self.path("data/admin.key")).expect("the admin key is there");
         let key = ApiKey::parse(key.trim()).expect("it is a key");
         HookServiceClient::with_interceptor(channel.expect("the address is one"), Bearer::new(&key))
+    }
+
+    fn cli(&self, arguments: &[String]) {
+        let done = Command::new(binary())
+            .args(arguments)
+            .env("GRAPNEL_URL", format!("http://127.0.0.1:{}", self.ports[1][0]))
+            .env("GRAPNEL_KEY_FILE", self.path("data/admin.key"))
+            .output()
+            .expect("the command runs");
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// Tells whether every gateway serves a deployment's site.
@@ -298,6 +336,10 @@ impl Installation {
     }
 
     fn spawn(&mut self, part: Part) {
+        self.spawn_with(part, &[]);
+    }
+
+    fn spawn_with(&mut self, part: Part, more: &[(&str, &str)]) {
         let path = self.path(&format!("{part}.log"));
         let log = fs::OpenOptions::new().create(true).append(true).open(path).expect("a log can be made");
         let mut command = Command::new(binary());
@@ -307,6 +349,7 @@ impl Installation {
             .env("GRAPNEL_EXECUTOR_KEY_FILE", self.path("executor.key"))
             .envs(self.bucket_settings())
             .envs(self.engine_settings())
+            .envs(more.iter().copied())
             .stdout(Stdio::null())
             .stderr(log);
         let [gateways, hooks, executors, sites] = &self.ports;
@@ -324,6 +367,7 @@ impl Installation {
                 .env("GRAPNEL_EXECUTORS", self.reached().iter().map(url).collect::<Vec<_>>().join(","))
                 .env("GRAPNEL_PUBLIC_URL", url(&gateways[0]))
                 .env("GRAPNEL_SITES_URL", format!("http://localhost:{}", sites[0]))
+                .env("GRAPNEL_OUTBOUND_ALLOW", "127.0.0.0/8")
                 .env("GRAPNEL_RATE_LIMIT_HOOK", "100000")
                 .env("GRAPNEL_RATE_LIMIT_ADDRESS", "100000")
                 .env("GRAPNEL_DATABASE_URL", self.database_url()),
@@ -334,7 +378,7 @@ impl Installation {
                 .env("GRAPNEL_HOOKS_URL", url(&hooks[n])),
             Part::Postgres | Part::Engine => panic!("{part} is no process of Grapnel"),
         };
-        if self.shape.clocks {
+        if self.shape.has(Extra::Clocks) {
             let file = self.path(&format!("{part}.clock"));
             let clock = self.clocks.entry(part).or_insert_with(|| Clock::kept_in(file));
             command.envs(clock.variables());
@@ -379,7 +423,11 @@ impl Installation {
         settings.into_iter().map(|(name, value)| (format!("GRAPNEL_{name}"), value))
     }
 
-    async fn answers(&self, gateway: usize) {
+    /// Waits until a gateway and its hooks service answer.
+    ///
+    /// # Panics
+    /// They do not within half a minute.
+    pub async fn answers(&self, gateway: usize) {
         let health = format!("http://127.0.0.1:{}/healthz", self.ports[0][gateway]);
         let begun = Instant::now();
         let client = http_client();

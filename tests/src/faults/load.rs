@@ -1,6 +1,7 @@
 //! A steady load of triggers, and what was answered.
 
 use std::{
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -8,8 +9,8 @@ use std::{
 use grapnel_runtime::{CancellationToken, TaskTracker};
 use rand::RngExt as _;
 
-/// How often each hook is requested: some builds are superseded by the next trigger, and some are not.
-const EVERY: std::ops::Range<f64> = 0.3..3.0;
+/// How many seconds are between two requests of a hook where nothing else is said.
+const EVERY: Range<f64> = 0.3..3.0;
 
 /// How long a caller waits for an answer, as a CMS does.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,12 +24,17 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins with these URLs.
+    /// Begins with these URLs, so often that some builds are superseded by the next trigger, and some are not.
     pub fn start(urls: Vec<String>) -> Self {
+        Self::every(EVERY, urls)
+    }
+
+    /// Begins with these URLs, with a pause of so many seconds between two requests of each.
+    pub fn every(pause: Range<f64>, urls: Vec<String>) -> Self {
         let load =
             Self { answered: Arc::default(), stopping: CancellationToken::new(), tasks: TaskTracker::new() };
         for url in urls {
-            load.tasks.spawn(request(url, load.answered.clone(), load.stopping.clone()));
+            load.tasks.spawn(request(url, pause.clone(), load.answered.clone(), load.stopping.clone()));
         }
         load.tasks.close();
         load
@@ -39,6 +45,11 @@ impl Load {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Returns the deployment of the last of them.
+    pub fn last(&self) -> Option<String> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).last().cloned()
+    }
+
     /// Stops, and returns the deployment of each trigger that was answered with 200, in no order.
     pub async fn stop(self) -> Vec<String> {
         self.stopping.cancel();
@@ -47,14 +58,19 @@ impl Load {
     }
 }
 
-async fn request(url: String, answered: Arc<Mutex<Vec<String>>>, stopping: CancellationToken) {
+async fn request(
+    url: String,
+    pause: Range<f64>,
+    answered: Arc<Mutex<Vec<String>>>,
+    stopping: CancellationToken,
+) {
     let client = crate::http().timeout(PATIENCE).build().expect("a client can be made");
     while !stopping.is_cancelled() {
         if let Some(id) = post(&client, &url).await {
             answered.lock().unwrap_or_else(PoisonError::into_inner).push(id);
         }
-        let pause = Duration::from_secs_f64(rand::rng().random_range(EVERY));
-        stopping.run_until_cancelled(tokio::time::sleep(pause)).await;
+        let rest = Duration::from_secs_f64(rand::rng().random_range(pause.clone()));
+        stopping.run_until_cancelled(tokio::time::sleep(rest)).await;
     }
 }
 

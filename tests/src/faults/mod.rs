@@ -5,17 +5,20 @@ mod case;
 mod clock;
 mod disk;
 mod engine;
+mod hearers;
 mod installation;
 mod line;
 mod load;
 mod parts;
-mod verdict;
+pub mod verdict;
 
 use std::fmt;
 
 pub use case::{Case, Fault};
+pub use installation::Installation;
 pub use line::Quality;
-pub use parts::{Database, Part, Place};
+pub use load::Load;
+pub use parts::{Database, Extra, Part, Place, Shape};
 pub use verdict::Verdict;
 
 /// One row of the table.

@@ -3,21 +3,32 @@
 use std::fmt;
 
 /// How an installation is put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Where it keeps what it must not lose.
     pub database: Database,
     /// How many hooks services, executors and gateways there are. Where there are several of them, executors and gateways
     /// share no disk, and artifacts are in a bucket.
     pub of_each: usize,
-    /// Whether hooks services reach executors over lines that can be spoiled.
-    pub lines: bool,
-    /// Whether executors use an engine of the case's own.
-    pub own_engine: bool,
-    /// What has a disk of its own, which can be full.
-    pub small_disk: Option<Place>,
-    /// Whether each part has a clock of its own, which can be set.
-    pub clocks: bool,
+    /// What it has beside that.
+    pub extras: Vec<Extra>,
+}
+
+/// What an installation can have beside its processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extra {
+    /// Hooks services reach executors over lines that can be spoiled.
+    Lines,
+    /// Executors use an engine of the case's own.
+    OwnEngine,
+    /// Each process has a clock of its own, which can be set.
+    Clocks,
+    /// Artifacts are in a bucket.
+    Bucket,
+    /// A git host that hears of commits, and an endpoint that hears of events.
+    Hearers,
+    /// A place has a disk of its own, which can be full.
+    SmallDisk(Place),
 }
 
 /// What can have a disk of its own, where there is one process of each kind.
@@ -78,6 +89,26 @@ impl fmt::Display for Part {
             Self::Postgres => f.write_str("PostgreSQL"),
             Self::Engine => f.write_str("dockerd"),
         }
+    }
+}
+
+impl Shape {
+    /// Tells whether it has something.
+    pub fn has(&self, extra: Extra) -> bool {
+        self.extras.contains(&extra)
+    }
+
+    /// Returns what has a disk of its own.
+    pub fn small_disk(&self) -> Option<Place> {
+        self.extras.iter().find_map(|extra| match extra {
+            Extra::SmallDisk(place) => Some(*place),
+            _ => None,
+        })
+    }
+
+    /// Tells whether artifacts are in a bucket.
+    pub fn has_bucket(&self) -> bool {
+        self.of_each > 1 || self.has(Extra::Bucket)
     }
 }
 

@@ -8,6 +8,7 @@ mod buckets;
 mod caches;
 mod cancel;
 mod cli;
+mod crashes;
 mod endpoints;
 mod events;
 mod faults;

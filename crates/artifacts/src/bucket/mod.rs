@@ -36,7 +36,7 @@ use std::{
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use grapnel_domain::id::DeploymentId;
-use grapnel_runtime::CancellationToken;
+use grapnel_runtime::{CancellationToken, crash_point};
 use object_store::{
     ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, WriteMultipart,
     path::Path as Key,
@@ -303,11 +303,13 @@ impl ArtifactStore for BucketStore {
             () = tokio::time::sleep_until(begun + PUBLISHING) => Err(BucketFault::too_slow().into()),
         };
         // Not ended halfway: what was asked of a server may happen.
+        crash_point("bucket.uploaded");
         let published = match brought {
             Ok(()) if given_up.is_cancelled() => Err(ArtifactError::GivenUp),
             Ok(()) => self.commit(deployment, manifest).await,
             Err(error) => Err(error),
         };
+        crash_point("bucket.published");
         if let Err(error) = self.delete(&draft).await {
             tracing::debug!(%error, "a draft is left to a later sweep");
         }

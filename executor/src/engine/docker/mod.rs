@@ -18,6 +18,7 @@ use bollard::{Docker, models::VolumeCreateRequest, query_parameters as query};
 use error::{EngineResultExt as _, translate};
 pub use firewall::EgressPolicy;
 use futures_util::StreamExt as _;
+use grapnel_runtime::crash_point;
 use tokio::time::timeout;
 
 use super::{
@@ -119,6 +120,7 @@ impl Engine for DockerEngine {
             _ => translate(error, &sandbox.name),
         })?;
         let id = SandboxId(created.id);
+        crash_point("sandbox.created");
         let started =
             answered(self.docker()?.start_container(&id.0, None::<query::StartContainerOptions>)).await;
         if let Err(error) = started.and_then(|result| result.map_err(|error| translate(error, &sandbox.name)))
@@ -126,6 +128,7 @@ impl Engine for DockerEngine {
             self.remove(&id).await?;
             return Err(error);
         }
+        crash_point("sandbox.started");
         Ok(id)
     }
 

@@ -14,6 +14,7 @@ use grapnel_domain::{
     id::DeploymentId,
     source::SourceAccess,
 };
+use grapnel_runtime::crash_point;
 use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, sea_query::Expr};
 
 use super::{
@@ -95,6 +96,12 @@ impl Store {
             claimed.push(claimed_from(row, &project, affinity)?);
         }
         transaction.commit().await?;
+        match which {
+            _ if claimed.is_empty() => {}
+            Claim::Pending => crash_point("store.claimed-to-resolve"),
+            Claim::Queued => crash_point("store.claimed-to-build"),
+            Claim::Orphaned => crash_point("store.taken-over"),
+        }
         Ok(claimed)
     }
 
@@ -184,7 +191,9 @@ impl Store {
         let resolved = apply(&transaction, row, Transition::Resolve, change, more, now).await?;
         let mut changed = superseding::supersede_same_version(&transaction, &resolved, commit, now).await?;
         changed.push(id);
-        self.commit(transaction, Rings::changed(changed)).await
+        self.commit(transaction, Rings::changed(changed)).await?;
+        crash_point("store.resolved");
+        Ok(())
     }
 
     /// Stores that the repository's configuration switches deployments off at this version: the deployment ends.
@@ -253,6 +262,7 @@ impl Store {
             .filter(held_by(id, owner))
             .exec(&self.writer)
             .await?;
+        crash_point("store.assigned");
         if assigned.rows_affected == 1 { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
@@ -265,6 +275,7 @@ impl Store {
         let more = deployment::ActiveModel { attempt: Set(attempt), ..Default::default() };
         let change = StateChange { state: State::Building, failure: None, canceled: None };
         self.change_held(id.deployment, owner, Transition::Start, change, more, now).await?;
+        crash_point("store.started");
         Ok(())
     }
 
@@ -310,6 +321,7 @@ impl Store {
         }
         let deployment = apply(&transaction, row, transition, change, more, now).await?;
         self.commit(transaction, Rings::changed(vec![id.deployment])).await?;
+        crash_point("store.finished");
         Ok(deployment)
     }
 

@@ -7,6 +7,7 @@ use grapnel_domain::{
     event::{BuildEvent, DeploymentEvent},
     id::DeploymentId,
 };
+use grapnel_runtime::crash_point;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
@@ -84,7 +85,9 @@ impl Store {
         let change =
             deployment::ActiveModel { id: Set(row.id), last_position: Set(position), ..Default::default() };
         deployment::Entity::update(change).exec(&transaction).await?;
-        self.commit(transaction, Rings::told(id.deployment)).await
+        self.commit(transaction, Rings::told(id.deployment)).await?;
+        crash_point("store.events-stored");
+        Ok(())
     }
 
     /// Returns the number of the last event of an attempt that is stored; 0 for none.

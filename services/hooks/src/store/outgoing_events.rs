@@ -11,7 +11,7 @@ use grapnel_domain::{
     hook::token_is_live,
     id::{EndpointId, EventKind},
 };
-use grapnel_runtime::clock::id_at;
+use grapnel_runtime::{clock::id_at, crash_point};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
@@ -120,6 +120,7 @@ impl Store {
             claimed.push(claimed_from(&transaction, row, endpoint.clone(), now).await?);
         }
         transaction.commit().await?;
+        crash_point("store.event-claimed");
         Ok(claimed)
     }
 
@@ -171,7 +172,9 @@ impl Store {
             Err(StoreError::NotFound) => {}
             Err(error) => return Err(error),
         }
-        self.commit(transaction, Rings::events()).await
+        self.commit(transaction, Rings::events()).await?;
+        crash_point("store.event-tried");
+        Ok(())
     }
 }
 

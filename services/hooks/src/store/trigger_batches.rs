@@ -12,6 +12,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use grapnel_domain::id::{DeploymentId, HookId};
+use grapnel_runtime::crash_point;
 use sea_orm::{
     ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::{Expr, ExprTrait as _},
@@ -150,6 +151,7 @@ impl Store {
         } else {
             self.commit(transaction, Rings::changed(gathered.changed.into_iter().collect())).await?;
         }
+        crash_point("store.triggered");
         Ok(triggered)
     }
 }

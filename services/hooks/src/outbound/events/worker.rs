@@ -10,7 +10,7 @@ use grapnel_domain::{
     endpoint::{EndpointSecret, TryOutcome, next_try},
     id::EndpointId,
 };
-use grapnel_runtime::{CancellationToken, Clock, TaskTracker};
+use grapnel_runtime::{CancellationToken, Clock, TaskTracker, crash_point};
 use rand::RngExt as _;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::timeout;
@@ -215,6 +215,7 @@ impl Sender {
         let body = claimed.event.body.clone().into_bytes();
         match self.client.post(&url, headers, body, now).await {
             Ok(answer) => {
+                crash_point("outbound.event-answered");
                 let retry_after = answer.retry_after;
                 (answered(answer), retry_after)
             }

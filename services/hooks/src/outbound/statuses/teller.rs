@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use grapnel_domain::Error;
-use grapnel_runtime::{CancellationToken, TaskTracker};
+use grapnel_runtime::{CancellationToken, TaskTracker, crash_point};
 use rand::RngExt as _;
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -163,6 +163,7 @@ impl StatusTeller {
         let answer = self.http.post(&request.url, request.headers, request.body, now);
         let silent = NoAnswer::Silent("no answer in time".to_owned());
         let answered = timeout(self.patience.answer, answer).await.unwrap_or(Err(silent));
+        crash_point("outbound.status-answered");
         let now = self.app.clock.now();
         match verdict(destination.host, &answered, &destination.token, now) {
             Verdict::Told => {

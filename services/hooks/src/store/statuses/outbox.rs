@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use grapnel_runtime::crash_point;
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
@@ -103,6 +104,7 @@ impl Store {
         };
         let taken = commit_status::Entity::update(taken).exec(&transaction).await?;
         transaction.commit().await?;
+        crash_point("store.status-claimed");
         rows::claimed_status(taken).map(Some)
     }
 
@@ -148,6 +150,7 @@ impl Store {
         };
         commit_status::Entity::update(told).exec(&transaction).await?;
         transaction.commit().await?;
+        crash_point("store.status-told");
         Ok(())
     }
 
