@@ -5,8 +5,8 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use futures_util::Stream;
 use grapnel_artifacts::ArtifactStore;
 use grapnel_domain::{
-    BranchName, Error, Reason, RepositoryUrl, event::BuildEvent, failure::Failure, id::ProjectId,
-    project::RelativePath, source::SourceAccess,
+    BranchName, Error, Reason, RepositoryUrl, build::AttemptId, event::BuildEvent, failure::Failure,
+    id::ProjectId, project::RelativePath, source::SourceAccess,
 };
 use grapnel_proto::{
     convert::{
@@ -24,8 +24,8 @@ use grapnel_proto::{
         GetExecutorRequest, GetExecutorResponse, ListArtifactsRequest, ListArtifactsResponse,
         ListCachesRequest, ListCachesResponse, Occupancy, PurgeCacheRequest, PurgeCacheResponse,
         RemoveArtifactsRequest, RemoveArtifactsResponse, ResolveSourceRequest, ResolveSourceResponse,
-        ScanHostRequest, ScanHostResponse, TriggerDeployRequest, TriggerDeployResponse, Version,
-        WatchExecutorRequest, WatchExecutorResponse, executor_service_server::ExecutorService,
+        RunningAttempt, ScanHostRequest, ScanHostResponse, TriggerDeployRequest, TriggerDeployResponse,
+        Version, WatchExecutorRequest, WatchExecutorResponse, executor_service_server::ExecutorService,
         resolve_source_response,
     },
     hooks::v1::{BuildCache, PurgedCaches},
@@ -168,11 +168,13 @@ impl ExecutorService for Service {
         let (send, told) = mpsc::channel(1);
         let (mut slots, stopping, who) =
             (self.attempts.occupancy().watch(), self.stopping.clone(), self.who());
+        let all = self.attempts.clone();
         tokio::spawn(async move {
             let telling = async {
                 loop {
                     let occupancy = Some(who.occupancy(*slots.borrow_and_update()));
-                    if send.send(Ok(WatchExecutorResponse { occupancy })).await.is_err() {
+                    let attempts = all.running().into_iter().map(running).collect();
+                    if send.send(Ok(WatchExecutorResponse { occupancy, attempts })).await.is_err() {
                         return;
                     }
                     let _ = timeout(HEARTBEAT, slots.changed()).await;
@@ -397,6 +399,10 @@ fn project_and_branch(project: &str, branch: &str) -> Result<(ProjectId, Option<
     };
     violations.finish()?;
     Ok((checked(project)?, branch))
+}
+
+fn running(id: AttemptId) -> RunningAttempt {
+    RunningAttempt { deployment_id: id.deployment.to_string(), attempt: id.attempt }
 }
 
 fn refused(refusal: NoAttempt) -> Error {

@@ -70,7 +70,7 @@ impl Dispatcher {
             Stop::Fenced => {
                 // Whoever has it now runs another attempt, or none: this one has to end.
                 if let Some(executor) = executor
-                    && let Err(error) = executor.cancel(&claimed.spec).await
+                    && let Err(error) = executor.cancel(claimed.spec.id).await
                 {
                     tracing::warn!(deployment.id = %id, %error, "an attempt that is not wanted cannot be ended");
                 }
@@ -113,7 +113,7 @@ impl Dispatcher {
         };
         if claimed.deployment.state == State::Building {
             // Whatever of it runs still is not followed any more.
-            let _ = executor.cancel(&claimed.spec).await;
+            let _ = executor.cancel(claimed.spec.id).await;
         } else {
             self.store.started(claimed.spec.id, &self.owner, self.clock.now()).await?;
         }
@@ -194,7 +194,7 @@ impl Dispatcher {
                     // The stream tells the end when the sandbox is gone; this call only asks.
                     let (executor, spec) = (executor.clone(), spec.clone());
                     self.tasks.spawn(async move {
-                        if let Err(error) = executor.cancel(&spec).await {
+                        if let Err(error) = executor.cancel(spec.id).await {
                             tracing::warn!(attempt = %spec.id, %error, "a build that was asked to end cannot be ended");
                         }
                     });

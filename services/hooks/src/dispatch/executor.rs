@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -12,7 +12,7 @@ use super::fleet::Connect;
 use crate::model::{BuildCache, ExecutorInfo, ExecutorState, PurgedCaches};
 use grapnel_domain::{
     BranchName, Error, Reason, RepositoryUrl,
-    build::BuildSpec,
+    build::{AttemptId, BuildSpec},
     failure::Failure,
     id::ProjectId,
     project::RelativePath,
@@ -29,8 +29,9 @@ use grapnel_proto::{
     error::from_status,
     executor::v1::{
         CancelDeployRequest, DrainExecutorRequest, ListCachesRequest, Occupancy, PurgeCacheRequest,
-        ResolveSourceRequest, ScanHostRequest, TriggerDeployResponse, Version, WatchExecutorRequest,
-        executor_service_client::ExecutorServiceClient, resolve_source_response,
+        ResolveSourceRequest, RunningAttempt, ScanHostRequest, TriggerDeployResponse, Version,
+        WatchExecutorRequest, WatchExecutorResponse, executor_service_client::ExecutorServiceClient,
+        resolve_source_response,
     },
     hooks::v1 as wire,
 };
@@ -59,6 +60,8 @@ pub struct Executor {
     /// What it has told last; nothing while it does not answer.
     occupancy: Arc<watch::Sender<Option<Occupancy>>>,
     watched: Arc<AtomicBool>,
+    /// What ran there when it answered again, until somebody looks at it.
+    found: Arc<Mutex<Vec<AttemptId>>>,
     /// Slots that this process fills, whether the executor knows it yet or not.
     taken: Arc<AtomicUsize>,
     /// How long resolving may take: the executor's own limit for a fetch, and a little more.
@@ -99,6 +102,7 @@ impl Executor {
             client,
             occupancy: Arc::new(watch::channel(None).0),
             watched: Arc::default(),
+            found: Arc::default(),
             taken: Arc::default(),
             resolve_within: connect.resolve_within,
         })
@@ -171,21 +175,38 @@ impl Executor {
         };
         let mut watching = watching.into_inner();
         loop {
-            let occupancy = match timeout(silence, watching.message()).await {
-                Ok(Ok(Some(message))) => message.occupancy.unwrap_or_default(),
-                Ok(Ok(None)) => return Status::unavailable("it has ended the stream"),
-                Ok(Err(status)) => return status,
-                Err(_) => return Status::deadline_exceeded("it is silent"),
-            };
+            let WatchExecutorResponse { occupancy, attempts } =
+                match timeout(silence, watching.message()).await {
+                    Ok(Ok(Some(message))) => message,
+                    Ok(Ok(None)) => return Status::unavailable("it has ended the stream"),
+                    Ok(Err(status)) => return status,
+                    Err(_) => return Status::deadline_exceeded("it is silent"),
+                };
+            let occupancy = occupancy.unwrap_or_default();
             let (name, now) = (occupancy.name.clone(), Some(occupancy));
             let before = self.occupancy.send_replace(now.clone());
             if before.is_none() {
+                *self.found() = attempts.iter().filter_map(attempt_from_wire).collect();
                 tracing::info!(address = %self.address, executor = name, "an executor answers");
             }
             if before != now {
                 told();
             }
         }
+    }
+
+    /// Takes the attempts that ran there when it answered again: some may have been given up meanwhile.
+    pub fn take_found(&self) -> Vec<AttemptId> {
+        std::mem::take(&mut *self.found())
+    }
+
+    /// Gives back what could not be looked at.
+    pub fn put_found(&self, attempts: Vec<AttemptId>) {
+        self.found().extend(attempts);
+    }
+
+    fn found(&self) -> MutexGuard<'_, Vec<AttemptId>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has it take nothing new.
@@ -303,13 +324,16 @@ impl Executor {
     ///
     /// # Errors
     /// The executor does not answer.
-    pub async fn cancel(&self, spec: &BuildSpec) -> Result<(), Error> {
+    pub async fn cancel(&self, id: AttemptId) -> Result<(), Error> {
         let mut client = self.client.clone();
-        let request =
-            CancelDeployRequest { deployment_id: spec.id.deployment.to_string(), attempt: spec.id.attempt };
+        let request = CancelDeployRequest { deployment_id: id.deployment.to_string(), attempt: id.attempt };
         let answer = timeout(CANCEL, client.cancel_deploy(request)).await.map_err(|_| away())?;
         answer.map(|_| ()).map_err(|status| from_status(&status, Reason::ExecutorUnavailable))
     }
+}
+
+fn attempt_from_wire(told: &RunningAttempt) -> Option<AttemptId> {
+    Some(AttemptId { deployment: told.deployment_id.parse().ok()?, attempt: told.attempt })
 }
 
 fn cache(told: wire::BuildCache) -> BuildCache {

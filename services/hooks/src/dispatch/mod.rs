@@ -128,6 +128,7 @@ impl Dispatcher {
 
     async fn look(&self) -> Result<(), StoreError> {
         self.end_what_was_asked_to().await?;
+        self.end_what_was_given_up().await?;
         self.resolve_pending().await?;
         self.attach_to_orphaned().await?;
         self.build_queued().await
@@ -138,6 +139,24 @@ impl Dispatcher {
             let building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(end) = building.get(&id) {
                 end.cancel();
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends what runs on executors that answer again, and was given up while they did not: it was tried elsewhere, or ended.
+    async fn end_what_was_given_up(&self) -> Result<(), StoreError> {
+        for executor in self.fleet.present() {
+            let found = executor.take_found();
+            let given_up = self.store.given_up(&found, &executor.info().name).await;
+            for id in given_up.inspect_err(|_| executor.put_found(found))? {
+                tracing::info!(attempt = %id, executor = executor.info().name, "an attempt that was given up is ended");
+                let executor = executor.clone();
+                self.tasks.spawn(async move {
+                    if let Err(error) = executor.cancel(id).await {
+                        tracing::warn!(attempt = %id, %error, "an attempt that was given up cannot be ended");
+                    }
+                });
             }
         }
         Ok(())

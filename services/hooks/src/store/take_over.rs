@@ -7,6 +7,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use grapnel_domain::{build::AttemptId, deployment::State};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use super::{
@@ -106,5 +107,34 @@ impl Store {
             .await?;
         transaction.commit().await?;
         Ok(())
+    }
+
+    /// Returns which of the attempts that run on an executor nobody waits for any more: their deployments have ended, or go on
+    /// with another attempt, or with this one elsewhere. One that is only about to be stored as begun is none of them.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn given_up(
+        &self,
+        running: &[AttemptId],
+        executor: &str,
+    ) -> Result<Vec<AttemptId>, StoreError> {
+        if running.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = running.iter().map(|id| id.deployment.to_string());
+        let found =
+            deployment::Entity::find().filter(deployment::Column::Id.is_in(ids)).all(&self.reader).await?;
+        let given_up = |id: &AttemptId| {
+            let row = found.iter().find(|row| row.id == id.deployment.to_string());
+            row.is_some_and(|row| {
+                let attempt = u32::try_from(row.attempt).unwrap_or_default();
+                let here = row.state == State::Building.as_str()
+                    && attempt == id.attempt
+                    && row.executor.as_deref() == Some(executor);
+                row.finished_at.is_some() || (attempt >= id.attempt && !here)
+            })
+        };
+        Ok(running.iter().copied().filter(given_up).collect())
     }
 }

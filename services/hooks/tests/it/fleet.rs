@@ -12,7 +12,8 @@ use grapnel_hooks::{
     dispatch::{ExecutorAddress, Fleet},
     model::{Deployment, ExecutorState},
 };
-use grapnel_runtime::CancellationToken;
+use grapnel_proto::executor::v1::RunningAttempt;
+use grapnel_runtime::{CancellationToken, Clock};
 
 use crate::{
     scripted::{House, Play, Scripted, finished, line, ready},
@@ -189,6 +190,32 @@ async fn an_executor_of_which_nothing_is_heard_any_more_loses_its_attempt_to_ano
     two.named(&first).lock().running = 0;
     let ended = two.house.ended(id).await;
     assert_eq!((ended.state, ended.attempt, ended.executor), (State::Ready, 2, Some(first)));
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_ended_where_it_runs_still() {
+    let two = Two::with_slots(1).await;
+    let ended = two.ready().await.id;
+    for executor in [&two.east, &two.west] {
+        executor.lock().plays = [Play::Hold(vec![line(1)])].into();
+    }
+    let building = two.house.deploy().await;
+    two.house.until(building, |it| it.state == State::Building).await;
+    let third = Scripted::new("third", 1);
+    let runs = |id: DeploymentId, attempt| RunningAttempt { deployment_id: id.to_string(), attempt };
+    let unknown = runs(Clock::system().new_id(), 1);
+    // It may have been asked for this just now.
+    let next = runs(building, 2);
+    third.lock().attempts = vec![runs(ended, 1), unknown.clone(), runs(building, 1), next.clone()];
+    let url = third.serve("127.0.0.1:0", two.house.stopping.child_token()).await;
+    two.house.dispatch_to(vec![ExecutorAddress::Url(url)], "two", two.house.stopping.child_token());
+    let begun = Instant::now();
+    while third.lock().attempts.len() > 2 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", third.lock().attempts);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(third.lock().attempts, [unknown, next]);
+    two.house.until(building, |it| it.state == State::Building && it.attempt == 1).await;
 }
 
 #[tokio::test]

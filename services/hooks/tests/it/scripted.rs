@@ -74,6 +74,8 @@ pub struct Script {
     pub triggered: Vec<(u32, u64)>,
     pub resolved: u32,
     pub canceled: u32,
+    /// What it says that it runs, and what it was asked to end of it.
+    pub attempts: Vec<RunningAttempt>,
     pub ending: CancellationToken,
 }
 
@@ -161,10 +163,12 @@ impl ExecutorService for Scripted {
 
     async fn cancel_deploy(
         &self,
-        _: Request<CancelDeployRequest>,
+        request: Request<CancelDeployRequest>,
     ) -> Result<Response<CancelDeployResponse>, Status> {
+        let CancelDeployRequest { deployment_id, attempt } = request.into_inner();
         let mut script = self.lock();
         script.canceled += 1;
+        script.attempts.retain(|it| (&it.deployment_id, it.attempt) != (&deployment_id, attempt));
         script.ending.cancel();
         Ok(Response::new(CancelDeployResponse {}))
     }
@@ -222,7 +226,10 @@ impl ExecutorService for Scripted {
     ) -> Result<Response<Self::WatchExecutorStream>, Status> {
         let this = self.clone();
         let beats = IntervalStream::new(interval(Duration::from_millis(20)));
-        let told = beats.map(move |_| Ok(WatchExecutorResponse { occupancy: Some(this.occupancy()) }));
+        let told = beats.map(move |_| {
+            let attempts = this.lock().attempts.clone();
+            Ok(WatchExecutorResponse { occupancy: Some(this.occupancy()), attempts })
+        });
         let stopping = self.lock().stopping.clone();
         Ok(Response::new(Box::pin(told.take_until(stopping.cancelled_owned()))))
     }
