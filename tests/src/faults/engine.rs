@@ -62,6 +62,9 @@ impl OwnEngine {
     pub async fn run(&mut self) {
         let begun = Instant::now();
         loop {
+            // The kernel has killed containerd with the daemon. Where nobody takes note of its end, as in many containers, the
+            // next daemon takes it for alive and waits 15 s for it.
+            let _ = fs::remove_file(self.directory.path().join("run/containerd/containerd.pid"));
             let mut daemon = self.spawn();
             while daemon.try_wait().expect("it can be waited for").is_none() {
                 if self.answers() {
@@ -131,5 +134,13 @@ impl Drop for OwnEngine {
             let _ = kill_process(pid, Signal::TERM);
         }
         let _ = daemon.wait();
+        // What those that were killed have left: who watched over their containers, and their mounts.
+        let directory = self.directory.path().display().to_string();
+        let _ = Command::new("pkill").args(["-KILL", "--full", &directory]).status();
+        let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+        let paths = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        for path in paths.filter(|path| path.starts_with(&directory)) {
+            let _ = Command::new("umount").args(["--lazy", path]).status();
+        }
     }
 }
