@@ -15,7 +15,11 @@ use grapnel_domain::{
     source::SourceAccess,
 };
 use grapnel_runtime::crash_point;
-use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, Condition, EntityTrait, QueryFilter, QuerySelect,
+    sea_query::{Expr, LockBehavior, LockType},
+};
 
 use super::{
     Store, StoreError,
@@ -30,6 +34,9 @@ use crate::model::Deployment;
 
 /// How long to wait after a lost attempt, times its number: what was away may be back by then.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// How many more deployments are looked at than are to be claimed.
+const OTHERS: u64 = 16;
 
 /// Which deployments to claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,23 +75,31 @@ impl Store {
         limit: u64,
         now: DateTime<Utc>,
     ) -> Result<Vec<Claimed>, StoreError> {
+        // Outside of the transaction, and by a reader: to put thousands in turns takes longer than the one writer of SQLite
+        // should be kept from those who bring more. Some more than are wanted: others may be quicker.
+        let found = turns::in_turn(
+            &self.reader,
+            which.eligible(now, self.lease_clock.now(&self.reader).await?),
+            limit.saturating_add(OTHERS),
+        );
+        let found = found.await?;
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
         let transaction = self.begin().await?;
         let clock = self.lease_clock.now(&transaction).await?;
-        let free = Condition::any()
-            .add(deployment::Column::LeaseExpiresAt.is_null())
-            .add(deployment::Column::LeaseExpiresAt.lt(clock));
-        let allowed = if which == Claim::Queued { superseding::may_start() } else { Condition::all() };
-        let eligible = Condition::all()
-            .add(deployment::Column::State.eq(which.state().as_str()))
-            .add(allowed)
-            .add(deployment::Column::FinishedAt.is_null())
-            .add(deployment::Column::NotBefore.lte(now))
-            .add(free);
-        let found = turns::in_turn(eligible, limit).all(&transaction).await?;
-        let mut claimed = Vec::with_capacity(found.len());
-        for row in found {
+        let mut claimed = Vec::new();
+        for id in found {
+            if claimed.len() as u64 == limit {
+                break;
+            }
+            let still = deployment::Entity::find_by_id(id)
+                .filter(which.eligible(now, clock))
+                .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+                .one(&transaction);
+            let Some(row) = still.await? else { continue };
             let change = deployment::ActiveModel {
-                id: Set(row.id.clone()),
+                id: Set(row.id),
                 lease_owner: Set(Some(owner.to_owned())),
                 lease_expires_at: Set(Some(clock + lease)),
                 ..Default::default()
@@ -92,7 +107,11 @@ impl Store {
             let row = deployment::Entity::update(change).exec(&transaction).await?;
             let project = project::Entity::find_by_id(&row.project_id).one(&transaction).await?;
             let project = project.ok_or(StoreError::NotFound)?;
-            let affinity = turns::affinity(&transaction, &row, &project).await?;
+            let affinity = match which {
+                // It is where it was begun.
+                Claim::Orphaned => Affinity::default(),
+                Claim::Pending | Claim::Queued => turns::affinity(&transaction, &row, &project).await?,
+            };
             claimed.push(claimed_from(row, &project, affinity)?);
         }
         transaction.commit().await?;
@@ -342,6 +361,20 @@ impl Store {
 }
 
 impl Claim {
+    /// Says which deployments can be claimed: those that are due, and that nobody holds by the database's clock.
+    fn eligible(self, now: DateTime<Utc>, clock: DateTime<Utc>) -> Condition {
+        let free = Condition::any()
+            .add(deployment::Column::LeaseExpiresAt.is_null())
+            .add(deployment::Column::LeaseExpiresAt.lt(clock));
+        let allowed = if self == Self::Queued { superseding::may_start() } else { Condition::all() };
+        Condition::all()
+            .add(deployment::Column::State.eq(self.state().as_str()))
+            .add(allowed)
+            .add(deployment::Column::FinishedAt.is_null())
+            .add(deployment::Column::NotBefore.lte(now))
+            .add(free)
+    }
+
     fn state(self) -> State {
         match self {
             Self::Pending => State::Pending,

@@ -2,11 +2,8 @@
 
 use grapnel_domain::deployment::State;
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QuerySelect,
-    sea_query::{
-        Alias, Expr, ExprTrait as _, Func, LockBehavior, LockType, Order, Query, SelectStatement,
-        WindowStatement,
-    },
+    ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, JoinType, QueryFilter, QuerySelect,
+    sea_query::{Alias, Expr, ExprTrait as _, Func, Order, Query, WindowStatement},
 };
 
 use super::{
@@ -23,39 +20,28 @@ pub struct Affinity {
     pub avoid: Option<String>,
 }
 
-/// Selects deployments in fair turns and locks them; those that somebody else has locked are passed over.
+/// Finds deployments in fair turns, and returns their ids. Nothing is locked: whoever takes one looks at it again.
 ///
 /// Each project's first one comes before any project's second one, those that are being built counted; within a turn the
 /// oldest comes first. So a project with a thousand of them is built by whatever slots the others leave, and holds up
 /// nobody.
-pub fn in_turn(eligible: Condition, limit: u64) -> sea_orm::Select<deployment::Entity> {
-    let turns = Alias::new("turns");
-    let turn = |name: &'static str| Expr::col((turns.clone(), Alias::new(name)));
-    let mut select = deployment::Entity::find();
-    let query = QuerySelect::query(&mut select);
-    query
-        .join_subquery(
-            JoinType::InnerJoin,
-            numbered(eligible.clone()),
-            turns.clone(),
-            turn("id").eq(Expr::col((deployment::Entity, deployment::Column::Id))),
-        )
-        .cond_where(eligible)
-        .order_by_expr(turn("turn"), Order::Asc)
-        .order_by((deployment::Entity, deployment::Column::Id), Order::Asc)
-        .limit(limit)
-        .lock_with_tables_behavior(LockType::Update, [deployment::Entity], LockBehavior::SkipLocked);
-    select
-}
-
-/// Numbers what is eligible within its project, on from how many builds of the project run.
-fn numbered(eligible: Condition) -> SelectStatement {
+pub async fn in_turn(
+    database: &impl ConnectionTrait,
+    eligible: Condition,
+    limit: u64,
+) -> Result<Vec<String>, DbErr> {
     let own = |column: deployment::Column| Expr::col((deployment::Entity, column));
-    let busy = Alias::new("busy");
-    let number = Func::cust(Alias::new("ROW_NUMBER"));
+    let (places, busy) = (Alias::new("places"), Alias::new("busy"));
     let window = WindowStatement::partition_by((deployment::Entity, deployment::Column::ProjectId))
         .order_by((deployment::Entity, deployment::Column::Id), Order::Asc)
         .take();
+    let numbered = Query::select()
+        .expr_as(own(deployment::Column::Id), Alias::new("id"))
+        .expr_as(own(deployment::Column::ProjectId), Alias::new("project_id"))
+        .expr_window_as(Func::cust(Alias::new("ROW_NUMBER")), window, Alias::new("place"))
+        .from(deployment::Entity)
+        .cond_where(eligible)
+        .to_owned();
     let running = Query::select()
         .column(deployment::Column::ProjectId)
         .expr_as(Expr::col(deployment::Column::Id).count(), Alias::new("running"))
@@ -64,27 +50,22 @@ fn numbered(eligible: Condition) -> SelectStatement {
         .and_where(deployment::Column::FinishedAt.is_null())
         .group_by_col(deployment::Column::ProjectId)
         .to_owned();
-    let places = Query::select()
-        .expr_as(own(deployment::Column::Id), Alias::new("id"))
-        .expr_as(own(deployment::Column::ProjectId), Alias::new("project_id"))
-        .expr_window_as(number, window, Alias::new("place"))
-        .from(deployment::Entity)
-        .cond_where(eligible)
-        .to_owned();
-    let numbered = Alias::new("numbered");
+    let place = |name: &'static str| Expr::col((places.clone(), Alias::new(name)));
     let count = Func::coalesce([Expr::col((busy.clone(), Alias::new("running"))), Expr::value(0)]);
-    Query::select()
-        .expr_as(Expr::col((numbered.clone(), Alias::new("id"))), Alias::new("id"))
-        .expr_as(Expr::col((numbered.clone(), Alias::new("place"))).add(count), Alias::new("turn"))
-        .from_subquery(places, numbered.clone())
+    let turns = Query::select()
+        .expr(place("id"))
+        .from_subquery(numbered, places.clone())
         .join_subquery(
             JoinType::LeftJoin,
             running,
             busy.clone(),
-            Expr::col((busy.clone(), deployment::Column::ProjectId))
-                .equals((numbered, Alias::new("project_id"))),
+            Expr::col((busy, deployment::Column::ProjectId)).eq(place("project_id")),
         )
-        .to_owned()
+        .order_by_expr(place("place").add(count), Order::Asc)
+        .order_by_expr(place("id"), Order::Asc)
+        .limit(limit)
+        .to_owned();
+    database.query_all(&turns).await?.iter().map(|row| row.try_get_by_index(0)).collect()
 }
 
 /// Finds out where a deployment would best be built: a branch's cache is where what its address serves was built, and a

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
 mod authorisation;
+mod backlog;
 mod backups;
 mod bursts;
 mod databases;
