@@ -28,7 +28,7 @@ export GRAPNEL_TEST_POSTGRES_URL GRAPNEL_TEST_GRPCURL GRAPNEL_TEST_CA_BUNDLE GRA
 cargo nextest run --locked --workspace
 say "tests of grapnel up once more, over PostgreSQL"
 # What is left out starts no grapnel up, or is about the embedded database.
-embedded='backup|buckets|faults|layers|processes|restarts|security'
+embedded='backup|buckets|crashes|db|faults|layers|processes|restarts|security'
 GRAPNEL_TEST_DATABASE=postgres cargo nextest run --locked --package grapnel-e2e \
     --filterset "not test(/^($embedded)::/)"
 

@@ -22,6 +22,10 @@ use crate::{
 /// How often is looked. What is tried out apart from attempts, such as the network, takes less.
 const LOOK: Duration = Duration::from_secs(60);
 
+/// How soon is looked again where something was nobody's, or the engine did not answer. What is only just being cleaned up is
+/// gone by then.
+const SOON: Duration = Duration::from_secs(10);
+
 /// Says which attempts have something in the engine or on the disk now.
 pub type Known = Box<dyn Fn() -> HashSet<AttemptId> + Send + Sync>;
 
@@ -50,11 +54,22 @@ impl Reconciler {
         Self { engine, executor, workspaces, known, suspects: BTreeSet::new() }
     }
 
-    /// Looks every minute until it is stopped.
+    /// Looks every minute until it is stopped, and sooner where there is something to be done.
     pub async fn watch_over(mut self, stop: CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-            if let Some(Err(error)) = stop.run_until_cancelled(self.look()).await {
-                tracing::warn!(%error, "what was left over cannot be removed now; it is tried again");
+        let (mut pause, mut well) = (LOOK, true);
+        while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            match stop.run_until_cancelled(self.look()).await {
+                Some(Ok(_)) => {
+                    pause = if self.suspects.is_empty() { LOOK } else { SOON };
+                    well = true;
+                }
+                Some(Err(error)) => {
+                    if well {
+                        tracing::warn!(%error, "what was left over cannot be removed now; it is tried again");
+                    }
+                    (pause, well) = (SOON, false);
+                }
+                None => return,
             }
         }
     }

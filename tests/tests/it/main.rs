@@ -9,6 +9,7 @@ mod caches;
 mod cancel;
 mod cli;
 mod crashes;
+mod db;
 mod endpoints;
 mod events;
 mod faults;
