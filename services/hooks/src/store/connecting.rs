@@ -154,10 +154,20 @@ async fn wait_for_postgres(url: &str, patience: Duration) -> Result<(), DbErr> {
                 let _ = connection.close().await;
                 return Ok(());
             }
-            Err(sqlx::Error::Io(_)) if begun.elapsed() < patience => tokio::time::sleep(LOOK_AGAIN).await,
+            Err(error) if is_starting(&error) && begun.elapsed() < patience => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
             Err(error) => return Err(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))),
         }
     }
+}
+
+/// Tells whether nobody listens yet, or a server that listens takes no connection yet: it starts, recovers from a crash, or
+/// ends to start again (`cannot_connect_now`, `admin_shutdown`, `crash_shutdown` in appendix A of PostgreSQL's manual).
+fn is_starting(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    matches!(error, sqlx::Error::Io(_))
+        || code.is_some_and(|code| matches!(&*code, "57P03" | "57P01" | "57P02"))
 }
 
 /// Asks a database that is away for its reason: a pool only says that it has waited.

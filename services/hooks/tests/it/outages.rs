@@ -15,6 +15,10 @@ use grapnel_hooks::{
 };
 use grapnel_runtime::CancellationToken;
 use sea_orm::{ConnectionTrait as _, Database, TransactionTrait as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::support::{app, new_postgres_database};
 
@@ -197,6 +201,48 @@ async fn the_log_of_an_sqlite_database_is_emptied_as_soon_as_nobody_reads_from_i
     reading.rollback().await.unwrap();
     assert_eq!(app.store.shorten_log(0).await.unwrap(), 0);
     assert_eq!(app.store.shorten_log(u64::MAX).await.unwrap(), 0);
+}
+
+/// Listens before a PostgreSQL, and refuses the first connections as one does that recovers from a crash.
+async fn recovering(url: &str, refusals: usize) -> String {
+    let (rest, server) = url.split_once('@').unwrap();
+    let (server, database) = server.split_once('/').unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let front = format!("{rest}@{}/{database}", listener.local_addr().unwrap());
+    let server = server.to_owned();
+    tokio::spawn(async move {
+        for n in 0.. {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let server = server.clone();
+            tokio::spawn(async move {
+                if n >= refusals {
+                    let mut server = TcpStream::connect(server).await.unwrap();
+                    let _ = copy_bidirectional(&mut client, &mut server).await;
+                    return;
+                }
+                // The first message asks for TLS, which is refused, and the second to be let in.
+                let mut asked = [0; 8];
+                client.read_exact(&mut asked).await.unwrap();
+                if asked == [0, 0, 0, 8, 4, 210, 22, 47] {
+                    client.write_all(b"N").await.unwrap();
+                }
+                let said = b"SFATAL\0C57P03\0Mthe database system is starting up\0\0";
+                let mut refused = b"E".to_vec();
+                refused.extend(u32::try_from(said.len() + 4).unwrap().to_be_bytes());
+                refused.extend(said);
+                client.write_all(&refused).await.unwrap();
+                let _ = client.read(&mut [0; 1024]).await;
+            });
+        }
+    });
+    front
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgresql_that_recovers_is_waited_for() {
+    let url = recovering(&new_postgres_database().await, 3).await;
+    let (app, team, hook) = with_hook(&url).await;
+    trigger(&app, &team, &hook).await.unwrap();
 }
 
 /// A disk of its own, which is gone when it is dropped.
