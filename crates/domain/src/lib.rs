@@ -9,6 +9,7 @@ pub mod branch;
 pub mod build;
 pub mod commit_status;
 pub mod deployment;
+pub mod ending;
 pub mod endpoint;
 pub mod error;
 pub mod event;

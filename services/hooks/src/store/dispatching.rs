@@ -8,9 +8,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use grapnel_domain::{
     build::{AttemptId, BuildSpec, HookOrigin},
-    deployment::{CancelReason, MAX_ATTEMPTS, State, Transition, after_lost_attempt},
+    deployment::{CancelReason, MAX_ATTEMPTS, State, Transition},
+    ending::{Held, after_attempt},
     event::{Outcome, StateChange},
-    failure::{Failure, FailureCode, Fault},
+    failure::{Failure, Fault},
     id::DeploymentId,
     source::SourceAccess,
 };
@@ -77,12 +78,8 @@ impl Store {
     ) -> Result<Vec<Claimed>, StoreError> {
         // Outside of the transaction, and by a reader: to put thousands in turns takes longer than the one writer of SQLite
         // should be kept from those who bring more. Some more than are wanted: others may be quicker.
-        let found = turns::in_turn(
-            &self.reader,
-            which.eligible(now, self.lease_clock.now(&self.reader).await?),
-            limit.saturating_add(OTHERS),
-        );
-        let found = found.await?;
+        let eligible = which.eligible(now, self.lease_clock.now(&self.reader).await?);
+        let found = turns::in_turn(&self.reader, eligible, limit.saturating_add(OTHERS)).await?;
         if found.is_empty() {
             return Ok(Vec::new());
         }
@@ -322,13 +319,17 @@ impl Store {
     ) -> Result<Deployment, StoreError> {
         let transaction = self.begin().await?;
         let row = locked(&transaction, id.deployment).await?;
-        let current =
-            row.lease_owner.as_deref() == Some(owner) && u32::try_from(row.attempt).ok() == Some(id.attempt);
-        if !current {
+        let deployment = rows::deployment(row.clone(), false)?;
+        let held = Held { by: row.lease_owner.as_deref(), attempt: deployment.attempt };
+        if !held.counts(owner, id.attempt) {
             return Err(StoreError::Fenced);
         }
-        let asked = rows::deployment(row.clone(), false)?.cancel_requested;
-        let (mut transition, mut change, mut more) = follow(id.attempt, outcome, asked);
+        let mut more = released();
+        if let Outcome::Ready { files, bytes } = outcome {
+            more.artifact_files = Set(i64::try_from(files).ok());
+            more.artifact_bytes = Set(i64::try_from(bytes).ok());
+        }
+        let (mut transition, mut change) = after_attempt(id.attempt, outcome, deployment.cancel_requested);
         if transition == Transition::Retry {
             more.not_before = Set(now + RETRY * id.attempt);
             // Whoever was let finish first and lost its attempt is not begun anew beside the one that follows it.
@@ -381,49 +382,6 @@ impl Claim {
             Self::Queued => State::Queued,
             Self::Orphaned => State::Building,
         }
-    }
-}
-
-/// Says what follows from how an attempt ended. Whoever asked for the end gets it, unless the artifact was there first.
-fn follow(
-    attempt: u32,
-    outcome: Outcome,
-    asked: Option<CancelReason>,
-) -> (Transition, StateChange, deployment::ActiveModel) {
-    let failed = |transition, state, failure| {
-        (transition, StateChange { state, failure: Some(failure), canceled: None }, released())
-    };
-    match (outcome, asked) {
-        (Outcome::Ready { files, bytes }, _) => {
-            let more = deployment::ActiveModel {
-                artifact_files: Set(i64::try_from(files).ok()),
-                artifact_bytes: Set(i64::try_from(bytes).ok()),
-                ..released()
-            };
-            (Transition::Publish, StateChange { state: State::Ready, failure: None, canceled: None }, more)
-        }
-        (Outcome::Canceled | Outcome::Skipped { .. } | Outcome::Failed { .. }, Some(reason))
-        | (Outcome::Skipped { reason }, None) => {
-            let change = StateChange { state: State::Canceled, failure: None, canceled: Some(reason) };
-            (Transition::Cancel, change, released())
-        }
-        (Outcome::Failed { failure }, None) if failure.fault() == Fault::User => {
-            failed(Transition::Fail, State::Error, failure)
-        }
-        (Outcome::Failed { failure }, None) => lost(attempt, failure, failed),
-        // Nobody asked: the executor stopped.
-        (Outcome::Canceled, None) => lost(
-            attempt,
-            Failure::new(FailureCode::ExecutorLost, "the executor stopped during the build"),
-            failed,
-        ),
-    }
-}
-
-fn lost<T>(attempt: u32, failure: Failure, failed: impl Fn(Transition, State, Failure) -> T) -> T {
-    match after_lost_attempt(attempt) {
-        Transition::Retry => failed(Transition::Retry, State::Queued, failure),
-        _ => failed(Transition::Fail, State::Error, failure),
     }
 }
 

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use grapnel_domain::{
     build::AttemptId,
     deployment::State,
+    ending::Held,
     event::{BuildEvent, DeploymentEvent},
     id::DeploymentId,
 };
@@ -57,10 +58,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         let transaction = self.begin().await?;
         let row = locked(&transaction, id.deployment).await?;
-        let holds = row.state == State::Building.as_str()
-            && row.lease_owner.as_deref() == Some(owner)
-            && u32::try_from(row.attempt).ok() == Some(id.attempt);
-        if !holds {
+        let attempt = u32::try_from(row.attempt).unwrap_or_default();
+        let held = Held { by: row.lease_owner.as_deref(), attempt };
+        if row.state != State::Building.as_str() || !held.counts(owner, id.attempt) {
             return Err(StoreError::Fenced);
         }
         let stored = last_sequence(&transaction, id).await?;
