@@ -41,7 +41,9 @@ fn cases(times: u32) -> Vec<(Case, u32)> {
     }
     for database in [Sqlite, Postgres] {
         cases.push((Case::new(Fault::Clock, database), times));
+        cases.push((Case::new(Fault::NoFiles, database), times));
     }
+    cases.push((Case::new(Fault::Terminate, Postgres), times));
     cases.push((Case::new(Fault::KillAny, Postgres).under(100, 2_000), times));
     // Beyond the 30 s of a lease, and below them.
     cases.push((Case::new(Fault::Freeze, Postgres).lasting(1.0..45.0), some));

@@ -3,6 +3,7 @@
 use std::{fmt, ops::Range, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _, seq::SliceRandom as _};
+use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::{
@@ -38,6 +39,10 @@ pub enum Fault {
     KillAll,
     /// Any process of three of each kind is stopped where it is, and goes on.
     Freeze,
+    /// Any process of three of each kind is told to stop, sometimes twice, and is started again when it has ended.
+    Terminate,
+    /// Any process can open nothing more: no file, no connection.
+    NoFiles,
     /// The lines between hooks services and executors are made so.
     Line(Quality),
     /// A place has no room.
@@ -76,7 +81,7 @@ impl Case {
 
     fn shape(&self) -> Shape {
         let of_each = match (self.fault, self.database) {
-            (Fault::KillAny | Fault::Freeze, _) | (Fault::Clock, Database::Postgres) => 3,
+            (Fault::KillAny | Fault::Freeze | Fault::Terminate, _) | (Fault::Clock, Database::Postgres) => 3,
             _ => 1,
         };
         let extras = match self.fault {
@@ -84,7 +89,7 @@ impl Case {
             Fault::Line(_) => vec![Extra::Lines],
             Fault::Full(place) => vec![Extra::SmallDisk(place)],
             Fault::Clock => vec![Extra::Clocks],
-            Fault::Kill(_) | Fault::KillAny | Fault::Freeze => Vec::new(),
+            Fault::Kill(_) | Fault::KillAny | Fault::Freeze | Fault::Terminate | Fault::NoFiles => Vec::new(),
         };
         Shape { database: self.database, of_each, extras }
     }
@@ -136,9 +141,28 @@ impl Case {
             }
             Fault::Freeze => {
                 let part = any(&installation.processes(), random);
-                installation.freeze(part, true);
+                installation.signal(part, Signal::STOP);
                 pause(lasts).await;
-                installation.freeze(part, false);
+                installation.signal(part, Signal::CONT);
+            }
+            Fault::Terminate => {
+                let part = any(&installation.processes(), random);
+                installation.signal(part, Signal::TERM);
+                pause(lasts).await;
+                let again = random.random_bool(0.3);
+                while installation.ended(part).is_none() {
+                    if again {
+                        installation.signal(part, Signal::TERM);
+                    }
+                    pause(0.1).await;
+                }
+                installation.start_again(part).await;
+            }
+            Fault::NoFiles => {
+                let part = any(&installation.processes(), random);
+                installation.limit_files(part, true);
+                pause(lasts).await;
+                installation.limit_files(part, false);
             }
             Fault::Line(quality) => {
                 installation.make_lines(quality);
@@ -173,6 +197,8 @@ impl fmt::Display for Case {
             Fault::KillAny => f.write_str("kill -9 of any of 3 of each"),
             Fault::KillAll => f.write_str("kill -9 of everything at once"),
             Fault::Freeze => f.write_str("SIGSTOP of any of 3 of each"),
+            Fault::Terminate => f.write_str("SIGTERM of any of 3 of each"),
+            Fault::NoFiles => f.write_str("no file descriptor left"),
             Fault::Line(quality) => write!(f, "line to the executor {quality}"),
             Fault::Full(place) => write!(f, "no room for {}", place.directory()),
             Fault::Clock => f.write_str("clock set"),

@@ -13,7 +13,7 @@ use grapnel_proto::hooks::v1::{
     BuildSettings, CreateHookRequest, CreateProjectRequest, hook_service_client::HookServiceClient,
 };
 use grapnel_runtime::grpc::{self, Bearer};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tempfile::TempDir;
 
 use super::{
@@ -170,14 +170,26 @@ impl Installation {
         process.try_wait().expect("it can be waited for")
     }
 
-    /// Stops a process where it is, or lets it go on.
+    /// Sends a process a signal.
     ///
     /// # Panics
     /// There is no such process.
-    pub fn freeze(&self, part: Part, frozen: bool) {
-        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+    pub fn signal(&self, part: Part, signal: Signal) {
         let process = self.processes.get(&part).expect("it is a process of Grapnel");
-        kill_process(Pid::from_child(process), signal).expect("it can be signalled");
+        // It may have ended.
+        let _ = kill_process(Pid::from_child(process), signal);
+    }
+
+    /// Has a process open nothing more than it has open, or lets it open as many files as it may.
+    ///
+    /// # Panics
+    /// There is no such process.
+    pub fn limit_files(&self, part: Part, none: bool) {
+        let process = self.processes.get(&part).expect("it is a process of Grapnel");
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let current = if none { Some(1) } else { maximum };
+        prlimit(Some(Pid::from_child(process)), Resource::Nofile, Rlimit { current, maximum })
+            .expect("its limits can be set");
     }
 
     /// Sets the clock of a process so many seconds ahead of the machine's.

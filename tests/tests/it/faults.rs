@@ -70,6 +70,16 @@ async fn a_clock_that_is_set_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f24_a_process_without_file_descriptors_loses_and_doubles_nothing() {
+    holds(Case::new(Fault::NoFiles, Sqlite), 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f18_processes_that_are_told_to_stop_lose_and_double_nothing() {
+    holds(Case::new(Fault::Terminate, Postgres), 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_of_each_over_one_postgresql_lose_and_double_nothing() {
     holds(Case::new(Fault::KillAny, Postgres).under(12, 0), 4).await;
 }

@@ -1,4 +1,5 @@
-//! docs/security.md against the code: each attack is one test, and each is listed.
+//! docs/security.md and docs/faults.md against the code: each attack is one test, each fault happens in some, and each is
+//! listed.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -63,4 +64,26 @@ fn every_numbered_attack_is_in_the_catalogue() {
     let unlisted: Vec<_> =
         tests().into_iter().filter(|name| is_numbered(name) && !listed.contains(name)).collect();
     assert!(unlisted.is_empty(), "docs/security.md does not list {unlisted:#?}");
+}
+
+#[test]
+fn every_fault_of_the_catalogue_is_tried_by_tests() {
+    let page = fs::read_to_string(root().join("docs/faults.md")).unwrap();
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| F")).collect();
+    assert!(rows.len() > 20, "{rows:#?}");
+    let (tests, mut listed) = (tests(), BTreeSet::new());
+    for row in rows {
+        let named: Vec<_> = row.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "nothing tries {row}");
+        for name in named {
+            assert!(tests.contains(name), "docs/faults.md lists what is no test: {name}");
+            listed.insert(name.to_owned());
+        }
+    }
+    let is_numbered = |name: &str| {
+        let number = name.strip_prefix('f').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+        number.is_some_and(|rest| rest.starts_with('_') && rest.len() + 1 < name.len())
+    };
+    let unlisted: Vec<_> = tests.iter().filter(|name| is_numbered(name) && !listed.contains(*name)).collect();
+    assert!(unlisted.is_empty(), "docs/faults.md does not list {unlisted:#?}");
 }
