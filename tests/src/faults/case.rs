@@ -109,6 +109,10 @@ impl Case {
             self.strike(&mut installation, &mut random).await;
             done += 1;
         }
+        if self.fault == Fault::Clock {
+            // A store of artifacts takes no request that was signed at another time, so nothing is served until this.
+            installation.processes().into_iter().for_each(|part| installation.set_clock(part, 0));
+        }
         pause(ALONE.end).await;
         let answered = load.stop().await;
         let verdict = verdict::of(&installation, &answered).await;

@@ -13,8 +13,7 @@ use tempfile::TempDir;
 /// The image that its builds run in: small, since it has to be copied into it.
 pub const IMAGE: &str = "grapnel/base:bookworm";
 
-/// An engine with images, containers and a containerd of its own. It ends when it is dropped. Its containers have no network,
-/// so that its firewall does not come into that of the machine's engine.
+/// An engine with images, containers and a containerd of its own. It ends when it is dropped. Its containers have no network.
 #[derive(Debug)]
 pub struct OwnEngine {
     directory: TempDir,
@@ -84,7 +83,9 @@ impl OwnEngine {
         let log = fs::OpenOptions::new().create(true).append(true).open(path("log"));
         let own = self.directory.path().file_name().map(|name| name.to_string_lossy().into_owned());
         let own = own.unwrap_or_default();
-        Command::new("dockerd")
+        // In a network of its own: a daemon without a bridge removes the bridge of the machine's.
+        Command::new("unshare")
+            .args(["--net", "dockerd"])
             .arg("--host")
             .arg(format!("unix://{}", self.socket().display()))
             .arg("--data-root")

@@ -89,6 +89,10 @@ impl From<object_store::Error> for BucketFault {
     fn from(source: object_store::Error) -> Self {
         use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
         let what = match source {
+            // Requests are signed with the time, and stores take none that is a quarter of an hour off.
+            PermissionDenied { .. } if format!("{source:?}").contains("RequestTimeTooSkewed") => {
+                "says that this machine's clock is wrong"
+            }
             Unauthenticated { .. } | PermissionDenied { .. } => "does not allow what we asked it for",
             NotFound { .. } => "does not have what we asked it for",
             _ => "does not answer as it should",
