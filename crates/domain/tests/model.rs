@@ -443,8 +443,13 @@ fn explore(bounds: Bounds) {
 }
 
 #[test]
-fn every_order_of_two_triggers_a_push_and_two_faults_keeps_what_is_promised() {
-    explore(Bounds { triggers: 2, pushes: 1, faults: 2, over: false });
+fn every_order_of_two_triggers_and_two_faults_keeps_what_is_promised() {
+    explore(Bounds { triggers: 2, pushes: 0, faults: 2, over: false });
+}
+
+#[test]
+fn so_does_every_order_of_two_triggers_a_push_and_a_fault() {
+    explore(Bounds { triggers: 2, pushes: 1, faults: 1, over: false });
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How often is looked. What is tried out apart from attempts, such as the network, takes less.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_secs(30);
 
 /// How soon is looked again where something was nobody's, or the engine did not answer. What is only just being cleaned up is
 /// gone by then.
@@ -54,7 +54,7 @@ impl Reconciler {
         Self { engine, executor, workspaces, known, suspects: BTreeSet::new() }
     }
 
-    /// Looks every minute until it is stopped, and sooner where there is something to be done.
+    /// Looks every half minute until it is stopped, and sooner where there is something to be done.
     pub async fn watch_over(mut self, stop: CancellationToken) {
         let (mut pause, mut well) = (LOOK, true);
         while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {

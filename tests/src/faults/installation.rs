@@ -33,8 +33,8 @@ use crate::{
 /// How many lines a build prints.
 pub const LINES: u32 = 12;
 
-/// How long what is left of builds may take to go: an executor looks for it once a minute, and 10 s later once more.
-const REMOVED: Duration = Duration::from_secs(90);
+/// How long what is left of builds may take to go: an executor looks for it every half minute, and 10 s later once more.
+const REMOVED: Duration = Duration::from_secs(60);
 
 /// What a build does: short, and long enough to be hit.
 const BUILD: &str = "for n in $(seq 1 12); do echo line $n; sleep 0.05; done; mkdir -p dist node_modules; cp index.html dist/; date > node_modules/built";
