@@ -177,7 +177,7 @@ mod tests {
         for (name, text) in files {
             fs::write(directory.path().join(name), text).unwrap();
         }
-        plan(settings, &ProjectRoot::enter(directory.path(), None).unwrap())
+        plan(settings, &ProjectRoot::enter(directory.path(), None).unwrap().unwrap())
     }
 
     const SITE: (&str, &str) = ("package.json", r#"{"scripts":{"build":"vite build"}}"#);

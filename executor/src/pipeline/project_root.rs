@@ -4,10 +4,17 @@ use std::{
     fs::{self, File},
     io::{self, Read as _},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use grapnel_domain::project::RelativePath;
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use grapnel_domain::{
+    failure::{Failure, FailureCode},
+    project::RelativePath,
+};
+use rustix::{
+    fs::{Mode, OFlags, ResolveFlags, openat2},
+    io::Errno,
+};
 use serde::{Deserialize, Serialize};
 
 /// The directory of a checkout in which the project lives. All reading stays below it.
@@ -15,14 +22,36 @@ use serde::{Deserialize, Serialize};
 pub struct ProjectRoot {
     tree: PathBuf,
     below: String,
+    /// Why something was not seen that may be there.
+    #[serde(skip)]
+    trouble: Arc<Mutex<Option<Errno>>>,
 }
 
 impl ProjectRoot {
     /// Enters the project's root directory; `None` where it is not there.
-    pub fn enter(tree: &Path, root_directory: Option<&RelativePath>) -> Option<Self> {
+    ///
+    /// # Errors
+    /// As [`ProjectRoot::was_seen`].
+    pub fn enter(tree: &Path, root_directory: Option<&RelativePath>) -> Result<Option<Self>, Failure> {
         let below = root_directory.map_or(".", RelativePath::as_str).to_owned();
-        let root = Self { tree: tree.to_owned(), below };
-        root.has_directory(".").then_some(root)
+        let root = Self { tree: tree.to_owned(), below, trouble: Arc::default() };
+        let is_there = root.has_directory(".");
+        root.was_seen()?;
+        Ok(is_there.then_some(root))
+    }
+
+    /// Makes sure that what was not seen is not there. Ask after reading, before anybody is blamed.
+    ///
+    /// # Errors
+    /// The executor had no file descriptor or no memory left, or its disk fails.
+    pub fn was_seen(&self) -> Result<(), Failure> {
+        match *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some(errno) => {
+                let message = format!("the executor cannot read the checkout: {}", io::Error::from(errno));
+                Err(Failure::new(FailureCode::Internal, message))
+            }
+        }
     }
 
     /// Returns the path of the root below the workspace, such as `packages/site`, or `.`.
@@ -59,6 +88,14 @@ impl ProjectRoot {
 
     /// Opens something below the checkout. The kernel keeps the way inside, whatever links say.
     fn open(&self, name: &str, flags: OFlags) -> io::Result<File> {
+        let opened = self.try_open(name, flags);
+        if let Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::IO)) = opened {
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(errno);
+        }
+        Ok(opened?)
+    }
+
+    fn try_open(&self, name: &str, flags: OFlags) -> Result<File, Errno> {
         let tree =
             rustix::fs::open(&self.tree, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -71,6 +108,8 @@ impl ProjectRoot {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     use super::*;
 
@@ -85,12 +124,27 @@ mod tests {
         symlink("../../secret", tree.join("site/outside")).unwrap();
         symlink("/etc", tree.join("site/etc")).unwrap();
         symlink("/", tree.join("root")).unwrap();
-        let root = ProjectRoot::enter(&tree, Some(&RelativePath::parse("site").unwrap())).unwrap();
+        let root = ProjectRoot::enter(&tree, Some(&RelativePath::parse("site").unwrap())).unwrap().unwrap();
         assert_eq!(root.read("inside", 100).as_deref(), Some("{}"));
         assert_eq!(root.read("outside", 100), None);
         assert!(!root.has_directory("etc") && root.real_directory("etc").is_none());
-        assert!(ProjectRoot::enter(&tree, Some(&RelativePath::parse("root").unwrap())).is_none());
-        assert!(ProjectRoot::enter(&tree, Some(&RelativePath::parse("missing").unwrap())).is_none());
+        assert!(ProjectRoot::enter(&tree, Some(&RelativePath::parse("root").unwrap())).unwrap().is_none());
+        assert!(ProjectRoot::enter(&tree, Some(&RelativePath::parse("missing").unwrap())).unwrap().is_none());
         assert_eq!(root.read("inside", 1), None, "over the limit");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_for_want_of_file_descriptors_is_not_taken_for_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("package.json"), "{}").unwrap();
+        let root = ProjectRoot::enter(directory.path(), None).unwrap().unwrap();
+        assert!(!root.has_file("missing"));
+        root.was_seen().unwrap();
+        let before = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(1), ..before }).unwrap();
+        let read = root.read("package.json", 100);
+        setrlimit(Resource::Nofile, before).unwrap();
+        assert_eq!(read, None);
+        assert_eq!(root.was_seen().unwrap_err().code, FailureCode::Internal);
     }
 }

@@ -26,8 +26,12 @@ impl Story<'_> {
     }
 
     async fn try_publish(&mut self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
-        let output = self.output_directory(root, plan)?;
-        let path = self.real_output(root, &output).await?;
+        let output = self.output_directory(root, plan);
+        root.was_seen()?;
+        let output = output?;
+        let path = self.real_output(root, &output).await;
+        root.was_seen()?;
+        let path = path?;
         // What is published is published: no log may turn out to have a gap afterwards, and whoever goes on with this build
         // has to find that it had come so far.
         if !self.recorder.is_written_down().await {

@@ -272,12 +272,14 @@ impl<'a> Story<'a> {
         }
         crash_point("pipeline.checked-out");
         let settings = &self.spec.settings;
-        let root = ProjectRoot::enter(&tree, settings.root_directory.as_ref()).ok_or_else(|| {
+        let root = ProjectRoot::enter(&tree, settings.root_directory.as_ref())?.ok_or_else(|| {
             let root = settings.root_directory.as_ref().map_or(".", |path| path.as_str());
             let message = format!("the repository has no directory `{root}`, the project's root directory");
             Failure::new(FailureCode::RootDirectoryMissing, message)
         })?;
-        let plan = detect::plan(settings, &root)?;
+        let plan = detect::plan(settings, &root);
+        root.was_seen()?;
+        let plan = plan?;
         Ok((root, plan))
     }
 

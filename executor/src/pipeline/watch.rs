@@ -29,6 +29,10 @@ pub async fn too_much_on_disk(directories: Vec<PathBuf>, limit: u64) -> Failure 
         for directory in &directories {
             match disk::usage(directory).await {
                 Ok(used) => bytes += used,
+                // Of the executor itself, and perhaps soon over.
+                Err(error) if error.raw_os_error().is_some() => {
+                    tracing::warn!(%error, "what a build wrote cannot be counted now");
+                }
                 Err(error) => {
                     return over_the_limit(&format!("what the build wrote cannot be counted: {error}"));
                 }
