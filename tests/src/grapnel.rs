@@ -304,7 +304,15 @@ impl Drop for Grapnel {
 /// # Panics
 /// There is none.
 pub fn docker_lines(arguments: &[&str]) -> Vec<String> {
-    let output = Command::new("docker").args(arguments).output().expect("the docker client runs");
+    lines_of(Command::new("docker").args(arguments))
+}
+
+/// Runs a command and returns the lines that it printed.
+///
+/// # Panics
+/// It cannot be started.
+pub fn lines_of(command: &mut Command) -> Vec<String> {
+    let output = command.output().expect("the command can be started");
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 

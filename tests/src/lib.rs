@@ -8,6 +8,7 @@ mod own_postgres;
 pub mod receiver;
 pub mod repository;
 pub mod s3_server;
+mod small_disk;
 pub mod ssh_server;
 
 pub use git_server::GitServer;
@@ -17,6 +18,7 @@ pub use own_postgres::OwnPostgres;
 pub use receiver::{Received, Receiver, Reply};
 pub use repository::Repository;
 pub use s3_server::{S3Fault, S3Server};
+pub use small_disk::SmallDisk;
 pub use ssh_server::{SshKeyPair, SshServer};
 
 use std::{
@@ -49,6 +51,12 @@ pub fn http_client() -> reqwest::Client {
     http().build().expect("a client can be made")
 }
 
+/// Returns a call of PostgreSQL's client.
+pub fn psql() -> Command {
+    let debian = Path::new("/usr/lib/postgresql/15/bin/psql");
+    Command::new(if debian.is_file() { debian } else { Path::new("psql") })
+}
+
 /// Makes a database in the tests' PostgreSQL and returns its address. The name is the test's own.
 ///
 /// # Panics
@@ -56,9 +64,7 @@ pub fn http_client() -> reqwest::Client {
 pub fn new_database(name: &str) -> String {
     let admin = told("GRAPNEL_TEST_POSTGRES_URL");
     let name = name.replace('-', "_");
-    let psql = Path::new("/usr/lib/postgresql/15/bin/psql");
-    let psql = if psql.is_file() { psql } else { Path::new("psql") };
-    let made = Command::new(psql).arg(&admin).args(["-qc", &format!("CREATE DATABASE {name}")]).output();
+    let made = psql().arg(&admin).args(["-qc", &format!("CREATE DATABASE {name}")]).output();
     let made = made.expect("psql can be started");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let server = admin.rsplit_once('/').map_or(admin.as_str(), |(server, _)| server);

@@ -8,17 +8,16 @@ use std::{
 };
 
 use grapnel_domain::{
-    BranchName, Error, Reason, RepositoryUrl,
-    id::{HookId, ProjectId, TeamId},
+    BranchName, Error, RepositoryUrl,
+    id::{HookId, TeamId},
     plan::{HookLimits, Plan},
     project::BuildSettings,
-    source::{HostKey, SourceAccess},
+    secret_token::ApiKey,
 };
 use grapnel_hooks::{
-    app::{
-        Addresses, AllExecutors, App, Brought, Executors, NewHook, NewProject, TriggerRates, TriggerTarget,
-    },
-    model::{BuildCache, ExecutorInfo, PurgedCaches},
+    app::{Addresses, AllExecutors, App, Brought, NewHook, NewProject, TriggerRates, TriggerTarget},
+    dispatch::{Connect, Fleet},
+    executors::Reachable,
     sealing::Sealer,
     store::{Store, projects::ProjectRef},
 };
@@ -26,35 +25,6 @@ use grapnel_runtime::Clock;
 
 const HOOKS: usize = 10;
 const CALLERS: [usize; 4] = [1, 16, 64, 256];
-
-struct NoExecutors;
-
-#[async_trait::async_trait]
-impl Executors for NoExecutors {
-    async fn refusal(&self, _: &RepositoryUrl, _: &BranchName, _: &str, _: &SourceAccess) -> Option<String> {
-        None
-    }
-
-    async fn scan_host(&self, _: &str, _: u16) -> Result<Vec<HostKey>, Error> {
-        Ok(Vec::new())
-    }
-
-    async fn caches(&self, _: ProjectId) -> Result<Vec<BuildCache>, Error> {
-        Ok(Vec::new())
-    }
-
-    async fn purge(&self, _: ProjectId, _: Option<&BranchName>) -> Result<Vec<PurgedCaches>, Error> {
-        Ok(Vec::new())
-    }
-
-    fn list(&self) -> Vec<ExecutorInfo> {
-        Vec::new()
-    }
-
-    async fn drain(&self, name: &str) -> Result<ExecutorInfo, Error> {
-        Err(Error::new(Reason::ExecutorNotFound, name))
-    }
-}
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -105,7 +75,14 @@ async fn app(url: &str, sealer: Sealer) -> Result<(App, TeamId, Vec<HookId>), Bo
         sites_domain: "localhost".to_owned(),
     };
     let rates = TriggerRates::new(plenty, plenty);
-    let executors = AllExecutors::new(NoExecutors);
+    let connect = Connect {
+        key: ApiKey::generate(&mut rand::rng()),
+        tls: None,
+        resolve_within: Duration::ZERO,
+        silence: Duration::ZERO,
+    };
+    // None of them: nothing is built.
+    let executors = AllExecutors::new(Reachable(Fleet::new(Vec::new(), connect, store.wakeups.clone())?));
     let app = App { store, sealer, clock, limits, rates, executors, addresses };
     let new = NewProject {
         name: format!("bench-{:x}", rand::random::<u32>()).parse()?,

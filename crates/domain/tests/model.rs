@@ -126,6 +126,13 @@ fn id(deployment: usize) -> DeploymentId {
 }
 
 impl Bounds {
+    /// Whether nothing can happen any more.
+    fn is_the_end(&self, world: &World) -> bool {
+        let mut actions = Vec::new();
+        self.actions(world, &mut actions);
+        actions.is_empty()
+    }
+
     fn unfinished(self, world: &World, index: usize) -> Unfinished {
         let it = &world.deployments[index];
         Unfinished {
@@ -424,14 +431,6 @@ impl Model for Bounds {
                 older.iter().any(|it| it.state == State::Building)
             }),
         ]
-    }
-}
-
-impl Bounds {
-    fn is_the_end(&self, world: &World) -> bool {
-        let mut actions = Vec::new();
-        self.actions(world, &mut actions);
-        actions.is_empty()
     }
 }
 

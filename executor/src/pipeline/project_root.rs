@@ -31,22 +31,21 @@ impl ProjectRoot {
     /// Enters the project's root directory; `None` where it is not there.
     ///
     /// # Errors
-    /// As [`ProjectRoot::was_seen`].
+    /// As [`ProjectRoot::sure`].
     pub fn enter(tree: &Path, root_directory: Option<&RelativePath>) -> Result<Option<Self>, Failure> {
         let below = root_directory.map_or(".", RelativePath::as_str).to_owned();
         let root = Self { tree: tree.to_owned(), below, trouble: Arc::default() };
-        let is_there = root.has_directory(".");
-        root.was_seen()?;
+        let is_there = root.sure(Ok(root.has_directory(".")))?;
         Ok(is_there.then_some(root))
     }
 
-    /// Makes sure that what was not seen is not there. Ask after reading, before anybody is blamed.
+    /// Returns what was found by reading here, once it is sure that what was not seen is not there.
     ///
     /// # Errors
-    /// The executor had no file descriptor or no memory left, or its disk fails.
-    pub fn was_seen(&self) -> Result<(), Failure> {
+    /// What was found, or: the executor had no file descriptor or no memory left, or its disk fails.
+    pub fn sure<T>(&self, found: Result<T, Failure>) -> Result<T, Failure> {
         match *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) {
-            None => Ok(()),
+            None => found,
             Some(errno) => {
                 let message = format!("the executor cannot read the checkout: {}", io::Error::from(errno));
                 Err(Failure::new(FailureCode::Internal, message))
@@ -139,12 +138,12 @@ mod tests {
         fs::write(directory.path().join("package.json"), "{}").unwrap();
         let root = ProjectRoot::enter(directory.path(), None).unwrap().unwrap();
         assert!(!root.has_file("missing"));
-        root.was_seen().unwrap();
+        root.sure(Ok(())).unwrap();
         let before = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: Some(1), ..before }).unwrap();
         let read = root.read("package.json", 100);
         setrlimit(Resource::Nofile, before).unwrap();
         assert_eq!(read, None);
-        assert_eq!(root.was_seen().unwrap_err().code, FailureCode::Internal);
+        assert_eq!(root.sure(Ok(())).unwrap_err().code, FailureCode::Internal);
     }
 }

@@ -26,12 +26,8 @@ impl Story<'_> {
     }
 
     async fn try_publish(&mut self, root: &ProjectRoot, plan: &Plan) -> Result<Outcome, Failure> {
-        let output = self.output_directory(root, plan);
-        root.was_seen()?;
-        let output = output?;
-        let path = self.real_output(root, &output).await;
-        root.was_seen()?;
-        let path = path?;
+        let output = root.sure(self.output_directory(root, plan))?;
+        let path = root.sure(self.real_output(root, &output).await)?;
         // What is published is published: no log may turn out to have a gap afterwards, and whoever goes on with this build
         // has to find that it had come so far.
         if !self.recorder.is_written_down().await {
@@ -67,8 +63,13 @@ impl Story<'_> {
         if let Some(output) = &plan.output {
             return Ok(output.as_str().to_owned());
         }
-        let is_there = |candidate: &str| root.has_directory(candidate) || self.layers_show(root, candidate);
-        let found = OUTPUT_CANDIDATES.into_iter().find(|candidate| is_there(candidate));
+        let mut found = None;
+        for candidate in OUTPUT_CANDIDATES {
+            if root.has_directory(candidate) || self.layers_show(root, candidate)? {
+                found = Some(candidate);
+                break;
+            }
+        }
         match found {
             Some(candidate) => Ok(candidate.to_owned()),
             None if plan.build.is_none() => Ok(".".to_owned()),
@@ -103,15 +104,15 @@ impl Story<'_> {
         match put_together.await {
             Ok(Ok(true)) => Ok(merged),
             Ok(Ok(false)) => Err(output_missing(output)),
-            Ok(Err(error)) => Err(Failure::new(FailureCode::ExecutorDiskFull, error.to_string())),
+            Ok(Err(error)) => Err(disk_fails(&error)),
             Err(error) => Err(Failure::new(FailureCode::Internal, error.to_string())),
         }
     }
 
-    fn layers_show(&self, root: &ProjectRoot, directory: &str) -> bool {
-        let shown =
-            self.layers_of(root, directory).and_then(|(stack, path)| stack.find(Path::new(&path)).ok());
-        matches!(shown, Some(Shown::Directory(_)))
+    fn layers_show(&self, root: &ProjectRoot, directory: &str) -> Result<bool, Failure> {
+        let Some((stack, path)) = self.layers_of(root, directory) else { return Ok(false) };
+        let shown = stack.find(Path::new(&path)).map_err(|error| disk_fails(&error))?;
+        Ok(matches!(shown, Shown::Directory(_)))
     }
 
     /// Returns the layers that a directory of the project may partly come from, and its path from the top.
@@ -124,6 +125,10 @@ impl Story<'_> {
         let stack = self.cache.as_ref()?.layers_below(&path, &self.pipeline.caches, self.workspace)?;
         Some((stack, path))
     }
+}
+
+fn disk_fails(error: &std::io::Error) -> Failure {
+    Failure::new(FailureCode::ExecutorDiskFull, error.to_string())
 }
 
 fn output_missing(output: &str) -> Failure {

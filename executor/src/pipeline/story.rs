@@ -277,9 +277,7 @@ impl<'a> Story<'a> {
             let message = format!("the repository has no directory `{root}`, the project's root directory");
             Failure::new(FailureCode::RootDirectoryMissing, message)
         })?;
-        let plan = detect::plan(settings, &root);
-        root.was_seen()?;
-        let plan = plan?;
+        let plan = root.sure(detect::plan(settings, &root))?;
         Ok((root, plan))
     }
 

@@ -184,7 +184,8 @@ impl Journal {
                 crash_point("journal.stage");
                 Ok(None)
             }
-            What::Nothing | What::Awaited(_) => self.write(Kind::Progress, &(), progress).map(|_| None),
+            What::Nothing => self.write(Kind::Progress, &(), progress).map(|_| None),
+            What::Awaited(_) => Ok(None),
         }
     }
 

@@ -1,8 +1,9 @@
 //! What an executor knows of its attempts when its process was ended at any moment.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use grapnel_domain::Reason;
+use grapnel_e2e::SmallDisk;
 use grapnel_executor::engine::Engine as _;
 use grapnel_proto::{
     error::from_status,
@@ -90,30 +91,11 @@ async fn an_attempt_that_came_to_its_output_without_an_artifact_is_lost() {
     assert_eq!((failure(&told).as_str(), told.len()), ("EXECUTOR_LOST", whole.len()));
 }
 
-/// A file system of its own, gone with the test.
-struct Small(std::path::PathBuf);
-
-impl Small {
-    fn at(path: &Path) -> Self {
-        fs::create_dir_all(path).unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "none"]).arg(path).status();
-        assert!(mounted.unwrap().success());
-        Self(path.to_owned())
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
-
 #[tokio::test]
 async fn f13_a_journal_without_room_ends_the_attempt_as_our_fault_and_with_room_again_all_goes_on() {
     let mut served = Served::start(lasting()).await;
     let journals = served.directory.path().join("data/journals");
-    let _small = Small::at(&journals);
+    let _small = SmallDisk::at(&journals, 64 << 10);
     let fill = journals.join("dpl_fill");
     let mut request = served.request().await;
     let spec = request.spec.as_mut().unwrap();

@@ -7,7 +7,7 @@ pub mod app;
 pub mod backup;
 mod config;
 pub mod dispatch;
-mod executors;
+pub mod executors;
 pub mod grpc;
 pub mod inputs;
 pub mod model;

@@ -56,13 +56,13 @@ async fn main() -> anyhow::Result<()> {
     let times = arguments.next().map_or(Ok(50), |times| times.parse())?;
     let seed = arguments.next().map_or_else(|| Ok(rand::random()), |seed| seed.parse())?;
     let wanted = arguments.next().unwrap_or_default();
+    let mut cases = cases(times);
+    cases.retain(|(case, _)| case.to_string().contains(&wanted));
+    anyhow::ensure!(!cases.is_empty(), "no case has `{wanted}` in its name");
     println!("seed {seed}\n\n{HEAD}");
     let logs = grapnel_e2e::root().join("target/faults");
     let mut broken = Vec::new();
-    for (case, times) in cases(times) {
-        if !case.to_string().contains(&wanted) {
-            continue;
-        }
+    for (case, times) in cases {
         let row = case.run(times, seed).await;
         println!("{row}");
         if !row.verdict.holds() {

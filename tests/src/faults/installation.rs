@@ -18,15 +18,14 @@ use tempfile::TempDir;
 
 use super::{
     clock::Clock,
-    disk::SmallDisk,
     engine::{self, OwnEngine},
     hearers::Hearers,
     line::{Line, Quality},
     parts::{Database, Extra, Part, Place, Shape},
 };
 use crate::{
-    OwnPostgres, Repository, S3Server,
-    grapnel::{Client, binary, free_port},
+    OwnPostgres, Repository, S3Server, SmallDisk,
+    grapnel::{Client, binary, free_port, lines_of},
     http_client,
 };
 
@@ -319,8 +318,7 @@ impl Installation {
     /// Returns what the docker client says.
     fn docker(&self, arguments: &[&str]) -> Vec<String> {
         let mut docker = self.engine.as_ref().map_or_else(|| Command::new("docker"), OwnEngine::docker);
-        let output = docker.args(arguments).output().expect("the docker client runs");
-        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+        lines_of(docker.args(arguments))
     }
 
     fn executor_name(&self, n: usize) -> String {

@@ -3,7 +3,6 @@
 
 mod case;
 mod clock;
-mod disk;
 mod engine;
 mod hearers;
 mod installation;

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
-use grapnel_e2e::{grapnel::binary, new_database};
+use grapnel_e2e::{grapnel::binary, new_database, psql};
 use serde_json::Value;
 
 /// Runs a command with a data directory and, where there is one, a database's address.
@@ -53,9 +53,7 @@ fn a_postgresql_comes_up_to_date_and_one_of_a_newer_release_is_left_alone() {
     let url = new_database(&format!("db-commands-{}", std::process::id()));
     comes_up_to_date(Some(&url));
     let newer = "INSERT INTO seaql_migrations VALUES ('m99991231_000001_later', 0)";
-    let psql = Path::new("/usr/lib/postgresql/15/bin/psql");
-    let psql = if psql.is_file() { psql } else { Path::new("psql") };
-    assert!(Command::new(psql).args([&url, "-qc", newer]).status().unwrap().success());
+    assert!(psql().args([&url, "-qc", newer]).status().unwrap().success());
     let directory = tempfile::tempdir().unwrap();
     for arguments in [&["db", "status"][..], &["db", "migrate"], &["hooks"]] {
         let output = operate(directory.path(), Some(&url), arguments);

@@ -233,8 +233,10 @@ fn sqlite(url: &str, connecting: Connecting, connections: u32) -> ConnectOptions
 /// room, and its driver, told to undo it once more, takes it for still open from then on. All that came after it on this
 /// connection would be part of a transaction that nobody ever commits.
 async fn is_out_of_transactions(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    // What was only begun to be undone is undone before this is answered.
-    connection.ping().await?;
+    if connection.is_in_transaction() {
+        // What was only begun to be undone is undone before this is answered.
+        connection.ping().await?;
+    }
     Ok(!connection.is_in_transaction())
 }
 

@@ -1,13 +1,9 @@
 //! Databases that go away, are full, can only be read, or do not answer.
 
-use std::{
-    path::Path,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use grapnel_domain::{Error, Reason, deployment::State};
-use grapnel_e2e::OwnPostgres;
+use grapnel_e2e::{OwnPostgres, SmallDisk};
 use grapnel_hooks::{
     app::{Answered, App, Brought, NewHook, TriggerTarget},
     model::{Hook, Team},
@@ -245,35 +241,11 @@ async fn a_postgresql_that_recovers_is_waited_for() {
     trigger(&app, &team, &hook).await.unwrap();
 }
 
-/// A disk of its own, which is gone when it is dropped.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn of(kibibytes: u32) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        mount(&["-t", "tmpfs", "-o", &format!("size={kibibytes}k"), "none"], directory.path());
-        Self(directory)
-    }
-
-    fn grow_to(&self, kibibytes: u32) {
-        mount(&["-o", &format!("remount,size={kibibytes}k")], self.0.path());
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
-    }
-}
-
-fn mount(options: &[&str], directory: &Path) {
-    assert!(Command::new("mount").args(options).arg(directory).status().unwrap().success());
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f13_a_full_disk_is_told_as_that_loses_nothing_and_with_room_again_all_works() {
-    let disk = Disk::of(3 * 1024);
-    let url = format!("sqlite://{}/grapnel.db", disk.0.path().display());
+    let directory = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::at(directory.path(), 3 << 20);
+    let url = format!("sqlite://{}/grapnel.db", directory.path().display());
     let (app, team, hook) = with_hook(&url).await;
     let ask = async || {
         let target = TriggerTarget::Hook { team: team.id, hook: hook.id };
@@ -293,7 +265,7 @@ async fn f13_a_full_disk_is_told_as_that_loses_nothing_and_with_room_again_all_w
     assert!(full.message.starts_with("the database has no room left on its disk"), "{}", full.message);
     // A second one, on the connection of the first: what comes after them is to be committed, and seen by others.
     assert_eq!(ask().await.err().map(|error| error.reason), Some(Reason::StoreUnavailable));
-    disk.grow_to(64 * 1024);
+    disk.grow_to(64 << 20);
     let Answered::Job(last, _) = until_it_works(&app, &team, &hook).await else { panic!("ignored") };
     answered.push(last.id);
     for id in answered {

@@ -20,10 +20,16 @@ impl SmallDisk {
     /// This user may not mount.
     pub fn at(path: &Path, bytes: u64) -> Self {
         fs::create_dir_all(path).expect("a directory can be made");
-        let size = format!("size={bytes}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(path).status();
-        assert!(mounted.is_ok_and(|mounted| mounted.success()), "a file system can be mounted");
+        mount(&["-t", "tmpfs", "-o", &format!("size={bytes}"), "none"], path);
         Self { path: path.to_owned() }
+    }
+
+    /// Gives it so many bytes.
+    ///
+    /// # Panics
+    /// This user may not mount.
+    pub fn grow_to(&self, bytes: u64) {
+        mount(&["-o", &format!("remount,size={bytes}")], &self.path);
     }
 
     /// Takes all room that there is.
@@ -49,4 +55,9 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(&self.path).status();
     }
+}
+
+fn mount(options: &[&str], path: &Path) {
+    let mounted = Command::new("mount").args(options).arg(path).status();
+    assert!(mounted.is_ok_and(|mounted| mounted.success()), "a file system can be mounted");
 }
