@@ -6,12 +6,15 @@ use prost::Message as _;
 
 const FILES: &[&str] = &[
     "grapnel/executor/v1/executor_service.proto",
+    "grapnel/hooks/v1/address_service.proto",
     "grapnel/hooks/v1/credential_service.proto",
     "grapnel/hooks/v1/endpoint_service.proto",
     "grapnel/hooks/v1/fleet_service.proto",
     "grapnel/hooks/v1/hook_service.proto",
     "grapnel/hooks/v1/key_service.proto",
+    "grapnel/hooks/v1/repository_service.proto",
     "grapnel/hooks/v1/secret_service.proto",
+    "grapnel/hooks/v1/session_service.proto",
     "grapnel/hooks/v1/site_service.proto",
     "grapnel/hooks/v1/status_service.proto",
     "grapnel/hooks/v1/variable_service.proto",
@@ -22,6 +25,7 @@ const SECRETIVE: &[&str] = &[
     ".grapnel.executor.v1.BuildVariable",
     ".grapnel.hooks.v1.SetCommitStatusesRequest",
     ".grapnel.hooks.v1.CreateEndpointRequest",
+    ".grapnel.hooks.v1.CreateSessionResponse",
     ".grapnel.hooks.v1.CreateEndpointResponse",
     ".grapnel.hooks.v1.RotateEndpointSecretRequest",
     ".grapnel.hooks.v1.RotateEndpointSecretResponse",

@@ -10,6 +10,12 @@ impl fmt::Debug for hooks::VariableValue {
     }
 }
 
+impl fmt::Debug for hooks::CreateSessionResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateSessionResponse").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for hooks::TokenCredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenCredential").field("user", &self.user).finish_non_exhaustive()

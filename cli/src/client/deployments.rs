@@ -57,8 +57,12 @@ impl Client {
         build: &BuildArgs,
     ) -> Result<ExitCode, Failure> {
         let branch = branch.unwrap_or_default();
-        let request =
-            TriggerDeploymentRequest { project, branch, build_cache: build.no_cache.then_some(false) };
+        let request = TriggerDeploymentRequest {
+            project,
+            branch,
+            build_cache: build.no_cache.then_some(false),
+            ..Default::default()
+        };
         let answer = self.answer(self.hooks.clone().trigger_deployment(request)).await?;
         self.triggered(answer.deployment.unwrap_or_default(), build).await
     }

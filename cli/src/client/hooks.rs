@@ -84,7 +84,8 @@ impl Client {
                 self.update_hook(hook, HookChanges::default(), &["paused"]).await?;
             }
             HookCommand::Rotate { hook, grace } => {
-                let request = RotateHookTokenRequest { hook_id: hook, grace_seconds: grace };
+                let request =
+                    RotateHookTokenRequest { hook_id: hook, grace_seconds: grace, ..Default::default() };
                 let answer = self.answer(self.hooks.clone().rotate_hook_token(request)).await?;
                 self.printer.message("grapnel.hooks.v1.RotateHookTokenResponse", &answer, |_| {
                     format!("{}\n\n{SHOWN_ONCE}", answer.url)

@@ -60,7 +60,11 @@ impl Client {
     async fn list_projects(&mut self) -> Result<(), Failure> {
         let mut all = ListProjectsResponse::default();
         loop {
-            let request = ListProjectsRequest { page_size: 200, page_token: all.next_page_token.clone() };
+            let request = ListProjectsRequest {
+                page_size: 200,
+                page_token: all.next_page_token.clone(),
+                ..Default::default()
+            };
             let page = self.answer(self.hooks.clone().list_projects(request)).await?;
             all.projects.extend(page.projects);
             all.next_page_token = page.next_page_token;

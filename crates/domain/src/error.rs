@@ -125,6 +125,14 @@ reasons! {
     HookPaused = "HOOK_PAUSED", FailedPrecondition;
     /// The deployment has ended.
     DeploymentFinal = "DEPLOYMENT_FINAL", FailedPrecondition;
+    /// The deployment is not READY, or not any more.
+    DeploymentNotReady = "DEPLOYMENT_NOT_READY", FailedPrecondition;
+    /// An address serves the deployment.
+    DeploymentServed = "DEPLOYMENT_SERVED", FailedPrecondition;
+    /// The token that was to be replaced is not the current one.
+    TokenReplaced = "TOKEN_REPLACED", FailedPrecondition;
+    /// The repository cannot be read.
+    RepositoryUnreadable = "REPOSITORY_UNREADABLE", FailedPrecondition;
     /// It is the team's last key that can make keys.
     LastAdminKey = "LAST_ADMIN_KEY", FailedPrecondition;
     /// A secret is sealed under a key that is not in the secret key file.

@@ -22,11 +22,11 @@ use grapnel_proto::{
     executor::v1::{
         CancelDeployRequest, CancelDeployResponse, DrainExecutorRequest, DrainExecutorResponse,
         GetExecutorRequest, GetExecutorResponse, ListArtifactsRequest, ListArtifactsResponse,
-        ListCachesRequest, ListCachesResponse, Occupancy, PurgeCacheRequest, PurgeCacheResponse,
-        RemoveArtifactsRequest, RemoveArtifactsResponse, ResolveSourceRequest, ResolveSourceResponse,
-        RunningAttempt, ScanHostRequest, ScanHostResponse, TriggerDeployRequest, TriggerDeployResponse,
-        Version, WatchExecutorRequest, WatchExecutorResponse, executor_service_server::ExecutorService,
-        resolve_source_response,
+        ListBranchesRequest, ListBranchesResponse, ListCachesRequest, ListCachesResponse, Occupancy,
+        PurgeCacheRequest, PurgeCacheResponse, RemoveArtifactsRequest, RemoveArtifactsResponse,
+        ResolveSourceRequest, ResolveSourceResponse, RunningAttempt, ScanHostRequest, ScanHostResponse,
+        TriggerDeployRequest, TriggerDeployResponse, Version, WatchExecutorRequest, WatchExecutorResponse,
+        executor_service_server::ExecutorService, resolve_source_response,
     },
     hooks::v1::{BuildCache, PurgedCaches},
 };
@@ -84,6 +84,13 @@ pub struct Service {
 impl ExecutorService for Service {
     type TriggerDeployStream = Pin<Box<dyn Stream<Item = Result<TriggerDeployResponse, Status>> + Send>>;
     type WatchExecutorStream = Pin<Box<dyn Stream<Item = Result<WatchExecutorResponse, Status>> + Send>>;
+
+    async fn list_branches(
+        &self,
+        _: Request<ListBranchesRequest>,
+    ) -> Result<Response<ListBranchesResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
 
     async fn resolve_source(
         &self,

@@ -14,7 +14,9 @@ use grapnel_proto::{
 use grapnel_runtime::grpc::{self, Bearer, EndError, Tls};
 use http::HeaderValue;
 use tokio::time::timeout;
-use tonic::{Request, Streaming, codegen::InterceptedService, metadata::MetadataValue, transport::Channel};
+use tonic::{Streaming, codegen::InterceptedService, transport::Channel};
+
+use crate::caller::Caller;
 
 /// How long the hooks service may take. Callers of hook URLs give up after two seconds, the strictest of them.
 const ANSWER: Duration = Duration::from_millis(1_800);
@@ -25,8 +27,7 @@ pub struct HooksClient {
     /// As the gateway itself.
     hooks: HookServiceClient<InterceptedService<Channel, Bearer>>,
     sites: SiteServiceClient<InterceptedService<Channel, Bearer>>,
-    /// As whoever asks the gateway.
-    callers: HookServiceClient<Channel>,
+    channel: Channel,
 }
 
 impl HooksClient {
@@ -39,8 +40,13 @@ impl HooksClient {
         Ok(Self {
             hooks: HookServiceClient::with_interceptor(channel.clone(), Bearer::new(key)),
             sites: SiteServiceClient::with_interceptor(channel.clone(), Bearer::new(key)),
-            callers: HookServiceClient::new(channel),
+            channel,
         })
+    }
+
+    /// Returns the service as whoever asks the gateway asks it, by the value of their `authorization` header.
+    pub fn as_caller(&self, authorization: Option<&HeaderValue>) -> Caller {
+        Caller::new(self.channel.clone(), authorization)
     }
 
     /// Triggers a hook by what stands in its URL.
@@ -82,9 +88,8 @@ impl HooksClient {
     /// # Errors
     /// What the service answers, or `HOOKS_UNAVAILABLE`.
     pub async fn deployment(&self, caller: Option<&HeaderValue>, id: String) -> Result<Deployment, Error> {
-        let mut client = self.callers.clone();
-        let request = as_caller(caller, GetDeploymentRequest { deployment_id: id });
-        let answer = answered(client.get_deployment(request)).await?;
+        let request = GetDeploymentRequest { deployment_id: id };
+        let answer = answered(self.as_caller(caller).hooks().get_deployment(request)).await?;
         answer.deployment.ok_or_else(|| Error::internal("the hooks service answered no deployment"))
     }
 
@@ -98,41 +103,38 @@ impl HooksClient {
         id: String,
         after_position: u64,
     ) -> Result<Streaming<WatchDeploymentResponse>, Error> {
-        let mut client = self.callers.clone();
-        let request = as_caller(caller, WatchDeploymentRequest { deployment_id: id, after_position });
-        answered(client.watch_deployment(request)).await
+        let request = WatchDeploymentRequest { deployment_id: id, after_position };
+        answered(self.as_caller(caller).hooks().watch_deployment(request)).await
     }
 
     /// Tells whether the service answers.
     pub async fn is_there(&self) -> bool {
         // Without a key: being refused is an answer.
-        let mut client = self.callers.clone();
-        let asked = answered(client.get_deployment(GetDeploymentRequest::default())).await;
+        let asked =
+            answered(self.as_caller(None).hooks().get_deployment(GetDeploymentRequest::default())).await;
         !matches!(asked, Err(error) if error.reason == Reason::HooksUnavailable)
     }
 }
 
-async fn answered<T>(
+/// Waits for an answer, and turns what the service refuses into the domain's error.
+///
+/// # Errors
+/// What the service answers, or `HOOKS_UNAVAILABLE` when it does not in time.
+pub async fn answered<T>(
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T, Error> {
     answered_within(ANSWER, call).await
 }
 
-async fn answered_within<T>(
+/// As [`answered`], for calls that may take longer.
+///
+/// # Errors
+/// As there.
+pub async fn answered_within<T>(
     within: Duration,
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T, Error> {
     let away = || Error::new(Reason::HooksUnavailable, "the hooks service does not answer in time");
     let answer = timeout(within, call).await.map_err(|_| away())?;
     answer.map(tonic::Response::into_inner).map_err(|status| from_status(&status, Reason::HooksUnavailable))
-}
-
-fn as_caller<T>(caller: Option<&HeaderValue>, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    let shown = caller.and_then(|value| MetadataValue::try_from(value.as_bytes()).ok());
-    if let Some(mut shown) = shown {
-        shown.set_sensitive(true);
-        request.metadata_mut().insert("authorization", shown);
-    }
-    request
 }

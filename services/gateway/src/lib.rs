@@ -3,6 +3,7 @@
 //! It speaks gRPC to the hooks service and knows no database. Sites have a listener of their own, so that nothing a site
 //! does happens on the origin of the interface.
 
+mod caller;
 mod client_address;
 mod config;
 mod deployments;

@@ -184,6 +184,8 @@ pub struct Deployment {
     pub log_removed_at: Option<DateTime<Utc>>,
     /// When its artifact was removed.
     pub artifact_removed_at: Option<DateTime<Utc>>,
+    /// The position of the last event of its history.
+    pub last_position: u64,
 }
 
 impl Deployment {

@@ -206,8 +206,12 @@ async fn every_bad_request_names_its_fields_in_grpc_and_on_the_command_line() {
             grapnel.client().create_hook(request).await.unwrap_err().code(),
             tonic::Code::InvalidArgument
         );
-        let request =
-            TriggerDeploymentRequest { project: "site".into(), branch: branch.into(), build_cache: None };
+        let request = TriggerDeploymentRequest {
+            project: "site".into(),
+            branch: branch.into(),
+            build_cache: None,
+            ..Default::default()
+        };
         assert_eq!(
             grapnel.client().trigger_deployment(request).await.unwrap_err().code(),
             tonic::Code::InvalidArgument

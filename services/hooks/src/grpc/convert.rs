@@ -213,6 +213,7 @@ pub fn deployment(deployment: &Deployment, addresses: &Addresses) -> wire::Deplo
         executor: deployment.executor.clone().unwrap_or_default(),
         log_removed_at: deployment.log_removed_at.map(timestamp),
         artifact_removed_at: deployment.artifact_removed_at.map(timestamp),
+        last_position: deployment.last_position,
     }
 }
 

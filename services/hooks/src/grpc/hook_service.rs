@@ -72,6 +72,7 @@ impl HookService for HookHandlers {
             let after = page::after("projects", &request.page_token)?;
             let page = self.app.list_projects(team, after, page::size(request.page_size)?).await?;
             Ok(ListProjectsResponse {
+                latest_deployments: Vec::new(),
                 next_page_token: page::next(
                     "projects",
                     page.items.last().map(|project| project.id),
@@ -283,6 +284,23 @@ impl HookService for HookHandlers {
                 deployment: Some(convert::deployment(&deployment, &self.app.addresses)),
             })
         })
+    }
+
+    async fn delete_deployment(
+        &self,
+        _: Request<DeleteDeploymentRequest>,
+    ) -> Answer<DeleteDeploymentResponse> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    type WatchDeploymentsStream =
+        Pin<Box<dyn Stream<Item = Result<WatchDeploymentsResponse, Status>> + Send>>;
+
+    async fn watch_deployments(
+        &self,
+        _: Request<WatchDeploymentsRequest>,
+    ) -> Answer<Self::WatchDeploymentsStream> {
+        Err(Status::unimplemented("not yet"))
     }
 
     type WatchDeploymentStream = Pin<Box<dyn Stream<Item = Result<WatchDeploymentResponse, Status>> + Send>>;

@@ -165,6 +165,7 @@ pub fn deployment(row: deployment::Model, promoted: bool) -> Result<Deployment, 
         finished_at: row.finished_at,
         log_removed_at: row.log_removed_at,
         artifact_removed_at: row.artifact_removed_at,
+        last_position: number(TABLE, row.last_position)?,
     })
 }
 

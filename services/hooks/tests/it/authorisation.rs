@@ -149,7 +149,8 @@ impl Things {
             method(
                 "HookService/RotateHookToken",
                 WRITE,
-                RotateHookTokenRequest { hook_id: hook(), grace_seconds: None }.encode_to_vec(),
+                RotateHookTokenRequest { hook_id: hook(), grace_seconds: None, ..Default::default() }
+                    .encode_to_vec(),
                 none,
             ),
             method(

@@ -110,6 +110,13 @@ impl ExecutorService for Scripted {
     type TriggerDeployStream = Pin<Box<dyn Stream<Item = Result<TriggerDeployResponse, Status>> + Send>>;
     type WatchExecutorStream = Pin<Box<dyn Stream<Item = Result<WatchExecutorResponse, Status>> + Send>>;
 
+    async fn list_branches(
+        &self,
+        _: Request<ListBranchesRequest>,
+    ) -> Result<Response<ListBranchesResponse>, Status> {
+        Err(Status::unimplemented("no branches"))
+    }
+
     async fn resolve_source(
         &self,
         _: Request<ResolveSourceRequest>,
