@@ -122,7 +122,7 @@ impl Grapnel {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(30), ready).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(60), ready).await.is_err() {
             let _ = self.process.kill();
             panic!("it does not start: {}", self.log());
         }
@@ -265,7 +265,7 @@ impl Grapnel {
     /// Waits until nothing of its builds is left but caches.
     ///
     /// # Panics
-    /// Something is left after ten seconds.
+    /// Something is left after a minute.
     pub async fn nothing_is_left(&self) {
         let begun = Instant::now();
         loop {
@@ -273,7 +273,7 @@ impl Grapnel {
             if left.is_empty() {
                 return;
             }
-            assert!(begun.elapsed() < Duration::from_secs(10), "left over: {left:?}\n{}", self.log());
+            assert!(begun.elapsed() < Duration::from_secs(60), "left over: {left:?}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
