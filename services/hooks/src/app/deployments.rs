@@ -1,4 +1,4 @@
-//! Deployments: read, watched, ended.
+//! Deployments: read, watched, ended, deleted.
 
 use futures_util::{Stream, stream};
 use grapnel_domain::{
@@ -55,6 +55,18 @@ impl App {
         let result = result.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
         tracing::info!(deployment.id = %id, ?result, "a deployment was asked to end");
         self.deployment(team, id).await
+    }
+
+    /// Deletes a deployment, with its log and its artifact; one that goes on ends first. Asking for one that was deleted changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// `DEPLOYMENT_NOT_FOUND`, `DEPLOYMENT_SERVED`.
+    pub async fn delete_deployment(&self, team: TeamId, id: DeploymentId) -> Result<(), Error> {
+        let deleted = self.store.delete_deployment(team, id, self.clock.now()).await;
+        deleted.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
+        tracing::info!(deployment.id = %id, "a deployment was deleted");
+        Ok(())
     }
 
     /// Streams a deployment's history after `position` and then what happens to it, and ends after its final state.

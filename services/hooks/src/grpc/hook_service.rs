@@ -278,9 +278,13 @@ impl HookService for HookHandlers {
 
     async fn delete_deployment(
         &self,
-        _: Request<DeleteDeploymentRequest>,
+        request: Request<DeleteDeploymentRequest>,
     ) -> Answer<DeleteDeploymentResponse> {
-        Err(Status::unimplemented("not yet"))
+        answer!({
+            let team = self.auth.team(&request, Scope::Write).await?;
+            self.app.delete_deployment(team, deployment_id(&request.into_inner().deployment_id)?).await?;
+            Ok(DeleteDeploymentResponse {})
+        })
     }
 
     type WatchDeploymentsStream =

@@ -14,6 +14,7 @@ use sea_orm::{
 
 use super::{
     Store, StoreError,
+    deleting::visible,
     entity::{branch_address, deployment},
     notices::Rings,
     rows, transitions,
@@ -85,6 +86,7 @@ impl NewDeployment {
             log_removed_at: None,
             log_emptied: false,
             artifact_removed_at: None,
+            deleted_at: None,
         };
         transitions::insert(transaction, row.clone()).await?;
         rows::deployment(row, false)
@@ -132,6 +134,7 @@ impl Store {
     pub async fn deployment(&self, team: TeamId, id: DeploymentId) -> Result<Deployment, StoreError> {
         let row = deployment::Entity::find_by_id(id.to_string())
             .filter(deployment::Column::TeamId.eq(team.to_string()))
+            .filter(visible())
             .one(&self.reader)
             .await?;
         let found = with_promotion(&self.reader, row.into_iter().collect()).await?;
@@ -143,7 +146,7 @@ impl Store {
     /// # Errors
     /// There is none.
     pub async fn any_deployment(&self, id: DeploymentId) -> Result<Deployment, StoreError> {
-        let row = deployment::Entity::find_by_id(id.to_string()).one(&self.reader).await?;
+        let row = deployment::Entity::find_by_id(id.to_string()).filter(visible()).one(&self.reader).await?;
         rows::deployment(row.ok_or(StoreError::NotFound)?, false)
     }
 
@@ -171,6 +174,7 @@ impl Store {
         let mut query = deployment::Entity::find()
             .filter(deployment::Column::TeamId.eq(team.to_string()))
             .filter(deployment::Column::ProjectId.eq(project.to_string()))
+            .filter(visible())
             .order_by_desc(deployment::Column::Id)
             .limit(limit + 1);
         if let Some(state) = filter.state {

@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
+mod addresses;
 mod authorisation;
 mod backlog;
 mod backups;
 mod bursts;
 mod databases;
+mod deleting;
 mod dispatch;
 mod endpoints;
 mod fleet;
