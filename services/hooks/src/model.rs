@@ -1,10 +1,12 @@
 //! What the service keeps, as plain records of the domain's types.
 
+mod addresses;
 mod endpoints;
 mod status;
 
 use std::fmt;
 
+pub use addresses::{Address, AddressPlace, Promoted};
 use chrono::{DateTime, Utc};
 pub use endpoints::*;
 use grapnel_domain::{

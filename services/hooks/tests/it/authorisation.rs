@@ -1,5 +1,6 @@
 //! Who may do what: every method of every service, as the contracts list them.
 
+mod addresses;
 mod endpoints;
 mod settings;
 mod sources;
@@ -48,6 +49,7 @@ struct Things {
     project: String,
     hook: String,
     deployment: String,
+    ready: String,
     key: KeyId,
     credential: String,
     endpoint: String,
@@ -56,6 +58,7 @@ struct Things {
 
 impl Things {
     async fn of(service: &Service) -> Self {
+        let ready = Self::ready(service).await;
         let Service { app, team, project, .. } = service;
         let new = NewHook::named("cms".parse().unwrap());
         let hook = app.create_hook(team.id, project, new).await.unwrap().hook;
@@ -85,6 +88,7 @@ impl Things {
             project: hook.project_id.to_string(),
             hook: hook.id.to_string(),
             deployment: deployment.id.to_string(),
+            ready,
             key: key.id,
         }
     }
@@ -178,6 +182,9 @@ impl Things {
                 CancelDeploymentRequest { deployment_id: deployment() }.encode_to_vec(),
                 none,
             ),
+        ]);
+        methods.extend(self.of_addresses());
+        methods.extend([
             method(
                 "HookService/ListCaches",
                 READ,
@@ -211,9 +218,9 @@ impl Things {
         methods
     }
 
-    fn ids(&self) -> [String; 7] {
-        let Self { project, hook, deployment, key, credential, endpoint, event } = self.clone();
-        [project, hook, deployment, key.to_string(), credential, endpoint, event]
+    fn ids(&self) -> [String; 8] {
+        let Self { project, hook, deployment, ready, key, credential, endpoint, event } = self.clone();
+        [project, hook, deployment, ready, key.to_string(), credential, endpoint, event]
     }
 }
 
@@ -363,7 +370,8 @@ async fn ids_that_are_none_name_nothing_and_break_nothing() {
         "\u{202e}",
         &long,
     ];
-    for text in texts.iter().map(|&text| text.to_owned()).chain(things.ids()) {
+    let others = things.ids().into_iter().filter(|id| *id != things.ready);
+    for text in texts.iter().map(|&text| text.to_owned()).chain(others) {
         let wrong_type = |own: &str| if text == own { "-".to_owned() } else { text.clone() };
         let (hook, deployment) = (wrong_type(&things.hook), wrong_type(&things.deployment));
         let (project, id) = (wrong_type(&things.project), wrong_type(&things.key.to_string()));

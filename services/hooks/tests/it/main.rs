@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
+mod addresses;
 mod authorisation;
 mod backlog;
 mod backups;
 mod bursts;
 mod changes;
 mod databases;
+mod deleting;
 mod dispatch;
 mod endpoints;
 mod fleet;
