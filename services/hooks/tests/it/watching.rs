@@ -76,7 +76,8 @@ async fn watch(
     id: DeploymentId,
     after_position: u64,
 ) -> Result<(Vec<u64>, Vec<String>), Status> {
-    let request = WatchDeploymentRequest { deployment_id: id.to_string(), after_position };
+    let request =
+        WatchDeploymentRequest { deployment_id: id.to_string(), after_position, ..Default::default() };
     let mut stream = client.watch_deployment(request).await?.into_inner();
     let (mut positions, mut lines) = (Vec::new(), Vec::new());
     while let Some(message) = stream.message().await? {
@@ -119,7 +120,11 @@ async fn a_watcher_that_never_reads_holds_nobody_up_and_one_that_leaves_is_forgo
     let service = Service::start().await;
     let mut building = Building::start(&service).await;
     let mut client = client(&service).await;
-    let request = || WatchDeploymentRequest { deployment_id: building.id().to_string(), after_position: 0 };
+    let request = || WatchDeploymentRequest {
+        deployment_id: building.id().to_string(),
+        after_position: 0,
+        ..Default::default()
+    };
     let mut idle = Vec::new();
     for _ in 0..50 {
         idle.push(client.watch_deployment(request()).await.unwrap());
