@@ -1,0 +1,4 @@
+//! The dashboard's pages, as a browser without scripts has them.
+
+mod attacks;
+mod sign_in;
