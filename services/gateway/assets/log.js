@@ -250,6 +250,10 @@
     follow.hidden = true;
     schedule();
   });
+  source.addEventListener("ended", () => {
+    source.close();
+    note.textContent = "Your session has ended. Load the page again.";
+  });
   source.addEventListener("error", () => {
     if (source.readyState === EventSource.CLOSED) note.textContent = "The connection was refused. Load the page again.";
     else note.textContent = "The connection was lost; trying again …";

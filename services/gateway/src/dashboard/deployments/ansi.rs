@@ -24,11 +24,6 @@ pub fn runs(line: &str) -> Vec<Run> {
     screen.runs
 }
 
-/// Returns a line's text without anything that is not shown.
-pub fn plain(line: &str) -> String {
-    runs(line).into_iter().map(|run| run.1).collect()
-}
-
 #[derive(Default)]
 struct Screen {
     runs: Vec<Run>,
@@ -238,10 +233,5 @@ mod tests {
         ] {
             assert_eq!(shown(line), expected, "{line:?}");
         }
-    }
-
-    #[test]
-    fn text_without_what_is_not_shown() {
-        assert_eq!(plain("\x1b[32m✓\x1b[0m built in \x1b[1m2.10s\x1b[22m"), "✓ built in 2.10s");
     }
 }

@@ -72,7 +72,7 @@ async fn last_lines(caller: &Caller, deployment: &Deployment) -> Result<(Vec<Lin
     let after = deployment.last_position.saturating_sub(EVENTS);
     let mut events = stream::watch(caller, &deployment.id, after, true).await?;
     let mut lines = Vec::new();
-    while let Some(message) = events.message().await.map_err(|status| PageError::from_status(&status))? {
+    while let Some(message) = events.message().await? {
         let Some(Event::Log(log)) = message.event.and_then(|event| event.event) else { continue };
         lines.extend(log.lines.iter().map(|line| Line {
             kind: stream::kind(line.stream()),

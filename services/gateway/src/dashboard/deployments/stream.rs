@@ -1,15 +1,12 @@
 //! What happens to a deployment while its page is open, as server-sent events; and its log as a file.
 
-use std::{convert::Infallible, io, time::Duration};
+use std::io;
 
 use askama::Template as _;
 use axum::{
     body::Body,
     extract::{Path, Query, State},
-    response::{
-        IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
-    },
+    response::{IntoResponse as _, Response, sse::Event},
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
@@ -30,13 +27,10 @@ use tonic::Streaming;
 use super::{ansi, story::step_name, summary};
 use crate::{
     caller::Caller,
-    dashboard::{page_error::PageError, session::SignedIn},
+    dashboard::{live, page_error::PageError, session::SignedIn},
     hooks_client::answered,
     server::Interface,
 };
-
-/// How long a stream is silent at most, so that nothing between here and the reader closes it.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// How many lines one event carries at most, so that a browser draws while it reads.
 const LINES_AT_ONCE: usize = 500;
@@ -82,6 +76,7 @@ pub async fn stream(
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let place = last.and_then(Place::read).unwrap_or_default();
     let events = watch(&signed_in.caller, &id, place.position, false).await?;
+    let viewer = signed_in.clone();
     let reader = Reader { signed_in, clock: interface.clock, project, id, shown, place };
     let told = stream::try_unfold((reader, events), |(mut reader, mut events)| async move {
         // What was not told to the end is told anew to a reader who comes back.
@@ -96,12 +91,9 @@ pub async fn stream(
     let told = told.map_ok(Some).chain(stream::iter([Ok(None)]));
     // An error ends the stream before its end is told.
     let told = told.scan((), |(), told| std::future::ready(told.ok())).flat_map(|told| {
-        let events = told.unwrap_or_else(|| vec![Event::default().event("end").data("{}")]);
-        stream::iter(events.into_iter().map(Ok::<_, Infallible>))
+        stream::iter(told.unwrap_or_else(|| vec![Event::default().event("end").data("{}")]))
     });
-    let mut response = Sse::new(told).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(live::answer_with(viewer, told))
 }
 
 /// One reader of one deployment.

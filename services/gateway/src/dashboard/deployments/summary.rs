@@ -109,7 +109,7 @@ async fn story_of(caller: &Caller, id: &str) -> Result<Story, PageError> {
     };
     let mut events = answered(caller.hooks().watch_deployment(request)).await?;
     let mut story = Story::default();
-    while let Some(message) = events.message().await.map_err(|status| PageError::from_status(&status))? {
+    while let Some(message) = events.message().await? {
         if let Some(event) = message.event {
             story.tell(&event);
         }
@@ -147,7 +147,9 @@ impl Summary {
             state: StateBadge::of(&it),
             says: says(&it, state, story),
             fault: match it.failure.as_ref().map(grapnel_proto::hooks::v1::Failure::fault) {
-                Some(Fault::User) => "It is the repository's, its settings' or its build's: trying again changes nothing.",
+                Some(Fault::User) => {
+                    "It is the repository's, its settings' or its build's: trying again changes nothing."
+                }
                 Some(Fault::Infrastructure) => "It is the installation's, and not the project's.",
                 _ => "",
             },
@@ -310,7 +312,8 @@ fn actions(signed_in: &SignedIn, key: &str, it: &Deployment, state: State) -> Ve
     }
     if may_write && state.is_final() && !it.promoted {
         let question =
-            "The deployment, its log and its files are removed for good, and its address answers 410.".to_owned();
+            "The deployment, its log and its files are removed for good, and its address answers 410."
+                .to_owned();
         all.push(Action { question, grave: true, ..action("delete", "Delete", "Delete this deployment") });
     }
     all
