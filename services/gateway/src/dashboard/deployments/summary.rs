@@ -1,7 +1,7 @@
 //! What stands above the log on a deployment's page: where it stands and why, its steps, where it came from, and what can be done
 //! about it. The page is made with it, and gets it anew whenever something happens.
 
-use askama::Template;
+use askama::{Template, filters::HtmlSafe};
 use grapnel_domain::{deployment::State, scope::Scope};
 use grapnel_proto::hooks::v1::{
     Deployment, Fault, GetDeploymentRequest, ListTriggersRequest, Project, Trigger, TriggerDecision,
@@ -56,6 +56,8 @@ pub struct Summary {
     more_triggers: bool,
     actions: Vec<Action>,
 }
+
+impl HtmlSafe for Summary {}
 
 /// One step of the timeline. Where it stands is in thousandths of the whole.
 struct StepView {
