@@ -122,7 +122,8 @@ impl Client {
         // The history of a deployment that has ended comes to its own end; that of one that goes on is at its end when
         // nothing comes for a while.
         let until = (follow == Follow::SoFar && unfinished).then_some(Duration::from_millis(500));
-        let request = WatchDeploymentRequest { deployment_id: id.clone(), after_position: 0 };
+        let request =
+            WatchDeploymentRequest { deployment_id: id.clone(), after_position: 0, ..Default::default() };
         let mut events = self.answer(self.hooks.clone().watch_deployment(request)).await?;
         let progress = Progress::start(follow == Follow::ToTheEnd && self.printer.for_people());
         loop {

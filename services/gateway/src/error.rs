@@ -64,6 +64,11 @@ impl From<Error> for HttpError {
     }
 }
 
+/// Returns the status that a reason has over HTTP.
+pub fn status_of(reason: Reason) -> StatusCode {
+    status_and_code(reason).0
+}
+
 /// Says what a reason is over HTTP. The second part is what programs look at.
 fn status_and_code(reason: Reason) -> (StatusCode, &'static str) {
     match reason {

@@ -31,7 +31,7 @@ pub use projects::{NewProject, ProjectChanges};
 pub use rates::TriggerRates;
 pub use secrets::Rotated;
 pub use triggers::{Answered, Brought, TriggerTarget, unknown_hook};
-pub use watching::Change;
+pub use watching::{Change, Part};
 
 use crate::{inputs::Inputs, sealing::Sealer, store::Store};
 

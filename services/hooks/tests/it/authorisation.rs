@@ -126,7 +126,8 @@ impl Things {
         let list_hooks = ListHooksRequest { project: project(), ..Default::default() };
         let list_triggers = ListTriggersRequest { project: project(), ..Default::default() };
         let status = ReadStatusRequest { deployment_id: deployment(), ..Default::default() };
-        let watch = WatchDeploymentRequest { deployment_id: deployment(), after_position: 0 };
+        let watch =
+            WatchDeploymentRequest { deployment_id: deployment(), after_position: 0, ..Default::default() };
         let watch_all = WatchDeploymentsRequest { project: project() };
         let site = ResolveSiteRequest { label: "site".into() };
         let none = Code::NotFound;
@@ -396,8 +397,12 @@ async fn ids_that_are_none_name_nothing_and_break_nothing() {
             ),
             (
                 "HookService/WatchDeployment",
-                WatchDeploymentRequest { deployment_id: deployment, after_position: u64::MAX }
-                    .encode_to_vec(),
+                WatchDeploymentRequest {
+                    deployment_id: deployment,
+                    after_position: u64::MAX,
+                    ..Default::default()
+                }
+                .encode_to_vec(),
             ),
             ("KeyService/RevokeKey", RevokeKeyRequest { key_id: id }.encode_to_vec()),
             (

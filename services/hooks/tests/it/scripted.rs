@@ -17,7 +17,7 @@ use grapnel_domain::{
     source::well_known_hosts,
 };
 use grapnel_hooks::{
-    app::App,
+    app::{App, Part},
     dispatch::{Connect, Dispatcher, ExecutorAddress, Fleet, Patience},
     model::{Deployment, Team},
     store::projects::ProjectRef,
@@ -363,7 +363,7 @@ impl House {
 
     /// Counts the lines of a deployment's log that are stored.
     pub async fn log_lines(&self, id: DeploymentId) -> usize {
-        let events = self.app.store.events_after(id, 0, 1_000).await.unwrap();
+        let events = self.app.store.events_after(id, 0, true, 1_000).await.unwrap();
         let is_log = |event: &DeploymentEvent| {
             matches!(event, DeploymentEvent::Build { event: BuildEvent::Log { .. }, .. })
         };
@@ -372,7 +372,7 @@ impl House {
 
     /// Returns a deployment's history as a watcher is told it.
     pub async fn history(&self, id: DeploymentId) -> Vec<String> {
-        let events = self.app.watch_deployment(self.team.id, id, 0).await.unwrap();
+        let events = self.app.watch_deployment(self.team.id, id, Part::all_after(0)).await.unwrap();
         let told = events.map(|stored| match stored.unwrap().event {
             DeploymentEvent::State(change) => change.state.to_string(),
             DeploymentEvent::Build { attempt, event: BuildEvent::Log { lines, .. } } => {
