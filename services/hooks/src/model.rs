@@ -1,6 +1,7 @@
 //! What the service keeps, as plain records of the domain's types.
 
 mod endpoints;
+mod repositories;
 mod sessions;
 mod status;
 
@@ -23,6 +24,7 @@ use grapnel_domain::{
     trigger::{Decision, Unfinished, Waiting},
     variable::{BranchPattern, VariableName},
 };
+pub use repositories::{BranchAt, RepositoryBranches};
 pub use sessions::{Asker, Session, TeamProfile};
 pub use status::{
     ClaimedStatus, CommitStatus, Silence, StatusDestination, StatusMode, StatusPlan, TokenFrom,

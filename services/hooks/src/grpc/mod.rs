@@ -17,6 +17,7 @@ mod fleet_service;
 mod hook_service;
 mod key_service;
 mod page;
+mod repository_service;
 mod secret_service;
 mod session_service;
 mod site_service;
@@ -32,13 +33,15 @@ use grapnel_domain::secret_token::ApiKey;
 use grapnel_proto::hooks::v1::{
     credential_service_server::CredentialServiceServer, endpoint_service_server::EndpointServiceServer,
     fleet_service_server::FleetServiceServer, hook_service_server::HookServiceServer,
-    key_service_server::KeyServiceServer, secret_service_server::SecretServiceServer,
-    session_service_server::SessionServiceServer, site_service_server::SiteServiceServer,
-    status_service_server::StatusServiceServer, variable_service_server::VariableServiceServer,
+    key_service_server::KeyServiceServer, repository_service_server::RepositoryServiceServer,
+    secret_service_server::SecretServiceServer, session_service_server::SessionServiceServer,
+    site_service_server::SiteServiceServer, status_service_server::StatusServiceServer,
+    variable_service_server::VariableServiceServer,
 };
 use grapnel_runtime::CancellationToken;
 use hook_service::HookHandlers;
 use key_service::KeyHandlers;
+use repository_service::RepositoryHandlers;
 use secret_service::SecretHandlers;
 use session_service::SessionHandlers;
 use site_service::SiteHandlers;
@@ -52,12 +55,13 @@ use crate::app::App;
 type Answer<T> = Result<tonic::Response<T>, tonic::Status>;
 
 /// The services that reflection shows.
-pub const PUBLIC: [&str; 9] = [
+pub const PUBLIC: [&str; 10] = [
     "grapnel.hooks.v1.CredentialService",
     "grapnel.hooks.v1.EndpointService",
     "grapnel.hooks.v1.FleetService",
     "grapnel.hooks.v1.HookService",
     "grapnel.hooks.v1.KeyService",
+    "grapnel.hooks.v1.RepositoryService",
     "grapnel.hooks.v1.SecretService",
     "grapnel.hooks.v1.SessionService",
     "grapnel.hooks.v1.StatusService",
@@ -75,6 +79,7 @@ pub fn routes(app: &App, gateway_key: ApiKey, stopping: CancellationToken) -> Ro
     let credentials = CredentialHandlers { app: app.clone(), auth: auth.clone() };
     let secrets = SecretHandlers { app: app.clone(), auth: auth.clone() };
     let variables = VariableHandlers { app: app.clone(), auth: auth.clone() };
+    let repositories = RepositoryHandlers { app: app.clone(), auth: auth.clone() };
     let sessions = SessionHandlers { app: app.clone(), auth: auth.clone() };
     let statuses = StatusHandlers { app: app.clone(), auth: auth.clone() };
     let endpoints = EndpointHandlers { app: app.clone(), auth: auth.clone() };
@@ -86,6 +91,7 @@ pub fn routes(app: &App, gateway_key: ApiKey, stopping: CancellationToken) -> Ro
     routes.add_service(VariableServiceServer::new(variables).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(HookServiceServer::new(hooks).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(KeyServiceServer::new(keys).max_decoding_message_size(LARGEST_MESSAGE));
+    routes.add_service(RepositoryServiceServer::new(repositories).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(SessionServiceServer::new(sessions).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(StatusServiceServer::new(statuses).max_decoding_message_size(LARGEST_MESSAGE));
     routes.add_service(EndpointServiceServer::new(endpoints).max_decoding_message_size(LARGEST_MESSAGE));

@@ -16,6 +16,7 @@ mod listening;
 mod outages;
 mod outgoing_events;
 mod proxy;
+mod repositories;
 mod retention;
 mod schemas;
 mod scripted;

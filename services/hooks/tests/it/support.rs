@@ -9,6 +9,7 @@ use std::{
 
 use grapnel_domain::{
     BranchName, Error, RepositoryUrl,
+    failure::Failure,
     id::{ProjectId, TeamId},
     plan::{HookLimits, Plan},
     project::BuildSettings,
@@ -18,7 +19,7 @@ use grapnel_domain::{
 };
 use grapnel_hooks::{
     app::{Addresses, AllExecutors, App, Executors, NewProject, TriggerRates},
-    model::{BuildCache, ExecutorInfo, ExecutorState, PurgedCaches, Team},
+    model::{BuildCache, ExecutorInfo, ExecutorState, PurgedCaches, RepositoryBranches, Team},
     sealing::Sealer,
     store::{Store, projects::ProjectRef},
 };
@@ -42,6 +43,14 @@ struct NoExecutors;
 impl Executors for NoExecutors {
     async fn refusal(&self, _: &RepositoryUrl, _: &BranchName, _: &str, _: &SourceAccess) -> Option<String> {
         None
+    }
+
+    async fn branches(
+        &self,
+        _: &RepositoryUrl,
+        _: &SourceAccess,
+    ) -> Result<Result<RepositoryBranches, Failure>, Error> {
+        Ok(Ok(RepositoryBranches::default()))
     }
 
     async fn scan_host(&self, _: &str, _: u16) -> Result<Vec<HostKey>, Error> {
