@@ -69,6 +69,9 @@ pub struct Script {
     pub built: Vec<DeploymentId>,
     pub resolves: VecDeque<Result<resolve_source_response::Result, Status>>,
     pub resolve_held: bool,
+    /// What it answers to who asks for branches; none of them else. And who asked.
+    pub branches: VecDeque<Result<list_branches_response::Result, Status>>,
+    pub inspected: Vec<ListBranchesRequest>,
     pub plays: VecDeque<Play>,
     /// The attempt and `after_sequence` of every call.
     pub triggered: Vec<(u32, u64)>,
@@ -112,9 +115,15 @@ impl ExecutorService for Scripted {
 
     async fn list_branches(
         &self,
-        _: Request<ListBranchesRequest>,
+        request: Request<ListBranchesRequest>,
     ) -> Result<Response<ListBranchesResponse>, Status> {
-        Err(Status::unimplemented("no branches"))
+        let mut script = self.lock();
+        script.inspected.push(request.into_inner());
+        let result = script
+            .branches
+            .pop_front()
+            .unwrap_or_else(|| Ok(list_branches_response::Result::Branches(Branches::default())));
+        Ok(Response::new(ListBranchesResponse { result: Some(result?) }))
     }
 
     async fn resolve_source(
