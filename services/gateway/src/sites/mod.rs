@@ -9,6 +9,7 @@ mod artifacts;
 mod caching;
 mod encodings;
 mod files;
+mod names;
 mod page;
 mod ranges;
 
