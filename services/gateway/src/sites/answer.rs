@@ -54,7 +54,7 @@ impl Answer<'_> {
         let wanted = if is_asked_for { self.wanted(file) } else { Wanted::Whole };
         let variant = self.variant(file, wanted);
         let tag = Tag::of(&variant.file.digest, variant.coding.is_some());
-        let condition = if is_asked_for { self.condition(&tag) } else { Condition::Holds };
+        let condition = if is_asked_for { self.condition(tag) } else { Condition::Holds };
         let (status, part) = match (condition, wanted) {
             (Condition::Failed, _) => (StatusCode::PRECONDITION_FAILED, None),
             (Condition::NotModified, _) => (StatusCode::NOT_MODIFIED, None),
@@ -91,7 +91,7 @@ impl Answer<'_> {
     /// Returns what part is wanted. There are parts of what is read only, and of a file as it is.
     fn wanted(&self, file: &FileEntry) -> Wanted {
         if self.request.method == Method::GET {
-            ranges::wanted(&self.request.headers, file.size, &Tag::of(&file.digest, false))
+            ranges::wanted(&self.request.headers, file.size, Tag::of(&file.digest, false))
         } else {
             Wanted::Whole
         }
@@ -109,7 +109,7 @@ impl Answer<'_> {
         }
     }
 
-    fn condition(&self, tag: &Tag) -> Condition {
+    fn condition(&self, tag: Tag<'_>) -> Condition {
         caching::condition(&self.request.headers, tag)
     }
 

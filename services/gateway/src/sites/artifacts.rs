@@ -8,7 +8,8 @@ use moka::future::Cache;
 
 use super::encodings;
 
-/// How many bytes of manifests are kept, as they are in memory. One of 100,000 files, the largest, has some 30 MB.
+/// How many bytes of manifests are kept, as they are in memory. One of 100,000 files has some 30 MB, and up to 60 where
+/// their paths are as long as they may be.
 const KEPT: u64 = 128 << 20;
 
 /// How long one is kept that nobody asks for. It never changes.

@@ -18,26 +18,26 @@ pub fn control(path: &str) -> HeaderValue {
 }
 
 /// What tells one content from another (RFC 9110, section 8.8.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tag {
-    digest: String,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag<'a> {
+    digest: &'a str,
     is_weak: bool,
 }
 
-impl Tag {
+impl<'a> Tag<'a> {
     /// Makes one of a digest. What is compressed has a weak one: of the same content there are others.
-    pub fn of(digest: &str, is_weak: bool) -> Self {
-        Self { digest: digest.to_owned(), is_weak }
+    pub fn of(digest: &'a str, is_weak: bool) -> Self {
+        Self { digest, is_weak }
     }
 
     /// Tells whether a value is this tag and both say the same byte for byte.
-    pub fn is_strongly(&self, value: &[u8]) -> bool {
+    pub fn is_strongly(self, value: &[u8]) -> bool {
         let unquoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
         !self.is_weak && unquoted == Some(self.digest.as_bytes())
     }
 
     /// Tells whether this tag is in a header's list, or all are.
-    fn is_among(&self, headers: &HeaderMap, name: header::HeaderName, strongly: bool) -> bool {
+    fn is_among(self, headers: &HeaderMap, name: header::HeaderName, strongly: bool) -> bool {
         let values = headers.get_all(name);
         let mut values = values.iter().filter_map(|value| value.to_str().ok());
         values.any(|value| {
@@ -47,7 +47,7 @@ impl Tag {
     }
 }
 
-impl fmt::Display for Tag {
+impl fmt::Display for Tag<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\"{}\"", if self.is_weak { "W/" } else { "" }, self.digest)
     }
@@ -78,7 +78,7 @@ pub enum Condition {
 
 /// Looks at a request's conditions, in the order of RFC 9110, section 13.2.2. Times are not looked at: what a file's time says
 /// nothing about is its content.
-pub fn condition(headers: &HeaderMap, tag: &Tag) -> Condition {
+pub fn condition(headers: &HeaderMap, tag: Tag<'_>) -> Condition {
     if headers.contains_key(header::IF_MATCH) && !tag.is_among(headers, header::IF_MATCH, true) {
         Condition::Failed
     } else if tag.is_among(headers, header::IF_NONE_MATCH, false) {
@@ -121,7 +121,7 @@ mod tests {
             (with(&[(only, "\"abd\""), (none, "\"abc\"")]), Failed, Failed),
         ] {
             assert_eq!(
-                (condition(&headers, &strong), condition(&headers, &weak)),
+                (condition(&headers, strong), condition(&headers, weak)),
                 (of_strong, of_weak),
                 "{headers:?}"
             );

@@ -25,7 +25,8 @@ pub fn has_content_in_its_name(path: &str) -> bool {
     if matches!(extension, "html" | "htm") {
         return false;
     }
-    let below = |place: &str| path.starts_with(place) || path.contains(&format!("/{place}"));
+    let begins_a_part = |at: usize| at == 0 || path.as_bytes().get(at - 1) == Some(&b'/');
+    let below = |place: &str| path.match_indices(place).any(|(at, _)| begins_a_part(at));
     if NEVER_CHANGED.into_iter().any(below) {
         return true;
     }
