@@ -51,6 +51,19 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_names_every_command() {
+        let text = std::fs::read_to_string("../docs/cli.md").unwrap();
+        let named = |name: &str| text.contains(&format!("`{name}")) || text.contains(&format!(" {name}"));
+        for command in args::command().get_subcommands() {
+            assert!(named(command.get_name()), "{}", command.get_name());
+            for below in command.get_subcommands() {
+                let listed_in_part = ["credential", "endpoint"].contains(&command.get_name());
+                assert!(listed_in_part || named(below.get_name()), "{command} {below}");
+            }
+        }
+    }
+
+    #[test]
     fn every_command_gets_a_page() {
         let directory = tempfile::tempdir().unwrap();
         let into = directory.path().join("man");

@@ -222,5 +222,9 @@ fn key(args: &ClientArgs) -> Result<ApiKey, Failure> {
             })?
         }
     };
-    ApiKey::parse(text.trim()).map_err(|error| Failure::failed(format!("the API key {error}")))
+    ApiKey::parse(text.trim()).map_err(|error| {
+        Failure::failed(format!("the API key {error}")).hint(
+            "GRAPNEL_KEY is a key as `grapnel key create` shows it, GRAPNEL_KEY_FILE a file with nothing else in it.",
+        )
+    })
 }
