@@ -29,6 +29,9 @@ pub use statuses::{GitHostArg, StatusCommand};
 
 use crate::{db::DbCommand, exit::Failure, serve};
 
+/// Where the help of a command puts the options that all of them have.
+const EVERYWHERE: &str = "Options of every command";
+
 /// Self-hosted deploy hooks.
 #[derive(Parser, Debug)]
 #[command(name = "grapnel", version, about, max_term_width = 100)]
@@ -36,10 +39,10 @@ pub struct Cli {
     #[command(flatten)]
     pub client: ClientArgs,
     /// How to print: `table` for people, `json` for programs.
-    #[arg(long, global = true, value_enum, default_value = "table")]
+    #[arg(long, global = true, value_enum, default_value = "table", help_heading = EVERYWHERE)]
     pub output: Format,
     /// The configuration file of the services.
-    #[arg(long, global = true, value_name = "FILE", env = "GRAPNEL_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "GRAPNEL_CONFIG", help_heading = EVERYWHERE)]
     pub config: Option<PathBuf>,
     #[command(subcommand)]
     pub command: Command,
@@ -50,10 +53,16 @@ pub struct Cli {
 pub struct ClientArgs {
     /// The hooks service's gRPC address. For https, GRAPNEL_TLS_CA names the authority (PEM) where the system's own
     /// do not do.
-    #[arg(long, global = true, env = "GRAPNEL_URL", default_value = "http://127.0.0.1:7301")]
+    #[arg(
+        long,
+        global = true,
+        env = "GRAPNEL_URL",
+        default_value = "http://127.0.0.1:7301",
+        help_heading = EVERYWHERE
+    )]
     pub url: String,
     /// A file with the API key. Without it, and without GRAPNEL_KEY, the admin key of a local `grapnel up` is used.
-    #[arg(long, global = true, value_name = "FILE", env = "GRAPNEL_KEY_FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = "GRAPNEL_KEY_FILE", help_heading = EVERYWHERE)]
     pub key_file: Option<PathBuf>,
 }
 

@@ -58,7 +58,8 @@ async fn what_moves_is_for_terminals_and_is_gone_in_the_end() {
     let grapnel = Grapnel::start(Setup::default()).await;
     let site = Repository::with(&grapnel.repositories().join("site"), &[("index.html", "hi")]);
     let build = ["--build", "echo built; sleep 2", "--output-dir", "."];
-    let create = [&["project", "create", "harbour", "--repo", &site.path()], &build[..]].concat();
+    let path = site.path();
+    let create = [&["project", "create", "harbour", "--repo", &path], &build[..]].concat();
     assert!(grapnel.cli(&create).status.success());
 
     let waited = on_terminal(&grapnel, &["deploy", "harbour", "--wait"], &[]);
