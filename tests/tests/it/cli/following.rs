@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     process::{Child, Stdio},
+    time::Duration,
 };
 
 use grapnel_e2e::{
@@ -32,6 +33,19 @@ async fn counts_to(grapnel: &Grapnel, last: u32, then: &str) -> String {
 async fn line_before(grapnel: &Grapnel) -> Line {
     let port = grapnel.grpc().rsplit_once(':').unwrap().1.parse().unwrap();
     Line::before(port).await
+}
+
+/// Cuts a line until somebody has felt it, and tries again.
+async fn cut(line: &Line) {
+    let asked = line.asked();
+    line.make(Quality::Cut);
+    let felt = async {
+        while line.asked() == asked {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), felt).await.expect("nobody tries again");
+    line.make(Quality::Good);
 }
 
 fn follow(grapnel: &Grapnel, line: &Line, id: &str) -> Child {
@@ -64,8 +78,7 @@ async fn a_log_goes_on_where_the_line_was_cut_and_ends_with_its_deployment() {
     let mut seen = Vec::new();
     for last in ["line-5", "line-15"] {
         read_to(&mut lines, last, &mut seen);
-        line.make(Quality::Cut);
-        line.make(Quality::Good);
+        cut(&line).await;
     }
     seen.extend(lines.map(Result::unwrap));
     let counted: Vec<_> = seen.iter().filter(|line| line.starts_with("line-")).cloned().collect();

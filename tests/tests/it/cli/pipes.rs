@@ -92,7 +92,7 @@ async fn a_hundred_thousand_lines_come_whole_and_as_far_as_they_are_read() {
         &["deployment", "logs", &id][..],
         &["deployment", "logs", "--follow", &id],
         &["deployment", "logs", &id, "--output", "json"],
-        &["deployment", "list"],
+        &["deployment", "list", "site"],
         &["deployment", "show", &id],
         &["project", "list", "--output", "json"],
         &["deploy", "site", "--wait"],
