@@ -56,6 +56,13 @@ impl Printer {
         }
     }
 
+    /// Tells people beside a list that it goes on, where there is a token of what comes next.
+    pub fn more(&self, next_page_token: &str) {
+        if self.terminal.people && self.for_people() && !next_page_token.is_empty() {
+            out::aside("There are more; `--limit` shows them.\n");
+        }
+    }
+
     /// Tells whether people are to read it.
     pub fn for_people(&self) -> bool {
         self.format == Format::Table

@@ -104,7 +104,9 @@ impl Client {
         let all = ListDeploymentsResponse { deployments, next_page_token };
         self.printer.message("grapnel.hooks.v1.ListDeploymentsResponse", &all, |printer| {
             printer.deployments(&all.deployments, names.as_ref())
-        })
+        })?;
+        self.printer.more(&all.next_page_token);
+        Ok(())
     }
 
     async fn project_names(&self) -> Result<HashMap<String, String>, Failure> {

@@ -173,7 +173,9 @@ impl Client {
         let answer = ListDeliveriesResponse { deliveries, next_page_token };
         self.printer.message("grapnel.hooks.v1.ListDeliveriesResponse", &answer, |printer| {
             printer.deliveries(&answer.deliveries)
-        })
+        })?;
+        self.printer.more(&answer.next_page_token);
+        Ok(())
     }
 
     fn show_endpoint(&self, endpoint: &Endpoint) -> Result<(), Failure> {

@@ -42,6 +42,7 @@ impl Client {
         self.printer.message("grapnel.hooks.v1.ListTriggersResponse", &answer, |printer| {
             printer.triggers(&answer.triggers)
         })?;
+        self.printer.more(&answer.next_page_token);
         Ok(ExitCode::SUCCESS)
     }
 }

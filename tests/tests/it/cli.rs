@@ -3,6 +3,7 @@
 mod following;
 mod pipes;
 mod refusals;
+mod releases;
 mod terminals;
 
 use std::{
