@@ -114,8 +114,11 @@ impl Client {
         })
         .await?;
         let answer = ListEventsResponse { events, next_page_token };
-        self.printer
-            .message("grapnel.hooks.v1.ListEventsResponse", &answer, |printer| printer.events(&answer.events))
+        self.printer.message("grapnel.hooks.v1.ListEventsResponse", &answer, |printer| {
+            printer.events(&answer.events)
+        })?;
+        self.printer.more(&answer.next_page_token);
+        Ok(())
     }
 
     async fn update_what_is_given(
