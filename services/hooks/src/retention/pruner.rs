@@ -73,8 +73,9 @@ impl Pruner {
         let pruned = Pruned {
             triggers: self.all(What::Triggers, now).await?,
             events: self.all(What::Events, now).await?,
-            logs: self.all(What::Logs, now).await?,
+            logs: self.all(What::Logs, now).await? + self.all(What::LogsOfDeleted, now).await?,
             artifacts: self.all(What::Artifacts, now).await?
+                + self.all(What::ArtifactsOfDeleted, now).await?
                 + self.all(What::ArtifactsOfDeletedProjects, now).await?,
             deployments: self.all(What::Deployments, now).await?,
         };
@@ -106,7 +107,9 @@ impl Pruner {
             What::Triggers => self.store.prune_triggers(now - triggers).await,
             What::Events => self.store.prune_events(now - events).await,
             What::Logs => self.store.prune_logs(now - logs, now).await,
+            What::LogsOfDeleted => self.store.prune_logs_of_deleted(now).await,
             What::Artifacts => self.store.retire_artifacts(old(artifacts), now).await,
+            What::ArtifactsOfDeleted => self.store.retire_artifacts_of_deleted(now).await,
             What::ArtifactsOfDeletedProjects => self.store.retire_artifacts_of_deleted_projects(now).await,
             What::Deployments => self.store.prune_deployments(old(deployments)).await,
         }
@@ -119,7 +122,9 @@ enum What {
     Triggers,
     Events,
     Logs,
+    LogsOfDeleted,
     Artifacts,
+    ArtifactsOfDeleted,
     ArtifactsOfDeletedProjects,
     Deployments,
 }
