@@ -185,12 +185,15 @@ impl Grapnel {
 
     /// Runs a client command.
     pub fn cli(&self, arguments: &[&str]) -> Output {
-        Command::new(binary())
-            .args(arguments)
-            .env("GRAPNEL_URL", format!("http://{}", self.grpc()))
-            .env("GRAPNEL_KEY", self.key())
-            .output()
-            .expect("the command runs")
+        self.command(arguments).output().expect("the command runs")
+    }
+
+    /// Returns a client command, to be run as the test wants it.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments);
+        command.env("GRAPNEL_URL", format!("http://{}", self.grpc())).env("GRAPNEL_KEY", self.key());
+        command
     }
 
     /// Creates a project and a hook, and returns them with the hook's URL.

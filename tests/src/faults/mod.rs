@@ -16,7 +16,7 @@ use std::fmt;
 
 pub use case::{Case, Fault};
 pub use installation::Installation;
-pub use line::Quality;
+pub use line::{Line, Quality};
 pub use load::Load;
 pub use parts::{Database, Extra, Part, Place, Shape};
 pub use verdict::Verdict;
