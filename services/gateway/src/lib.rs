@@ -13,6 +13,7 @@ mod hooks_client;
 mod http_server;
 mod lookahead;
 mod query;
+mod rest;
 mod server;
 mod sites;
 mod status;
