@@ -143,6 +143,11 @@ impl Grapnel {
         format!("http://127.0.0.1:{}{path}", self.gateway)
     }
 
+    /// Returns the port on which it serves sites.
+    pub fn sites_port(&self) -> u16 {
+        self.sites
+    }
+
     /// Returns the address of gRPC, without a scheme.
     pub fn grpc(&self) -> String {
         format!("127.0.0.1:{}", self.hooks)
@@ -316,10 +321,15 @@ pub fn lines_of(command: &mut Command) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// Returns a port that is free now.
+/// Returns a port that is free now, and that stays so until it is listened at, even between a kill and the next start:
+/// Linux gives those from 32768 on to connections and to whoever asks for any.
+///
+/// # Panics
+/// A thousand ports are all taken.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it has an address").port()
+    let any = || rand::random_range(11_000..32_000);
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(any).take(1_000).find(free).expect("a port is free")
 }
 
 /// Returns the binary that was built beside this test.

@@ -1,6 +1,7 @@
 //! What the service keeps, as plain records of the domain's types.
 
 mod endpoints;
+mod sessions;
 mod status;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use grapnel_domain::{
     trigger::{Decision, Unfinished, Waiting},
     variable::{BranchPattern, VariableName},
 };
+pub use sessions::{Asker, Session, TeamProfile};
 pub use status::{
     ClaimedStatus, CommitStatus, Silence, StatusDestination, StatusMode, StatusPlan, TokenFrom,
 };

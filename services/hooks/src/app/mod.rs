@@ -13,10 +13,13 @@ mod keys;
 mod projects;
 mod rates;
 mod secrets;
+mod sessions;
 mod sites;
 mod status;
 mod triggers;
 mod variables;
+
+use std::time::Duration;
 
 pub use commit_statuses::{NoDestination, StatusChange};
 pub use credentials::{NewCredential, NewSecret, Scanned};
@@ -29,6 +32,7 @@ pub use keys::FirstKey;
 pub use projects::{NewProject, ProjectChanges};
 pub use rates::TriggerRates;
 pub use secrets::Rotated;
+pub use sessions::Profile;
 pub use triggers::{Answered, Brought, TriggerTarget, unknown_hook};
 
 use crate::{inputs::Inputs, sealing::Sealer, store::Store};
@@ -50,6 +54,8 @@ pub struct App {
     pub executors: AllExecutors,
     /// How addresses look.
     pub addresses: Addresses,
+    /// How long a session is open that nobody ends.
+    pub session_lifetime: Duration,
 }
 
 impl App {

@@ -22,6 +22,7 @@ mod scripted;
 mod secrets;
 mod senders;
 mod sending;
+mod sessions;
 mod statuses;
 mod support;
 mod tokens;
