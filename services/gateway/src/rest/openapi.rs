@@ -45,6 +45,7 @@ use super::{
         addresses::of_deployment,
         events::read,
     ),
+    components(schemas(ErrorAnswer)),
     modifiers(&Keys)
 )]
 struct Interface;
