@@ -67,38 +67,33 @@ pub async fn hosts_of(caller: &Caller, project: &str, branch: &str, id: &str) ->
     Ok(urls.filter_map(host_of).collect())
 }
 
-/// Finds what a host serves by its first label: a project's name, with `--` and a branch where it is not the production
-/// branch's.
+/// Finds what a host serves by its first label: a project's name, with `--` and a branch's label where it is a branch's.
 ///
 /// # Errors
 /// `DEPLOYMENT_NOT_FOUND`, and what the hooks service answers.
 pub async fn served_at(caller: &Caller, label: &str) -> Result<String, Error> {
-    let cut = label.match_indices("--").map(|(at, _)| at);
-    let names = cut.chain([label.len()]).map(|end| &label[..end]).filter(|name| !name.is_empty());
-    for project in names {
-        let mut request =
-            ListAddressesRequest { project: project.to_owned(), page_size: 200, ..Default::default() };
-        loop {
-            let page = match answered(caller.calls.addresses().list_addresses(request.clone())).await {
-                Err(error) if error.reason == Reason::ProjectNotFound => break,
-                answer => answer?,
-            };
-            let serves = |address: &&Address| {
-                let urls = [&address.project_url, &address.url];
-                urls.into_iter()
-                    .filter_map(|url| host_of(url))
-                    .any(|host| host.split('.').next() == Some(label))
-            };
-            if let Some(address) = page.addresses.iter().find(serves) {
-                return Ok(address.deployment_id.clone());
-            }
-            if page.next_page_token.is_empty() {
-                break;
-            }
-            request.page_token = page.next_page_token;
+    let nothing = || Error::new(Reason::DeploymentNotFound, "nothing of the team is served at that host");
+    let project = label.split("--").next().filter(|project| !project.is_empty()).ok_or_else(nothing)?;
+    let mut request =
+        ListAddressesRequest { project: project.to_owned(), page_size: 200, ..Default::default() };
+    loop {
+        let page = match answered(caller.calls.addresses().list_addresses(request.clone())).await {
+            Err(error) if error.reason == Reason::ProjectNotFound => return Err(nothing()),
+            answer => answer?,
+        };
+        if let Some(address) = page.addresses.iter().find(|address| is_at(address, label)) {
+            return Ok(address.deployment_id.clone());
         }
+        if page.next_page_token.is_empty() {
+            return Err(nothing());
+        }
+        request.page_token = page.next_page_token;
     }
-    Err(Error::new(Reason::DeploymentNotFound, "nothing of the team is served at that host"))
+}
+
+fn is_at(address: &Address, label: &str) -> bool {
+    let hosts = [&address.project_url, &address.url].into_iter().filter_map(|url| host_of(url));
+    hosts.into_iter().any(|host| host.split('.').next() == Some(label))
 }
 
 /// Returns the host of an address, with its port.

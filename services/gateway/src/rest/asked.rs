@@ -6,7 +6,8 @@ use axum::{
 };
 use grapnel_domain::{Error, Reason};
 use http::{StatusCode, request::Parts};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as DeserializeError};
+use serde_json::Value;
 
 use crate::{error::HttpError, server::Interface};
 
@@ -59,6 +60,19 @@ impl<T: DeserializeOwned> FromRequest<Interface> for Sent<T> {
             Err(rejection) => Err(wrong("the body", &rejection.body_text())),
         }
     }
+}
+
+/// Reads fields, and names the one that is wrong.
+///
+/// # Errors
+/// One is missing, or wrong.
+pub fn field_by_field<T: DeserializeOwned, E: DeserializeError>(
+    body: serde_json::Map<String, Value>,
+) -> Result<T, E> {
+    serde_path_to_error::deserialize(Value::Object(body)).map_err(|error| match error.path().to_string() {
+        path if path == "." => E::custom(error.inner()),
+        path => E::custom(format!("`{path}`: {}", error.inner())),
+    })
 }
 
 /// Says what is wrong. The texts begin with what was done, `Failed to …: `, and go on with the field and why.

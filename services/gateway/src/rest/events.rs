@@ -43,8 +43,8 @@ pub struct Which {
     #[param(inline)]
     direction: Option<Direction>,
     /// Whether to go on until the deployment has ended.
-    #[param(inline)]
-    follow: Option<Follow>,
+    #[param(pattern = "^(1|true|0|false)?$")]
+    follow: Option<String>,
     /// `lines` answers one event a line, else they are one array. Who follows gets lines in any case.
     #[param(inline)]
     format: Option<Format>,
@@ -71,26 +71,6 @@ pub enum Direction {
     Backward,
 }
 
-/// Whether to go on until the deployment has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-pub enum Follow {
-    /// To go on.
-    #[serde(rename = "1")]
-    One,
-    /// To go on.
-    #[serde(rename = "true")]
-    True,
-    /// Not to.
-    #[serde(rename = "0")]
-    Zero,
-    /// Not to.
-    #[serde(rename = "false")]
-    False,
-    /// Not to.
-    #[serde(rename = "")]
-    Empty,
-}
-
 /// How events are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -108,6 +88,9 @@ impl Which {
         if self.limit.is_some_and(|limit| !(-1..=1_000_000).contains(&limit)) {
             return Err(Error::invalid_field("limit", "must be from 0 to 1000000, or -1 for all"));
         }
+        if !matches!(self.follow.as_deref(), None | Some("" | "0" | "1" | "true" | "false")) {
+            return Err(Error::invalid_field("follow", "must be 1, true, 0, false or nothing"));
+        }
         if self.follows() && self.is_backward() {
             return Err(Error::invalid_field("direction", "must be `forward` with `follow`"));
         }
@@ -115,7 +98,7 @@ impl Which {
     }
 
     fn follows(&self) -> bool {
-        matches!(self.follow, Some(Follow::One | Follow::True))
+        matches!(self.follow.as_deref(), Some("1" | "true"))
     }
 
     fn is_backward(&self) -> bool {
@@ -401,7 +384,8 @@ mod tests {
         for (which, named) in [
             (Which { limit: Some(-2), ..Which::default() }, "limit"),
             (Which { since: Some(-1), ..Which::default() }, "since"),
-            (Which { direction: backward, follow: Some(Follow::One), ..Which::default() }, "direction"),
+            (Which { follow: Some("yes".into()), ..Which::default() }, "follow"),
+            (Which { direction: backward, follow: Some("1".into()), ..Which::default() }, "direction"),
         ] {
             assert!(which.checked().unwrap_err().message.contains(named));
         }

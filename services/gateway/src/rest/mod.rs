@@ -14,6 +14,7 @@ mod deployments;
 mod event;
 mod events;
 mod new_deployment;
+mod new_project;
 mod openapi;
 mod paging;
 mod project;
@@ -42,7 +43,7 @@ pub fn routes() -> Router<Interface> {
         .route("/v2/user", get(user::get))
         .route("/v2/teams", get(teams::list))
         .route("/v2/teams/{team}", get(teams::get))
-        .route("/v9/projects", get(projects::list).post(projects::add))
+        .route("/v9/projects", get(projects::list).post(new_project::add))
         .route("/v9/projects/{project}", get(projects::get).delete(projects::remove))
         .route("/v2/projects/{project}/deploy-hooks", post(deploy_hooks::create))
         .route("/v2/projects/{project}/deploy-hooks/{hook}", delete(deploy_hooks::revoke))

@@ -3,12 +3,12 @@
 use axum::Json;
 use grapnel_domain::Error;
 use grapnel_proto::hooks::v1::TriggerDeploymentRequest;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, de::Error as _};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     answer::{BodyRefused, Conflicts, Refused},
-    asked::{Asked, Sent},
+    asked::{Asked, Sent, field_by_field},
     caller::Caller,
     deployment::{self, WholeDeployment},
     project,
@@ -25,72 +25,105 @@ pub struct How {
     build_cache: Option<bool>,
 }
 
-/// What to deploy: with `deploymentId` that again, else the branch `gitSource.ref` of `project`.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+/// What to deploy.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub enum NewDeployment {
+    /// What was deployed before.
+    Again(Again),
+    /// A branch.
+    OfBranch(OfBranch),
+}
+
+/// A deployment to make again, of the same branch and commit.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct NewDeployment {
-    /// The deployment to make again, of the same branch and commit.
-    deployment_id: Option<String>,
-    /// With `deploymentId`: whether to take the branch as it is now, instead of the same commit.
-    #[serde(default)]
-    with_latest_commit: bool,
-    /// With `deploymentId`: `production` deploys its commit on the project's production branch, where it has to be
-    /// reachable.
+pub struct Again {
+    /// The deployment's id.
+    #[schema(min_length = 1)]
+    deployment_id: String,
+    /// Whether to take the branch as it is now, in place of the same commit.
+    with_latest_commit: Option<bool>,
+    /// `production` deploys its commit on the project's production branch, where it has to be reachable.
     target: Option<Target>,
+}
+
+/// A branch of a project to deploy.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OfBranch {
     /// The project's id or name.
-    project: Option<String>,
-    /// The project's name, as older callers send it.
-    name: Option<String>,
-    /// What of the project's repository to deploy.
-    git_source: Option<GitSource>,
+    #[schema(min_length = 1)]
+    #[serde(alias = "name")]
+    project: String,
+    /// What of its repository to deploy.
+    git_source: GitSource,
 }
 
 /// What of a project's repository to deploy.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct GitSource {
     /// The branch.
     #[serde(rename = "ref")]
+    #[schema(min_length = 1)]
     branch: String,
     /// The full hash of a commit that is reachable from the branch; not set is where the branch is by then.
     sha: Option<String>,
 }
 
+impl<'de> Deserialize<'de> for NewDeployment {
+    fn deserialize<D: Deserializer<'de>>(body: D) -> Result<Self, D::Error> {
+        let mut body = serde_json::Map::deserialize(body)?;
+        // Tools send both names of a project, or null for what they do not mean.
+        body.retain(|_, value| !value.is_null());
+        if body.contains_key("project") {
+            body.remove("name");
+        }
+        if body.contains_key("deploymentId") {
+            return field_by_field(body).map(Self::Again);
+        }
+        if body.contains_key("files") && !body.contains_key("gitSource") {
+            return Err(D::Error::custom(
+                "`files` are not taken: what is deployed is the project's repository, by `gitSource` or `deploymentId`",
+            ));
+        }
+        field_by_field(body).map(Self::OfBranch)
+    }
+}
+
 impl NewDeployment {
     async fn into_request(self, caller: &Caller) -> Result<TriggerDeploymentRequest, Error> {
-        if let Some(id) = &self.deployment_id {
-            return self.again(caller, id).await;
+        match self {
+            Self::Again(again) => again.into_request(caller).await,
+            Self::OfBranch(OfBranch { project, git_source }) => {
+                let empty = [("project", &project), ("gitSource.ref", &git_source.branch)];
+                if let Some((name, _)) = empty.into_iter().find(|(_, value)| value.is_empty()) {
+                    return Err(Error::invalid_field(name, "must not be empty"));
+                }
+                Ok(TriggerDeploymentRequest {
+                    project: project::read(caller, &project).await?.id,
+                    branch: git_source.branch,
+                    commit: git_source.sha.unwrap_or_default(),
+                    ..Default::default()
+                })
+            }
         }
-        let Some(source) = self.git_source else {
-            return Err(Error::invalid_field(
-                "gitSource",
-                "must name a branch, or `deploymentId` a deployment to make again: files are not taken, what is deployed \
-                 is the project's repository",
-            ));
-        };
-        let named = self.project.or(self.name).unwrap_or_default();
-        if named.is_empty() {
-            return Err(Error::invalid_field("project", "must be the id or the name of a project"));
-        }
-        if source.branch.is_empty() {
-            return Err(Error::invalid_field("gitSource.ref", "must be a branch"));
-        }
-        Ok(TriggerDeploymentRequest {
-            project: project::read(caller, &named).await?.id,
-            branch: source.branch,
-            commit: source.sha.unwrap_or_default(),
-            ..Default::default()
-        })
     }
+}
 
-    async fn again(&self, caller: &Caller, id: &str) -> Result<TriggerDeploymentRequest, Error> {
-        let before = deployment::find(caller, id).await?;
+impl Again {
+    async fn into_request(self, caller: &Caller) -> Result<TriggerDeploymentRequest, Error> {
+        if self.deployment_id.is_empty() {
+            return Err(Error::invalid_field("deploymentId", "must not be empty"));
+        }
+        let before = deployment::find(caller, &self.deployment_id).await?;
         let project = project::read(caller, &before.project_id).await?;
         let branch =
             if self.target == Some(Target::Production) { project.production_branch } else { before.branch };
         Ok(TriggerDeploymentRequest {
             project: project.id,
             branch,
-            commit: if self.with_latest_commit { String::new() } else { before.commit },
+            commit: if self.with_latest_commit == Some(true) { String::new() } else { before.commit },
             title: before.title,
             ..Default::default()
         })
@@ -133,4 +166,46 @@ fn as_sent(mut error: Error) -> Error {
         }
     }
     if error.violations.is_empty() { error } else { Error::invalid(error.violations) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(body: Value) -> Result<NewDeployment, String> {
+        serde_json::from_value(body).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_deployment_is_made_again_or_a_branch_is_deployed() {
+        // As `vercel redeploy` sends it.
+        let again = json!({ "deploymentId": "dpl_1", "meta": { "action": "redeploy" }, "name": "site", "target": null });
+        assert!(matches!(read(again), Ok(NewDeployment::Again(again)) if again.target.is_none()));
+        for named in [json!({ "name": "site" }), json!({ "project": "site", "name": "another" })] {
+            let mut body = named;
+            body["gitSource"] = json!({ "type": "github", "ref": "main" });
+            let read = read(body);
+            assert!(
+                matches!(read, Ok(NewDeployment::OfBranch(of)) if of.project == "site" && of.git_source.branch == "main")
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (body, named) in [
+            (json!({}), "missing field `project`"),
+            (json!({ "project": "site" }), "missing field `gitSource`"),
+            (json!({ "project": "site", "gitSource": { "ref": 7 } }), "`gitSource.ref`: invalid type"),
+            (json!({ "deploymentId": 7 }), "`deploymentId`: invalid type"),
+            (json!({ "deploymentId": "dpl_1", "target": "moon" }), "`target`: unknown variant"),
+            (json!({ "name": "site", "files": [] }), "`files` are not taken"),
+            (json!(["dpl_1"]), "invalid type: sequence"),
+        ] {
+            let error = read(body).err().unwrap();
+            assert!(error.contains(named), "{error}");
+        }
+    }
 }

@@ -10,7 +10,8 @@ use utoipa::{
 };
 
 use super::{
-    addresses, deploy_hooks, deployment, deployments, events, new_deployment, projects, teams, user,
+    addresses, answer::ErrorAnswer, deploy_hooks, deployment, deployments, events, new_deployment,
+    new_project, projects, teams, user,
 };
 
 /// What the description says.
@@ -29,7 +30,7 @@ use super::{
         teams::list,
         teams::get,
         projects::list,
-        projects::add,
+        new_project::add,
         projects::get,
         projects::remove,
         deploy_hooks::create,

@@ -2,18 +2,15 @@
 
 use axum::Json;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use grapnel_domain::{Error, Reason};
-use grapnel_proto::hooks::v1::{
-    self as wire, BuildSettings, CreateProjectRequest, DeleteProjectRequest, ListProjectsRequest,
-};
+use grapnel_proto::hooks::v1::{self as wire, DeleteProjectRequest, ListProjectsRequest};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     addresses::Addresses,
-    answer::{BodyRefused, Conflicts, Refused},
-    asked::{Asked, Named, Sent},
+    answer::{Conflicts, Refused},
+    asked::{Asked, Named},
     caller::Caller,
     paging::{Pagination, Window, page},
     project::{self, Project},
@@ -120,139 +117,6 @@ pub async fn get(
     Ok(Json(whole))
 }
 
-/// A project to be added.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct NewProject {
-    /// Its name, or the address of its repository: it is named after the last segment then.
-    #[schema(min_length = 1)]
-    name: String,
-    /// Its repository.
-    git_repository: Option<GitRepository>,
-    /// The directory of the repository in which it lives.
-    root_directory: Option<String>,
-    /// The command of the install step; empty skips the step.
-    install_command: Option<String>,
-    /// The command of the build step; empty skips the step.
-    build_command: Option<String>,
-    /// The directory that is published.
-    output_directory: Option<String>,
-}
-
-/// The repository of a project to be added.
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct GitRepository {
-    /// Where `repo` is: `github`, `gitlab`, `bitbucket`; `git` where it is a whole address.
-    #[serde(rename = "type")]
-    kind: GitRepositoryKind,
-    /// The path of the repository there, or its whole address.
-    repo: String,
-}
-
-/// Where a repository is.
-#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum GitRepositoryKind {
-    /// At github.com.
-    Github,
-    /// At gitlab.com.
-    Gitlab,
-    /// At bitbucket.org.
-    Bitbucket,
-    /// Where its address says.
-    Git,
-}
-
-impl GitRepository {
-    fn address(&self) -> String {
-        let host = match self.kind {
-            GitRepositoryKind::Github => "github.com",
-            GitRepositoryKind::Gitlab => "gitlab.com",
-            GitRepositoryKind::Bitbucket => "bitbucket.org",
-            GitRepositoryKind::Git => return self.repo.clone(),
-        };
-        if is_address(&self.repo) { self.repo.clone() } else { format!("https://{host}/{}.git", self.repo) }
-    }
-}
-
-impl NewProject {
-    fn into_request(self) -> Result<CreateProjectRequest, Error> {
-        let (name, repository_url) = match &self.git_repository {
-            Some(repository) => (self.name, repository.address()),
-            None if is_address(&self.name) => (named_after(&self.name), self.name),
-            None => return Err(no_repository(&self.name)),
-        };
-        let settings = BuildSettings {
-            root_directory: self.root_directory,
-            install_command: self.install_command,
-            build_command: self.build_command,
-            output_directory: self.output_directory,
-            ..Default::default()
-        };
-        Ok(CreateProjectRequest { name, repository_url, settings: Some(settings), ..Default::default() })
-    }
-}
-
-fn is_address(text: &str) -> bool {
-    text.contains("://") || text.starts_with('/')
-}
-
-/// Names a project after the last segment of its repository's address.
-fn named_after(address: &str) -> String {
-    let path = address.trim_end_matches('/');
-    let last = path.rsplit('/').next().unwrap_or(path);
-    last.strip_suffix(".git").unwrap_or(last).to_ascii_lowercase()
-}
-
-fn no_repository(name: &str) -> Error {
-    let shown: String = name.chars().filter(|c| !c.is_control()).take(60).collect();
-    let description = format!(
-        "must be a repository's address, such as https://git.example.org/team/site.git, or stand beside \
-         `gitRepository`: a project is built from a repository, and `{shown}` names none"
-    );
-    Error::invalid_field("name", description)
-}
-
-/// Adds a project.
-#[utoipa::path(
-    post,
-    path = "/v9/projects",
-    tag = "projects",
-    operation_id = "createProject",
-    request_body = NewProject,
-    responses((status = 201, description = "The project.", body = Project), Refused, Conflicts, BodyRefused),
-    security(("key" = []))
-)]
-pub async fn add(
-    caller: Caller,
-    Sent(new): Sent<NewProject>,
-) -> Result<(StatusCode, Json<Project>), HttpError> {
-    caller.may_read()?;
-    let request = new.into_request()?;
-    let created = answered(caller.calls.hooks().create_project(request)).await.map_err(as_sent)?;
-    let project = created.project.ok_or_else(|| Error::internal("the hooks service answered no project"))?;
-    Ok((StatusCode::CREATED, Json(project::whole(&caller, project).await?)))
-}
-
-/// Names wrong fields as they were sent.
-fn as_sent(mut error: Error) -> Error {
-    for violation in &mut error.violations {
-        violation.field = match violation.field.as_str() {
-            "repository_url" => "gitRepository".to_owned(),
-            "settings.root_directory" => "rootDirectory".to_owned(),
-            "settings.install_command" => "installCommand".to_owned(),
-            "settings.build_command" => "buildCommand".to_owned(),
-            "settings.output_directory" => "outputDirectory".to_owned(),
-            other => other.to_owned(),
-        };
-    }
-    if error.violations.is_empty() || error.reason != Reason::InvalidRequest {
-        error
-    } else {
-        Error::invalid(error.violations)
-    }
-}
-
 /// Removes a project with its hooks and its deployments.
 #[utoipa::path(
     delete,
@@ -271,43 +135,6 @@ pub async fn remove(caller: Caller, Named(project): Named<String>) -> Result<Sta
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn request(sent: serde_json::Value) -> Result<CreateProjectRequest, Error> {
-        serde_json::from_value::<NewProject>(sent).unwrap().into_request()
-    }
-
-    #[test]
-    fn a_repositorys_address_is_enough_to_add_a_project() {
-        for (sent, name, url) in [
-            ("https://git.example.org/team/Site.git", "site", "https://git.example.org/team/Site.git"),
-            ("ssh://git@example.org/team/site/", "site", "ssh://git@example.org/team/site/"),
-            ("/srv/git/site", "site", "/srv/git/site"),
-        ] {
-            let request = request(serde_json::json!({ "name": sent })).unwrap();
-            assert_eq!((request.name.as_str(), request.repository_url.as_str()), (name, url));
-        }
-    }
-
-    #[test]
-    fn a_repository_beside_the_name_is_one_of_a_known_host_or_an_address() {
-        for (kind, repo, url) in [
-            ("github", "org/site", "https://github.com/org/site.git"),
-            ("gitlab", "group/sub/site", "https://gitlab.com/group/sub/site.git"),
-            ("bitbucket", "https://bitbucket.org/team/site", "https://bitbucket.org/team/site"),
-            ("git", "ssh://git@example.org/site", "ssh://git@example.org/site"),
-        ] {
-            let sent = serde_json::json!({ "name": "web", "gitRepository": { "type": kind, "repo": repo } });
-            let request = request(sent).unwrap();
-            assert_eq!((request.name.as_str(), request.repository_url.as_str()), ("web", url));
-        }
-    }
-
-    #[test]
-    fn a_name_alone_is_answered_with_what_to_do() {
-        let error = request(serde_json::json!({ "name": "site\u{7}" })).unwrap_err();
-        assert!(error.message.ends_with("and `site` names none"), "{}", error.message);
-        assert_eq!(error.violations[0].field, "name");
-    }
 
     #[test]
     fn a_repository_is_the_same_however_its_address_is_written() {

@@ -65,7 +65,7 @@ fn version_of(method: &Method, segments: &[&str]) -> Option<u32> {
         ["projects", _, "deploy-hooks"] | ["projects", _, "deploy-hooks", _] => 2,
         ["projects", _, "promote", _] => 10,
         ["deployments"] if method == Method::POST => 13,
-        ["deployments"] => 6,
+        ["deployments"] if method == Method::GET || method == Method::HEAD => 6,
         ["deployments", _] => 13,
         ["deployments", _, "events"] => 3,
         ["deployments", _, "builds"] => 11,
