@@ -200,6 +200,19 @@ impl Deployment {
     }
 }
 
+/// A deployment that a key asks for, without a hook.
+#[derive(Clone, Debug)]
+pub struct DeploymentRequest {
+    /// The branch; none is the project's production branch.
+    pub branch: Option<BranchName>,
+    /// Whether its build gets a cache.
+    pub build_cache: bool,
+    /// The full hash of the commit to build; none is where the branch is.
+    pub commit: Option<String>,
+    /// What the build is called; empty is nothing.
+    pub title: String,
+}
+
 /// An executor, as this process sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecutorInfo {

@@ -17,6 +17,7 @@ mod sites;
 mod status;
 mod triggers;
 mod variables;
+mod watching;
 
 pub use commit_statuses::{NoDestination, StatusChange};
 pub use credentials::{NewCredential, NewSecret, Scanned};
@@ -30,6 +31,7 @@ pub use projects::{NewProject, ProjectChanges};
 pub use rates::TriggerRates;
 pub use secrets::Rotated;
 pub use triggers::{Answered, Brought, TriggerTarget, unknown_hook};
+pub use watching::Change;
 
 use crate::{inputs::Inputs, sealing::Sealer, store::Store};
 

@@ -1,8 +1,5 @@
 //! The calls of `grapnel.hooks.v1.HookService`: parse, authorise, call one use case, convert.
 
-use std::pin::Pin;
-
-use futures_util::{Stream, StreamExt as _, future};
 use grapnel_domain::{
     BranchName, Error, RepositoryUrl,
     hook::Methods,
@@ -12,12 +9,7 @@ use grapnel_domain::{
 };
 use grapnel_proto::{
     convert::{
-        Violations, build, checked,
-        deployment::state_from_wire,
-        event::deployment_event_to_wire,
-        project::settings_from_wire,
-        time::datetime,
-        trigger::{decision_from_wire, decision_to_wire},
+        Violations, build, checked, project::settings_from_wire, time::datetime, trigger::decision_to_wire,
     },
     hooks::v1::{hook_service_server::HookService, *},
 };
@@ -27,13 +19,18 @@ use tonic::{Request, Status};
 use super::{
     Answer,
     auth::{Auth, Triggering},
-    convert::{self, deployment_id, hook_id, project_ref, refuse},
+    convert::{self, deployment_id, hook_id, project_ref},
+    lists::{self, Asked},
     page, update,
+    watching::{self, Messages, Watcher},
 };
 use crate::{
     app::{Answered, App, Brought, NewHook, NewProject, TriggerTarget},
-    store::{deployments::DeploymentFilter, ledger::TriggerFilter},
+    model::DeploymentRequest,
 };
+
+/// The most characters that a build is called by.
+const TITLE_LIMIT: usize = 200;
 
 /// The handlers.
 pub struct HookHandlers {
@@ -69,15 +66,16 @@ impl HookService for HookHandlers {
         answer!({
             let team = self.auth.team(&request, Scope::Read).await?;
             let request = request.into_inner();
-            let after = page::after("projects", &request.page_token)?;
-            let page = self.app.list_projects(team, after, page::size(request.page_size)?).await?;
+            let Asked { list, filter } = lists::projects(&request)?;
+            let after = page::after(&list, &request.page_token)?;
+            let size = page::size(request.page_size)?;
+            let (page, latest) = self.app.list_projects(team, &filter, after, size).await?;
             Ok(ListProjectsResponse {
-                latest_deployments: Vec::new(),
-                next_page_token: page::next(
-                    "projects",
-                    page.items.last().map(|project| project.id),
-                    page.more,
-                ),
+                latest_deployments: latest
+                    .iter()
+                    .map(|it| convert::deployment(it, &self.app.addresses))
+                    .collect(),
+                next_page_token: page::next(&list, page.items.last().map(|it| it.id), page.more),
                 projects: page.items.iter().map(|it| convert::project(it, &self.app.addresses)).collect(),
             })
         })
@@ -154,7 +152,8 @@ impl HookService for HookHandlers {
             let team = self.auth.team(&request, Scope::Write).await?;
             let request = request.into_inner();
             let grace = update::grace(request.grace_seconds)?;
-            let rotated = self.app.rotate_token(team, hook_id(&request.hook_id)?, grace).await?;
+            let expected = update::expected_token(&request.expected_token_id)?;
+            let rotated = self.app.rotate_token(team, hook_id(&request.hook_id)?, grace, expected).await?;
             Ok(RotateHookTokenResponse { hook: Some(convert::hook(&rotated.hook)), url: rotated.url })
         })
     }
@@ -201,8 +200,7 @@ impl HookService for HookHandlers {
             let team = self.auth.team(&request, Scope::Read).await?;
             let request = request.into_inner();
             let project = project_ref(&request.project)?;
-            let filter = trigger_filter(&request)?;
-            let list = format!("triggers {} {} {}", request.project, request.hook_id, request.decision);
+            let Asked { list, filter } = lists::triggers(&request)?;
             let after = page::after(&list, &request.page_token)?;
             let size = page::size(request.page_size)?;
             let page = self.app.list_triggers(team, &project, filter, after, size).await?;
@@ -221,9 +219,7 @@ impl HookService for HookHandlers {
             let team = self.auth.team(&request, Scope::Deploy).await?;
             let request = request.into_inner();
             let project = project_ref(&request.project)?;
-            let branch = optional_branch(&request.branch)?;
-            let use_cache = request.build_cache.unwrap_or(true);
-            let deployment = self.app.trigger_deployment(team, &project, branch, use_cache).await?;
+            let deployment = self.app.deploy(team, &project, deployment_request(request)?).await?;
             Ok(TriggerDeploymentResponse {
                 deployment: Some(convert::deployment(&deployment, &self.app.addresses)),
             })
@@ -251,12 +247,11 @@ impl HookService for HookHandlers {
         answer!({
             let team = self.auth.team(&request, Scope::Read).await?;
             let request = request.into_inner();
-            let project = project_ref(&request.project)?;
-            let filter = deployment_filter(&request)?;
-            let list = format!("deployments {} {} {}", request.project, request.state, request.hook_id);
+            let project = lists::one_or_all(&request.project)?;
+            let Asked { list, filter } = lists::deployments(&request)?;
             let after = page::after(&list, &request.page_token)?;
             let size = page::size(request.page_size)?;
-            let page = self.app.list_deployments(team, &project, filter, after, size).await?;
+            let page = self.app.list_deployments(team, project.as_ref(), filter, after, size).await?;
             Ok(ListDeploymentsResponse {
                 next_page_token: page::next(
                     &list,
@@ -293,17 +288,22 @@ impl HookService for HookHandlers {
         Err(Status::unimplemented("not yet"))
     }
 
-    type WatchDeploymentsStream =
-        Pin<Box<dyn Stream<Item = Result<WatchDeploymentsResponse, Status>> + Send>>;
+    type WatchDeploymentsStream = Messages<WatchDeploymentsResponse>;
 
     async fn watch_deployments(
         &self,
-        _: Request<WatchDeploymentsRequest>,
+        request: Request<WatchDeploymentsRequest>,
     ) -> Answer<Self::WatchDeploymentsStream> {
-        Err(Status::unimplemented("not yet"))
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let watcher = Watcher::of(&request, &self.auth, &self.stopping);
+            let project = lists::one_or_all(&request.into_inner().project)?;
+            let changes = self.app.watch_deployments(team, project.as_ref()).await?;
+            Ok(watcher.told(watching::changes(changes, self.app.addresses.clone())))
+        })
     }
 
-    type WatchDeploymentStream = Pin<Box<dyn Stream<Item = Result<WatchDeploymentResponse, Status>> + Send>>;
+    type WatchDeploymentStream = Messages<WatchDeploymentResponse>;
 
     async fn watch_deployment(
         &self,
@@ -311,19 +311,11 @@ impl HookService for HookHandlers {
     ) -> Answer<Self::WatchDeploymentStream> {
         answer!({
             let team = self.auth.team(&request, Scope::Read).await?;
+            let watcher = Watcher::of(&request, &self.auth, &self.stopping);
             let request = request.into_inner();
             let id = deployment_id(&request.deployment_id)?;
             let events = self.app.watch_deployment(team, id, request.after_position).await?;
-            let stopping = self.stopping.clone().cancelled_owned();
-            let messages = events.filter_map(|stored| {
-                future::ready(match stored {
-                    Ok(stored) => deployment_event_to_wire(stored.position, stored.at, &stored.event)
-                        .map(|event| Ok(WatchDeploymentResponse { event: Some(event) })),
-                    Err(error) => Some(Err(refuse(error))),
-                })
-            });
-            let stream: Self::WatchDeploymentStream = Box::pin(messages.take_until(stopping));
-            Ok(stream)
+            Ok(watcher.told(watching::history(events)))
         })
     }
 
@@ -427,20 +419,6 @@ fn brought(triggering: Triggering, request: TriggerHookRequest) -> Brought {
     }
 }
 
-fn trigger_filter(request: &ListTriggersRequest) -> Result<TriggerFilter, Error> {
-    let decision = decision_from_wire(request.decision);
-    let hook = match request.hook_id.as_str() {
-        "" => None,
-        text => Some(hook_id(text)?),
-    };
-    Ok(TriggerFilter {
-        hook,
-        decision: decision.map_err(|error| Error::invalid_field("decision", error))?,
-        since: datetime(request.since.as_ref()),
-        until: datetime(request.until.as_ref()),
-    })
-}
-
 fn trigger_target(
     triggering: Triggering,
     target: Option<trigger_hook_request::Target>,
@@ -467,18 +445,24 @@ fn trigger_target(
     }
 }
 
-fn optional_branch(text: &str) -> Result<Option<BranchName>, Error> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    BranchName::parse(text).map(Some).map_err(|error| Error::invalid_field("branch", error))
-}
-
-fn deployment_filter(request: &ListDeploymentsRequest) -> Result<DeploymentFilter, Error> {
-    let state = state_from_wire(request.state).map_err(|error| Error::invalid_field("state", error))?;
-    let hook = match request.hook_id.as_str() {
+fn deployment_request(request: TriggerDeploymentRequest) -> Result<DeploymentRequest, Error> {
+    let mut violations = Violations::default();
+    let branch = match request.branch.as_str() {
         "" => None,
-        text => Some(hook_id(text)?),
+        text => violations.check("branch", BranchName::parse(text)),
     };
-    Ok(DeploymentFilter { state, hook })
+    let commit = match request.commit {
+        text if text.is_empty() => None,
+        text => violations.check("commit", build::commit(text)),
+    };
+    if request.title.chars().count() > TITLE_LIMIT {
+        violations.add("title", format!("must have at most {TITLE_LIMIT} characters"));
+    }
+    violations.finish()?;
+    Ok(DeploymentRequest {
+        branch,
+        build_cache: request.build_cache.unwrap_or(true),
+        commit,
+        title: request.title,
+    })
 }

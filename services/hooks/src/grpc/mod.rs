@@ -16,12 +16,14 @@ mod endpoint_service;
 mod fleet_service;
 mod hook_service;
 mod key_service;
+mod lists;
 mod page;
 mod secret_service;
 mod site_service;
 mod status_service;
 mod update;
 mod variable_service;
+mod watching;
 
 use auth::Auth;
 use credential_service::CredentialHandlers;

@@ -61,6 +61,9 @@ pub enum StoreError {
     /// It is not there, or not this team's.
     #[error("there is no such row")]
     NotFound,
+    /// The token that was to be replaced is not the hook's newest one that works.
+    #[error("another token is the current one")]
+    TokenReplaced,
     /// The deployment's artifact was removed.
     #[error("the artifact was removed")]
     ArtifactRemoved,
@@ -160,6 +163,10 @@ impl StoreError {
             Self::ArtifactRemoved => Error::new(
                 Reason::ArtifactRemoved,
                 "the artifact of this deployment was removed: it was older than the installation keeps artifacts, or its project was deleted",
+            ),
+            Self::TokenReplaced => Error::new(
+                Reason::TokenReplaced,
+                "the token that was to be replaced is not the current one: somebody was faster, and nothing is changed",
             ),
             Self::StaleKey => Error::new(
                 Reason::SecretKeyMissing,

@@ -20,6 +20,7 @@ mod keys;
 mod lease_clock;
 pub mod ledger;
 mod listening;
+mod lists;
 mod notices;
 mod outgoing_events;
 pub mod projects;
@@ -39,6 +40,7 @@ mod turns;
 mod upkeep;
 mod variables;
 mod wakeups;
+mod watched;
 
 use std::{
     collections::HashMap,
@@ -64,7 +66,8 @@ use take_over::Serving;
 pub use transitions::CancelResult;
 use trigger_batches::TriggerQueue;
 pub use turns::Affinity;
-pub use wakeups::Wakeups;
+pub use wakeups::{Changes, Wakeups};
+pub use watched::Watched;
 
 /// The durable state of the service. Clones share connections.
 #[derive(Clone, Debug)]

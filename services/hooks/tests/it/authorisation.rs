@@ -123,6 +123,7 @@ impl Things {
         let list_triggers = ListTriggersRequest { project: project(), ..Default::default() };
         let status = ReadStatusRequest { deployment_id: deployment(), ..Default::default() };
         let watch = WatchDeploymentRequest { deployment_id: deployment(), after_position: 0 };
+        let watch_all = WatchDeploymentsRequest { project: project() };
         let site = ResolveSiteRequest { label: "site".into() };
         let none = Code::NotFound;
         let mut methods = self.of_endpoints();
@@ -170,6 +171,7 @@ impl Things {
             ),
             method("HookService/ListDeployments", READ, list_deployments.encode_to_vec(), none),
             method("HookService/WatchDeployment", READ, watch.encode_to_vec(), none),
+            method("HookService/WatchDeployments", READ, watch_all.encode_to_vec(), none),
             method(
                 "HookService/CancelDeployment",
                 DEPLOY,
@@ -367,7 +369,17 @@ async fn ids_that_are_none_name_nothing_and_break_nothing() {
         let (project, id) = (wrong_type(&things.project), wrong_type(&things.key.to_string()));
         for (path, request) in [
             ("HookService/GetProject", GetProjectRequest { project: project.clone() }.encode_to_vec()),
-            ("HookService/ListHooks", ListHooksRequest { project, ..Default::default() }.encode_to_vec()),
+            (
+                "HookService/ListHooks",
+                ListHooksRequest { project: project.clone(), ..Default::default() }.encode_to_vec(),
+            ),
+            (
+                "HookService/WatchDeployments",
+                WatchDeploymentsRequest {
+                    project: if project.is_empty() { "-".into() } else { project.clone() },
+                }
+                .encode_to_vec(),
+            ),
             ("HookService/GetHook", GetHookRequest { hook_id: hook.clone() }.encode_to_vec()),
             ("HookService/RevokeHook", RevokeHookRequest { hook_id: hook }.encode_to_vec()),
             (
