@@ -52,10 +52,25 @@ for (const list of document.querySelectorAll("[data-live]")) {
       say("Your session has ended. Sign in again.");
     });
     source.addEventListener("error", () => {
-      const ended = source?.readyState === EventSource.CLOSED;
-      if (ended) over = true;
-      say(ended ? "This page is not live any more. Reload it." : "The connection is gone; trying again.");
+      say("The connection is gone; trying again.");
+      // A browser comes back by itself from a break, but not from a refusal.
+      if (source?.readyState === EventSource.CLOSED) refused();
     });
+  };
+
+  const refused = async () => {
+    close();
+    try {
+      const page = await fetch(location.href, { method: "HEAD", redirect: "manual" });
+      if (page.type === "opaqueredirect") {
+        over = true;
+        say("Your session has ended. Sign in again.");
+        return;
+      }
+    } catch {
+      // Nobody answers; nothing is known.
+    }
+    setTimeout(() => document.hidden || open(), 5000 + Math.random() * 5000);
   };
 
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));

@@ -21,6 +21,9 @@ use crate::server::Interface;
 /// The largest form: variables have values of up to 64 KiB.
 const SIZE: usize = 1 << 20;
 
+/// How much of a larger one is passed over, since browsers send it all before they listen.
+const PASSED_OVER: usize = 16 << 20;
+
 /// How long a form may take to come.
 const TIME: Duration = Duration::from_secs(10);
 
@@ -142,15 +145,20 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Fields, PageError> {
 
 async fn collect(body: Body) -> Result<Vec<u8>, PageError> {
     let mut data = body.into_data_stream();
-    let mut text = Vec::new();
+    let (mut text, mut length) = (Vec::new(), 0);
     while let Some(chunk) = data.next().await {
         let chunk = chunk.map_err(|_| PageError::unreadable())?;
-        if text.len() + chunk.len() > SIZE {
-            return Err(PageError::too_large());
+        length += chunk.len();
+        if length > SIZE {
+            text = Vec::new();
+        } else {
+            text.extend_from_slice(&chunk);
         }
-        text.extend_from_slice(&chunk);
+        if length > PASSED_OVER {
+            break;
+        }
     }
-    Ok(text)
+    if length > SIZE { Err(PageError::too_large()) } else { Ok(text) }
 }
 
 /// What is wrong with a form, to be shown beside what was typed.

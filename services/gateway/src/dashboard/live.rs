@@ -21,7 +21,7 @@ use super::session::SignedIn;
 use crate::hooks_client::answered;
 
 /// How often a stream asks whether its session goes on. A page that is open for days ends soon after its key is revoked.
-const CHECK: Duration = Duration::from_secs(15);
+const CHECK: Duration = Duration::from_secs(5);
 
 /// How often something is sent where nothing happens: proxies end what is silent for a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);

@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use chrono::{DateTime, Utc};
-use grapnel_domain::{ErrorCode, scope::Scope};
+use grapnel_domain::{Error, ErrorCode, Reason, scope::Scope};
 use grapnel_proto::hooks::v1::{GetSessionRequest, Session};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
@@ -61,6 +61,15 @@ impl SignedIn {
     /// Tells whether their key has a scope. What they may not do is not offered; the service refuses it all the same.
     pub fn may(&self, scope: Scope) -> bool {
         self.session.scopes.iter().any(|it| *it == scope.as_str() || *it == Scope::Admin.as_str())
+    }
+
+    /// Refuses what their key has no scope for, before anything is asked for or shown.
+    ///
+    /// # Errors
+    /// `SCOPE_MISSING`, as the service would say it.
+    pub fn needs(&self, scope: Scope) -> Result<(), Error> {
+        let lacking = || Error::new(Reason::ScopeMissing, format!("the key lacks the scope `{scope}`"));
+        if self.may(scope) { Ok(()) } else { Err(lacking().with_fact("scope", scope)) }
     }
 
     /// Tells whether a form's token is the one that their pages carry.

@@ -170,7 +170,7 @@ async fn events(
     let all = if deployment.last_position == 0 && !which.follows() {
         stream::empty().boxed()
     } else {
-        let request = WatchDeploymentRequest { deployment_id: id.clone(), after_position: 0 };
+        let request = WatchDeploymentRequest { deployment_id: id.clone(), ..Default::default() };
         let watched = answered(caller.calls.hooks().watch_deployment(request)).await?;
         let end = if which.follows() { End::Final } else { End::Position(deployment.last_position) };
         History { watched, end, over: false }.events(id).boxed()

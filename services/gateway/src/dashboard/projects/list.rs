@@ -2,14 +2,14 @@
 
 use askama::Template;
 use axum::response::Response;
-use chrono::{DateTime, Utc};
-use grapnel_domain::scope::Scope;
+use grapnel_domain::{Error, scope::Scope};
 use grapnel_proto::hooks::v1::{Deployment, ListProjectsRequest, ListProjectsResponse, Project};
 use http::StatusCode;
 
+use super::row::Row;
 use crate::{
     dashboard::{
-        components::{Empty, Moment, Pager, StateBadge, web_address},
+        components::{Empty, Pager},
         forms::{Asked, Fields},
         links,
         page::{self, Frame},
@@ -30,77 +30,48 @@ struct ListPage {
     rows: Vec<Row>,
     empty: Empty,
     pager: Pager,
+    /// Where what changes is told.
+    events: String,
     may_create: bool,
-}
-
-/// One project.
-#[derive(Template)]
-#[template(path = "projects/row.html")]
-struct Row {
-    id: String,
-    name: String,
-    link: String,
-    branch: String,
-    site_url: Option<String>,
-    latest: Option<Latest>,
-}
-
-impl askama::filters::HtmlSafe for Row {}
-
-/// Its newest deployment.
-struct Latest {
-    link: String,
-    state: StateBadge,
-    what: String,
-    at: Option<Moment>,
 }
 
 /// `GET /projects`
 pub async fn show(signed_in: SignedIn, Asked(asked): Asked) -> Result<Response, PageError> {
     let answer = ask(&signed_in, &asked).await?;
-    let search = asked.get("search").to_owned();
+    let (search, page) = (asked.get("search"), asked.get("page"));
     let may_create = signed_in.may(Scope::Write);
+    let rows =
+        with_latest(&answer).map(|(project, latest)| Row::of(project, latest, signed_in.now)).collect();
     let list = ListPage {
-        frame: Frame::of(&signed_in, "Projects").after(&asked),
-        rows: rows(&answer, signed_in.now),
-        empty: nothing(&search, may_create),
+        frame: Frame::of(&signed_in, "Projects").after(&asked).with_script("live.js"),
+        rows,
+        empty: nothing(search, may_create),
         pager: pager(&asked, &answer.next_page_token),
+        events: links::project_list_events(&[("search", search), ("page", page)]),
         may_create,
-        search,
+        search: search.to_owned(),
     };
     Ok(page::shown(StatusCode::OK, &list))
 }
 
-async fn ask(signed_in: &SignedIn, asked: &Fields) -> Result<ListProjectsResponse, PageError> {
+/// Asks for the projects that a page of the list shows.
+///
+/// # Errors
+/// What the service answers.
+pub async fn ask(signed_in: &SignedIn, asked: &Fields) -> Result<ListProjectsResponse, Error> {
     let request = ListProjectsRequest {
         page_size: PAGE,
         page_token: asked.get("page").to_owned(),
         search: asked.get("search").to_owned(),
         until: None,
     };
-    Ok(answered(signed_in.caller.hooks().list_projects(request)).await?)
+    answered(signed_in.caller.hooks().list_projects(request)).await
 }
 
-fn rows(answer: &ListProjectsResponse, now: DateTime<Utc>) -> Vec<Row> {
+/// Returns each project with its newest deployment.
+pub fn with_latest(answer: &ListProjectsResponse) -> impl Iterator<Item = (&Project, Option<&Deployment>)> {
     let latest = |project: &Project| answer.latest_deployments.iter().find(|it| it.project_id == project.id);
-    answer.projects.iter().map(|project| row(project, latest(project), now)).collect()
-}
-
-fn row(project: &Project, latest: Option<&Deployment>, now: DateTime<Utc>) -> Row {
-    let key = links::key_of(project);
-    Row {
-        id: project.id.clone(),
-        name: project.name.clone(),
-        link: links::project(key),
-        branch: project.production_branch.clone(),
-        site_url: web_address(&project.site_url).map(str::to_owned),
-        latest: latest.map(|it| Latest {
-            link: links::deployment(key, &it.id),
-            state: StateBadge::of(it),
-            what: if it.commit_message.is_empty() { it.title.clone() } else { it.commit_message.clone() },
-            at: Moment::of(it.created_at.as_ref(), now),
-        }),
-    }
+    answer.projects.iter().map(move |project| (project, latest(project)))
 }
 
 fn nothing(search: &str, may_create: bool) -> Empty {
@@ -114,8 +85,10 @@ fn nothing(search: &str, may_create: bool) -> Empty {
     }
     Empty {
         title: "No project yet",
-        text: "A project is a git repository and the way to build it.".to_owned(),
-        action: may_create.then(|| (links::new_project(), "New project")),
+        text: "A project is a git repository and the way to build it. Once there is one, a deploy hook of it builds it \
+               whenever somebody requests the hook's URL."
+            .to_owned(),
+        action: may_create.then(|| (links::new_project(), "Create the first project")),
     }
 }
 

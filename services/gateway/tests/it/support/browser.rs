@@ -56,9 +56,10 @@ impl Browser {
         let mut body = form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(fields);
         let mut request = self.client.post(format!("{}{path}", self.origin)).body(body.finish());
-        request = request
-            .header("content-type", "application/x-www-form-urlencoded")
-            .header("cookie", self.cookie());
+        request = request.header("cookie", self.cookie());
+        if !headers.iter().any(|(name, _)| *name == "content-type") {
+            request = request.header("content-type", "application/x-www-form-urlencoded");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

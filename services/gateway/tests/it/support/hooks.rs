@@ -39,7 +39,7 @@ pub struct FakeHooks {
     pub url: String,
     answers: Answers,
     people: Arc<Mutex<People>>,
-    asked: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 /// Keys by their text, and the keys of sessions by the sessions' secrets.
@@ -154,9 +154,10 @@ impl FakeHooks {
         self.people.lock().unwrap().sessions.len()
     }
 
-    /// Returns the methods that were asked for, in order.
-    pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    /// Returns the methods that were asked for without a key or a session.
+    pub fn asked_as_nobody(&self) -> Vec<String> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|(_, shown)| shown.is_empty()).map(|(method, _)| method.clone()).collect()
     }
 
     fn answer_sessions(&self) {
@@ -185,7 +186,7 @@ impl FakeHooks {
 
 async fn dispatched(State(fake): State<FakeHooks>, request: Request) -> Response {
     let method = request.uri().path().trim_start_matches("/grapnel.hooks.v1.").to_owned();
-    fake.asked.lock().unwrap().push(method.clone());
+    fake.asked.lock().unwrap().push((method.clone(), shown(request.headers())));
     let answer = fake.answers.lock().unwrap().get(&method).cloned();
     match answer {
         Some(answer) => answer(request).await,
