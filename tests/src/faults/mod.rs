@@ -1,6 +1,7 @@
 //! Faults on purpose: parts of an installation are killed while triggers come in, and then everything that was answered is
 //! held against what Grapnel promises.
 
+mod by_hand;
 mod case;
 mod clock;
 mod engine;

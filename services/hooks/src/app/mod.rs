@@ -19,6 +19,7 @@ mod sites;
 mod status;
 mod triggers;
 mod variables;
+mod watching;
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub use repositories::Inspected;
 pub use secrets::Rotated;
 pub use sessions::Profile;
 pub use triggers::{Answered, Brought, TriggerTarget, unknown_hook};
+pub use watching::Change;
 
 use crate::{inputs::Inputs, sealing::Sealer, store::Store};
 

@@ -76,8 +76,9 @@ impl Pruner {
             triggers: self.all(What::Triggers, now).await?,
             events: self.all(What::Events, now).await?,
             sessions: self.all(What::Sessions, now).await?,
-            logs: self.all(What::Logs, now).await?,
+            logs: self.all(What::Logs, now).await? + self.all(What::LogsOfDeleted, now).await?,
             artifacts: self.all(What::Artifacts, now).await?
+                + self.all(What::ArtifactsOfDeleted, now).await?
                 + self.all(What::ArtifactsOfDeletedProjects, now).await?,
             deployments: self.all(What::Deployments, now).await?,
         };
@@ -118,7 +119,9 @@ impl Pruner {
             What::Events => self.store.prune_events(now - events).await,
             What::Sessions => self.store.prune_sessions(now).await,
             What::Logs => self.store.prune_logs(now - logs, now).await,
+            What::LogsOfDeleted => self.store.prune_logs_of_deleted(now).await,
             What::Artifacts => self.store.retire_artifacts(old(artifacts), now).await,
+            What::ArtifactsOfDeleted => self.store.retire_artifacts_of_deleted(now).await,
             What::ArtifactsOfDeletedProjects => self.store.retire_artifacts_of_deleted_projects(now).await,
             What::Deployments => self.store.prune_deployments(old(deployments)).await,
         }
@@ -132,7 +135,9 @@ enum What {
     Events,
     Sessions,
     Logs,
+    LogsOfDeleted,
     Artifacts,
+    ArtifactsOfDeleted,
     ArtifactsOfDeletedProjects,
     Deployments,
 }

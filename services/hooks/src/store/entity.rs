@@ -129,6 +129,7 @@ entity!(deployment, "deployment" {
     pub log_removed_at: Option<DateTimeUtc>,
     pub log_emptied: bool,
     pub artifact_removed_at: Option<DateTimeUtc>,
+    pub deleted_at: Option<DateTimeUtc>,
 });
 
 entity!(trigger, "trigger" {
@@ -313,4 +314,6 @@ entity!(branch_address, "branch_address" {
     pub branch: String,
     pub deployment_id: String,
     pub updated_at: DateTimeUtc,
+    pub held: bool,
+    pub branch_hash: String,
 });

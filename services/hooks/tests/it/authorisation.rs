@@ -1,5 +1,6 @@
 //! Who may do what: every method of every service, as the contracts list them.
 
+mod addresses;
 mod endpoints;
 mod scopes;
 mod sessions;
@@ -60,6 +61,7 @@ struct Things {
     project: String,
     hook: String,
     deployment: String,
+    ready: String,
     key: KeyId,
     credential: String,
     endpoint: String,
@@ -68,6 +70,7 @@ struct Things {
 
 impl Things {
     async fn of(service: &Service) -> Self {
+        let ready = Self::ready(service).await;
         let Service { app, team, project, .. } = service;
         let new = NewHook::named("cms".parse().unwrap());
         let hook = app.create_hook(team.id, project, new).await.unwrap().hook;
@@ -97,6 +100,7 @@ impl Things {
             project: hook.project_id.to_string(),
             hook: hook.id.to_string(),
             deployment: deployment.id.to_string(),
+            ready,
             key: key.id,
         }
     }
@@ -135,6 +139,7 @@ impl Things {
         let list_triggers = ListTriggersRequest { project: project(), ..Default::default() };
         let status = ReadStatusRequest { deployment_id: deployment(), ..Default::default() };
         let watch = WatchDeploymentRequest { deployment_id: deployment(), after_position: 0 };
+        let watch_all = WatchDeploymentsRequest { project: project() };
         let site = ResolveSiteRequest { label: "site".into() };
         let none = Code::NotFound;
         let mut methods = self.of_endpoints();
@@ -182,12 +187,16 @@ impl Things {
             ),
             method("HookService/ListDeployments", READ, list_deployments.encode_to_vec(), none),
             method("HookService/WatchDeployment", READ, watch.encode_to_vec(), none),
+            method("HookService/WatchDeployments", READ, watch_all.encode_to_vec(), none),
             method(
                 "HookService/CancelDeployment",
                 DEPLOY,
                 CancelDeploymentRequest { deployment_id: deployment() }.encode_to_vec(),
                 none,
             ),
+        ]);
+        methods.extend(self.of_addresses());
+        methods.extend([
             method(
                 "HookService/ListCaches",
                 READ,
@@ -223,9 +232,9 @@ impl Things {
         methods
     }
 
-    fn ids(&self) -> [String; 7] {
-        let Self { project, hook, deployment, key, credential, endpoint, event } = self.clone();
-        [project, hook, deployment, key.to_string(), credential, endpoint, event]
+    fn ids(&self) -> [String; 8] {
+        let Self { project, hook, deployment, ready, key, credential, endpoint, event } = self.clone();
+        [project, hook, deployment, ready, key.to_string(), credential, endpoint, event]
     }
 }
 
@@ -340,13 +349,24 @@ async fn ids_that_are_none_name_nothing_and_break_nothing() {
         "\u{202e}",
         &long,
     ];
-    for text in texts.iter().map(|&text| text.to_owned()).chain(things.ids()) {
+    let others = things.ids().into_iter().filter(|id| *id != things.ready);
+    for text in texts.iter().map(|&text| text.to_owned()).chain(others) {
         let wrong_type = |own: &str| if text == own { "-".to_owned() } else { text.clone() };
         let (hook, deployment) = (wrong_type(&things.hook), wrong_type(&things.deployment));
         let (project, id) = (wrong_type(&things.project), wrong_type(&things.key.to_string()));
         for (path, request) in [
             ("HookService/GetProject", GetProjectRequest { project: project.clone() }.encode_to_vec()),
-            ("HookService/ListHooks", ListHooksRequest { project, ..Default::default() }.encode_to_vec()),
+            (
+                "HookService/ListHooks",
+                ListHooksRequest { project: project.clone(), ..Default::default() }.encode_to_vec(),
+            ),
+            (
+                "HookService/WatchDeployments",
+                WatchDeploymentsRequest {
+                    project: if project.is_empty() { "-".into() } else { project.clone() },
+                }
+                .encode_to_vec(),
+            ),
             ("HookService/GetHook", GetHookRequest { hook_id: hook.clone() }.encode_to_vec()),
             ("HookService/RevokeHook", RevokeHookRequest { hook_id: hook }.encode_to_vec()),
             (
