@@ -48,7 +48,8 @@ pub struct Telling<'a> {
 impl<'a> Telling<'a> {
     /// Begins; `moving` says whether what goes on is to be shown where there is a terminal.
     pub fn start(printer: &'a Printer, shown: Shown, deployment: &Deployment, moving: bool) -> Self {
-        let moving = moving && printer.for_people() && printer.terminal().progress;
+        let goes_on = deployment.finished_at.is_none();
+        let moving = moving && goes_on && printer.for_people() && printer.terminal().progress;
         let mut telling = Self {
             printer,
             shown,
