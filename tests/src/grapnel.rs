@@ -259,10 +259,18 @@ impl Grapnel {
 
     /// Fetches a page of a site by the first label of its host.
     pub async fn page(&self, label: &str, path: &str) -> reqwest::Response {
+        self.page_request(label, path).send().await.expect("the sites' listener answers")
+    }
+
+    /// Makes a request for a page of a site, which follows no redirect.
+    ///
+    /// # Panics
+    /// TLS cannot be set up.
+    pub fn page_request(&self, label: &str, path: &str) -> reqwest::RequestBuilder {
         let host = format!("{label}.localhost:{}", self.sites);
         let url = format!("http://127.0.0.1:{}{path}", self.sites);
-        let request = crate::http_client().get(url).header("host", host);
-        request.send().await.expect("the sites' listener answers")
+        let client = crate::http().redirect(reqwest::redirect::Policy::none()).build();
+        client.expect("a client can be made").get(url).header("host", host)
     }
 
     /// Waits until nothing of its builds is left but caches.

@@ -75,8 +75,11 @@ impl Client {
         patience: &mut Patience,
         telling: &mut Telling<'_>,
     ) -> Result<Option<Failure>, Failure> {
-        let request =
-            WatchDeploymentRequest { deployment_id: deployment.id.clone(), after_position: place.after };
+        let request = WatchDeploymentRequest {
+            deployment_id: deployment.id.clone(),
+            after_position: place.after,
+            ..Default::default()
+        };
         let mut events = match self.hooks.clone().watch_deployment(request).await {
             Ok(answer) => answer.into_inner(),
             Err(status) => return self.cut(&status).map(Some),

@@ -31,22 +31,21 @@ struct Limited {
 impl HttpError {
     /// An address where nothing is.
     pub fn not_found() -> Self {
-        Self {
-            status: StatusCode::NOT_FOUND,
-            code: "not_found",
-            message: "there is nothing here".to_owned(),
-            limited: None,
-        }
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
     }
 
     /// A method that the address does not have.
     pub fn method_not_allowed() -> Self {
-        Self {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            code: "method_not_allowed",
-            message: "this address does not have this method".to_owned(),
-            limited: None,
-        }
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "this address does not have this method",
+        )
+    }
+
+    /// What HTTP itself refuses, before anybody is asked.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), limited: None }
     }
 }
 
@@ -62,6 +61,11 @@ impl From<Error> for HttpError {
             .map(|seconds| Limited { limit: fact("limit_per_minute").unwrap_or_default(), seconds });
         Self { status, code, message: error.message, limited }
     }
+}
+
+/// Returns the status that a reason has over HTTP.
+pub fn status_of(reason: Reason) -> StatusCode {
+    status_and_code(reason).0
 }
 
 /// Says what a reason is over HTTP. The second part is what programs look at.

@@ -1,4 +1,4 @@
-//! The HTTP side of Grapnel: hook URLs, deployments, sites.
+//! The HTTP side of Grapnel: hook URLs, deployments, sites, the dashboard.
 //!
 //! It speaks gRPC to the hooks service and knows no database. Sites have a listener of their own, so that nothing a site
 //! does happens on the origin of the interface.
@@ -6,6 +6,7 @@
 mod caller;
 mod client_address;
 mod config;
+mod dashboard;
 mod deployments;
 mod error;
 mod hook_url;
@@ -13,6 +14,7 @@ mod hooks_client;
 mod http_server;
 mod lookahead;
 mod query;
+mod rest;
 mod server;
 mod sites;
 mod status;

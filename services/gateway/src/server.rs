@@ -10,11 +10,11 @@ use axum::{
 };
 use grapnel_artifacts::{OpenError, SiteFiles};
 use grapnel_runtime::{
-    CancellationToken,
+    CancellationToken, Clock,
     grpc::{self, EndError},
     telemetry::Metrics,
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, Uri};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -22,11 +22,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     client_address::TrustedProxies,
     config::GatewayConfig,
-    deployments,
+    dashboard, deployments,
     error::HttpError,
     hook_url,
     hooks_client::HooksClient,
-    http_server,
+    http_server, rest,
     sites::{self, Sites},
     status,
 };
@@ -86,6 +86,7 @@ impl Gateway {
             hooks: hooks.clone(),
             trusted_proxies: config.trusted_proxies,
             public_url: config.public_url,
+            clock: Clock::system(),
         };
         let files = SiteFiles::open(config.artifacts.open()?, config.cache).await?;
         let served = Sites::new(hooks.clone(), files);
@@ -107,6 +108,8 @@ pub struct Interface {
     pub trusted_proxies: TrustedProxies,
     /// How addresses of our own begin; none is as the caller called us.
     pub public_url: Option<String>,
+    /// What pages tell times by.
+    pub clock: Clock,
 }
 
 impl FromRef<Interface> for HooksClient {
@@ -116,24 +119,33 @@ impl FromRef<Interface> for HooksClient {
 }
 
 fn interface_router(interface: Interface, metrics: Option<Metrics>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/v1/integrations/deploy/{project}/{token}", any(hook_url::trigger))
         .route("/v1/deployments/{id}", get(deployments::get))
         .route("/v1/deployments/{id}/events", get(deployments::events))
         .route("/v1/status/{id}/{token}", get(status::read))
         .route("/v1/status/{id}/{token}/badge.svg", get(status::badge))
         .route("/healthz", get(health))
+        .merge(dashboard::routes())
+        .merge(rest::routes())
         .with_state(interface)
         .route("/metrics", get(move || show(metrics.clone())))
-        .fallback(|| async { HttpError::not_found() })
+        .fallback(not_found)
         .method_not_allowed_fallback(|| async { HttpError::method_not_allowed() })
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             HttpError::from(grapnel_domain::Error::internal("a handler panicked")).into_response()
-        }))
+        }));
+    rest::any_version(routes)
 }
 
 fn sites_router(sites: Sites) -> Router {
     Router::new().fallback(sites::serve).with_state(sites)
+}
+
+/// Answers where nothing is: with a page for people, in JSON for everybody else.
+async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
+    let answer = HttpError::not_found();
+    if dashboard::is_for_people(&uri, &headers) { dashboard::not_found() } else { answer.into_response() }
 }
 
 /// `GET /healthz`: whether triggers would be accepted.

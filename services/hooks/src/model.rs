@@ -2,6 +2,8 @@
 
 mod addresses;
 mod endpoints;
+mod repositories;
+mod sessions;
 mod status;
 
 use std::fmt;
@@ -24,6 +26,8 @@ use grapnel_domain::{
     trigger::{Decision, Unfinished, Waiting},
     variable::{BranchPattern, VariableName},
 };
+pub use repositories::{BranchAt, RepositoryBranches};
+pub use sessions::{Asker, Session, TeamProfile};
 pub use status::{
     ClaimedStatus, CommitStatus, Silence, StatusDestination, StatusMode, StatusPlan, TokenFrom,
 };

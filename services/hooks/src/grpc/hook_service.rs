@@ -19,7 +19,7 @@ use super::{
     page, update,
     watching::{self, Messages, Watcher},
 };
-use crate::app::{Answered, App};
+use crate::app::{Answered, App, Part};
 
 /// The handlers.
 pub struct HookHandlers {
@@ -307,7 +307,12 @@ impl HookService for HookHandlers {
             let watcher = Watcher::of(&request, &self.auth, &self.stopping);
             let request = request.into_inner();
             let id = deployment_id(&request.deployment_id)?;
-            let events = self.app.watch_deployment(team, id, request.after_position).await?;
+            let part = Part {
+                after: request.after_position,
+                log: !request.without_log,
+                follow: !request.history_only,
+            };
+            let events = self.app.watch_deployment(team, id, part).await?;
             Ok(watcher.told(watching::history(events)))
         })
     }

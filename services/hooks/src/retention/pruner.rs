@@ -34,6 +34,8 @@ pub struct Pruned {
     pub triggers: u64,
     /// Events, with their tries.
     pub events: u64,
+    /// Sessions that were over.
+    pub sessions: u64,
     /// Logs.
     pub logs: u64,
     /// Artifacts that nobody serves any more.
@@ -73,6 +75,7 @@ impl Pruner {
         let pruned = Pruned {
             triggers: self.all(What::Triggers, now).await?,
             events: self.all(What::Events, now).await?,
+            sessions: self.all(What::Sessions, now).await?,
             logs: self.all(What::Logs, now).await? + self.all(What::LogsOfDeleted, now).await?,
             artifacts: self.all(What::Artifacts, now).await?
                 + self.all(What::ArtifactsOfDeleted, now).await?
@@ -80,8 +83,16 @@ impl Pruner {
             deployments: self.all(What::Deployments, now).await?,
         };
         if pruned != Pruned::default() {
-            let Pruned { triggers, events, logs, artifacts, deployments } = pruned;
-            tracing::info!(triggers, events, logs, artifacts, deployments, "what was old was removed");
+            let Pruned { triggers, events, sessions, logs, artifacts, deployments } = pruned;
+            tracing::info!(
+                triggers,
+                events,
+                sessions,
+                logs,
+                artifacts,
+                deployments,
+                "what was old was removed"
+            );
         }
         Ok(pruned)
     }
@@ -106,6 +117,7 @@ impl Pruner {
         match what {
             What::Triggers => self.store.prune_triggers(now - triggers).await,
             What::Events => self.store.prune_events(now - events).await,
+            What::Sessions => self.store.prune_sessions(now).await,
             What::Logs => self.store.prune_logs(now - logs, now).await,
             What::LogsOfDeleted => self.store.prune_logs_of_deleted(now).await,
             What::Artifacts => self.store.retire_artifacts(old(artifacts), now).await,
@@ -121,6 +133,7 @@ impl Pruner {
 enum What {
     Triggers,
     Events,
+    Sessions,
     Logs,
     LogsOfDeleted,
     Artifacts,

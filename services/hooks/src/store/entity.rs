@@ -38,6 +38,16 @@ entity!(api_key, "api_key" {
     pub revoked_at: Option<DateTimeUtc>,
 });
 
+entity!(session, "session" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub team_id: String,
+    pub key_id: String,
+    pub hash: String,
+    pub created_at: DateTimeUtc,
+    pub expires_at: DateTimeUtc,
+});
+
 entity!(project, "project" {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,

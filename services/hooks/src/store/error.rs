@@ -202,6 +202,7 @@ fn not_there(missing: Reason) -> &'static str {
         Reason::HookNotFound => "there is no such hook",
         Reason::DeploymentNotFound => "there is no such deployment",
         Reason::KeyNotFound => "there is no such key",
+        Reason::KeyInvalid => "the key is not known, or was revoked",
         Reason::VariableNotFound => "the project has no such variable for these branches",
         Reason::CredentialNotFound => "there is no such credential",
         Reason::HostNotTrusted => "the team does not trust this host",

@@ -30,6 +30,7 @@ pub mod retention;
 mod rows;
 mod schema;
 pub mod sealed;
+pub mod sessions;
 mod sites;
 pub mod snapshot;
 pub mod statuses;

@@ -12,8 +12,8 @@ pub use sources::{credential, credential_row, trusted_host, variable};
 
 use super::{StoreError, entity::*};
 use crate::model::{
-    Address, ClaimedStatus, CommitStatus, Deployment, Hook, Key, Project, StoredEvent, Team, Token, Trigger,
-    TriggerRequest,
+    Address, ClaimedStatus, CommitStatus, Deployment, Hook, Key, Project, Session, StoredEvent, Team, Token,
+    Trigger, TriggerRequest,
 };
 
 pub fn parse<T>(table: &'static str, text: &str) -> Result<T, StoreError>
@@ -52,6 +52,16 @@ pub fn key(row: api_key::Model) -> Result<Key, StoreError> {
         scopes: scopes?,
         last_four: row.last_four,
         created_at: row.created_at,
+    })
+}
+
+pub fn session(row: &session::Model) -> Result<Session, StoreError> {
+    Ok(Session {
+        id: parse("session", &row.id)?,
+        team_id: parse("session", &row.team_id)?,
+        key_id: parse("session", &row.key_id)?,
+        created_at: row.created_at,
+        expires_at: row.expires_at,
     })
 }
 

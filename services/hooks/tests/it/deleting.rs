@@ -10,7 +10,7 @@ use grapnel_domain::{
     id::DeploymentId,
 };
 use grapnel_hooks::{
-    app::{Answered, Brought, NewHook, TriggerTarget},
+    app::{Answered, Brought, NewHook, Part, TriggerTarget},
     retention::{Pruned, Pruner, Retention},
     store::{deployments::DeploymentFilter, ledger::TriggerFilter, retention::Claimed},
 };
@@ -81,7 +81,7 @@ async fn a_deleted_deployment_is_found_by_nobody_and_its_log_and_artifact_go() {
         assert!(!house.is_there(deleted).await);
         assert_eq!(house.listed().await, [kept]);
         let (app, team) = (&house.app, house.team.id);
-        assert!(app.watch_deployment(team, deleted, 0).await.is_err());
+        assert!(app.watch_deployment(team, deleted, Part::all_after(0)).await.is_err());
         assert!(app.cancel_deployment(team, deleted).await.is_err());
         assert!(app.read_status(deleted, &token, Duration::ZERO).await.is_err());
         assert_eq!(house.promote(deleted).await, Err(Reason::DeploymentNotFound));
@@ -93,7 +93,7 @@ async fn a_deleted_deployment_is_found_by_nobody_and_its_log_and_artifact_go() {
             (Claimed::Removed, Claimed::Kept)
         );
         assert_eq!(house.prune(10).await, Pruned::default());
-        let left = store.events_after(deleted, 0, 50).await.unwrap();
+        let left = store.events_after(deleted, 0, true, 50).await.unwrap();
         assert!(left.iter().all(|event| !format!("{event:?}").contains("secret")));
         assert_eq!(house.resolve(&deleted.to_string()).await, Err(Reason::ArtifactRemoved));
     })
@@ -111,7 +111,7 @@ async fn what_goes_on_ends_before_it_disappears_and_is_never_served() {
 
         let runs = house.building("main").await;
         let id = runs.deployment.id;
-        let watched = house.app.watch_deployment(house.team.id, id, 0).await.unwrap();
+        let watched = house.app.watch_deployment(house.team.id, id, Part::all_after(0)).await.unwrap();
         house.delete(id).await.unwrap();
         let shown = house.app.deployment(house.team.id, id).await.unwrap();
         assert_eq!((shown.state, shown.cancel_requested.is_some()), (State::Building, true));
