@@ -65,12 +65,12 @@ impl<'a> Telling<'a> {
     /// Tells one event.
     pub fn tell(&mut self, event: &DeploymentEvent) -> Result<(), Failure> {
         if !self.printer.for_people() {
-            let wanted = self.shown == Shown::Log || !matches!(event.event, Some(Event::Log(_)));
+            let wanted = self.shows_log() || !matches!(event.event, Some(Event::Log(_)));
             let json = || to_json("grapnel.hooks.v1.DeploymentEvent", event).to_string();
             return if wanted { self.line(&json()) } else { Ok(()) };
         }
         match &event.event {
-            Some(Event::Log(log)) if self.shown == Shown::Log => {
+            Some(Event::Log(log)) if self.shows_log() => {
                 let colours = self.printer.terminal().colours;
                 log.lines.iter().try_for_each(|line| self.line(&log_line(&line.text, colours)))
             }
@@ -83,6 +83,11 @@ impl<'a> Telling<'a> {
             ),
             Some(Event::Log(_)) | None => Ok(()),
         }
+    }
+
+    /// Tells whether it shows the lines of a log.
+    pub fn shows_log(&self) -> bool {
+        self.shown == Shown::Log
     }
 
     /// Tells how many deployments wait before this one, while it waits.
@@ -135,7 +140,7 @@ impl<'a> Telling<'a> {
 
     fn finish(&mut self, finished: &StepFinished) -> Result<(), Failure> {
         let began = self.step_began.take();
-        if self.shown == Shown::Log {
+        if self.shows_log() {
             return Ok(());
         }
         let (began, ended) = (datetime(began.as_ref()), datetime(finished.at.as_ref()));
