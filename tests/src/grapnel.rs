@@ -185,12 +185,15 @@ impl Grapnel {
 
     /// Runs a client command.
     pub fn cli(&self, arguments: &[&str]) -> Output {
-        Command::new(binary())
-            .args(arguments)
-            .env("GRAPNEL_URL", format!("http://{}", self.grpc()))
-            .env("GRAPNEL_KEY", self.key())
-            .output()
-            .expect("the command runs")
+        self.command(arguments).output().expect("the command runs")
+    }
+
+    /// Returns a client command, to be run as the test wants it.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments);
+        command.env("GRAPNEL_URL", format!("http://{}", self.grpc())).env("GRAPNEL_KEY", self.key());
+        command
     }
 
     /// Creates a project and a hook, and returns them with the hook's URL.
@@ -256,10 +259,18 @@ impl Grapnel {
 
     /// Fetches a page of a site by the first label of its host.
     pub async fn page(&self, label: &str, path: &str) -> reqwest::Response {
+        self.page_request(label, path).send().await.expect("the sites' listener answers")
+    }
+
+    /// Makes a request for a page of a site, which follows no redirect.
+    ///
+    /// # Panics
+    /// TLS cannot be set up.
+    pub fn page_request(&self, label: &str, path: &str) -> reqwest::RequestBuilder {
         let host = format!("{label}.localhost:{}", self.sites);
         let url = format!("http://127.0.0.1:{}{path}", self.sites);
-        let request = crate::http_client().get(url).header("host", host);
-        request.send().await.expect("the sites' listener answers")
+        let client = crate::http().redirect(reqwest::redirect::Policy::none()).build();
+        client.expect("a client can be made").get(url).header("host", host)
     }
 
     /// Waits until nothing of its builds is left but caches.

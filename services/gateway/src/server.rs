@@ -26,7 +26,7 @@ use crate::{
     error::HttpError,
     hook_url,
     hooks_client::HooksClient,
-    http_server,
+    http_server, rest,
     sites::{self, Sites},
     status,
 };
@@ -119,7 +119,7 @@ impl FromRef<Interface> for HooksClient {
 }
 
 fn interface_router(interface: Interface, metrics: Option<Metrics>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/v1/integrations/deploy/{project}/{token}", any(hook_url::trigger))
         .route("/v1/deployments/{id}", get(deployments::get))
         .route("/v1/deployments/{id}/events", get(deployments::events))
@@ -127,13 +127,15 @@ fn interface_router(interface: Interface, metrics: Option<Metrics>) -> Router {
         .route("/v1/status/{id}/{token}/badge.svg", get(status::badge))
         .route("/healthz", get(health))
         .merge(dashboard::routes())
+        .merge(rest::routes())
         .with_state(interface)
         .route("/metrics", get(move || show(metrics.clone())))
         .fallback(not_found)
         .method_not_allowed_fallback(|| async { HttpError::method_not_allowed() })
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             HttpError::from(grapnel_domain::Error::internal("a handler panicked")).into_response()
-        }))
+        }));
+    rest::any_version(routes)
 }
 
 fn sites_router(sites: Sites) -> Router {

@@ -1,10 +1,14 @@
 //! What the service keeps, as plain records of the domain's types.
 
+mod addresses;
 mod endpoints;
+mod repositories;
+mod sessions;
 mod status;
 
 use std::fmt;
 
+pub use addresses::{Address, AddressPlace, Promoted};
 use chrono::{DateTime, Utc};
 pub use endpoints::*;
 use grapnel_domain::{
@@ -22,6 +26,8 @@ use grapnel_domain::{
     trigger::{Decision, Unfinished, Waiting},
     variable::{BranchPattern, VariableName},
 };
+pub use repositories::{BranchAt, RepositoryBranches};
+pub use sessions::{Asker, Session, TeamProfile};
 pub use status::{
     ClaimedStatus, CommitStatus, Silence, StatusDestination, StatusMode, StatusPlan, TokenFrom,
 };

@@ -3,7 +3,9 @@
 use askama::Template;
 use axum::response::{IntoResponse, Response};
 use grapnel_domain::{Error, ErrorCode, Reason};
+use grapnel_proto::error::from_status;
 use http::{StatusCode, header};
+use tonic::Status;
 
 use super::{
     page::{self, Frame},
@@ -98,6 +100,12 @@ impl PageError {
     pub fn sign_in() -> Self {
         let error = Self::new(StatusCode::SEE_OTHER, "Sign in", "There is no session.", "Sign in.");
         Self { sign_in: true, ..error }
+    }
+}
+
+impl From<Status> for PageError {
+    fn from(status: Status) -> Self {
+        from_status(&status, Reason::HooksUnavailable).into()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Deployments: read, listed, ended.
+//! Deployments: read, listed, ended, deleted.
 
 use grapnel_domain::{
     Error, Reason,
@@ -50,5 +50,17 @@ impl App {
         let result = result.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
         tracing::info!(deployment.id = %id, ?result, "a deployment was asked to end");
         self.deployment(team, id).await
+    }
+
+    /// Deletes a deployment, with its log and its artifact; one that goes on ends first. Asking for one that was deleted changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// `DEPLOYMENT_NOT_FOUND`, `DEPLOYMENT_SERVED`.
+    pub async fn delete_deployment(&self, team: TeamId, id: DeploymentId) -> Result<(), Error> {
+        let deleted = self.store.delete_deployment(team, id, self.clock.now()).await;
+        deleted.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
+        tracing::info!(deployment.id = %id, "a deployment was deleted");
+        Ok(())
     }
 }

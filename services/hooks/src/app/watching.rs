@@ -26,7 +26,7 @@ const READ_AT_ONCE: u64 = 100;
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 impl App {
-    /// Streams a deployment's history after `position` and then what happens to it, and ends after its final state.
+    /// Streams a part of a deployment's history and then what happens to it, and ends after its final state.
     ///
     /// # Errors
     /// `DEPLOYMENT_NOT_FOUND` at once; `STORE_UNAVAILABLE` at any time.
@@ -34,19 +34,13 @@ impl App {
         &self,
         team: TeamId,
         id: DeploymentId,
-        position: u64,
+        part: Part,
     ) -> Result<impl Stream<Item = Result<StoredEvent, Error>> + Send + use<>, Error> {
         // Registered before the first reading, so that nothing falls between history and what follows.
         let bell = self.store.wakeups.watch(id);
         self.deployment(team, id).await?;
-        let watch = Watch {
-            store: self.store.clone(),
-            bell,
-            id,
-            position,
-            read: Vec::new().into_iter(),
-            over: false,
-        };
+        let watch =
+            Watch { store: self.store.clone(), bell, id, part, read: Vec::new().into_iter(), over: false };
         Ok(stream::try_unfold(watch, Watch::next))
     }
 
@@ -76,12 +70,31 @@ impl App {
     }
 }
 
+/// What of a deployment's history somebody is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// The position after which it begins.
+    pub after: u64,
+    /// Whether log lines belong to it.
+    pub log: bool,
+    /// Whether what is still to happen belongs to it.
+    pub follow: bool,
+}
+
+impl Part {
+    /// Everything after a position.
+    pub fn all_after(position: u64) -> Self {
+        Self { after: position, log: true, follow: true }
+    }
+}
+
 /// One watcher of a deployment.
 struct Watch {
     store: Store,
     bell: tokio::sync::watch::Receiver<()>,
     id: DeploymentId,
-    position: u64,
+    /// What is still to be told.
+    part: Part,
     read: std::vec::IntoIter<StoredEvent>,
     over: bool,
 }
@@ -90,7 +103,7 @@ impl Watch {
     async fn next(mut self) -> Result<Option<(StoredEvent, Self)>, Error> {
         loop {
             if let Some(event) = self.read.next() {
-                self.position = event.position;
+                self.part.after = event.position;
                 self.over = is_last(&event);
                 return Ok(Some((event, self)));
             }
@@ -101,9 +114,9 @@ impl Watch {
             // Asked before reading: what has ended then has nothing more to come after what is read.
             let ended = self.store.is_final(self.id).await;
             let ended = ended.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
-            let read = self.store.events_after(self.id, self.position, READ_AT_ONCE).await;
+            let read = self.store.events_after(self.id, self.part.after, self.part.log, READ_AT_ONCE).await;
             let read = read.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
-            if read.is_empty() && ended {
+            if read.is_empty() && (ended || !self.part.follow) {
                 return Ok(None);
             }
             if read.is_empty() {

@@ -12,6 +12,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, Qu
 
 use super::{
     Store, StoreError,
+    deleting::visible,
     entity::{branch_address, deployment},
     lists,
     notices::Rings,
@@ -88,6 +89,7 @@ impl NewDeployment {
             log_removed_at: None,
             log_emptied: false,
             artifact_removed_at: None,
+            deleted_at: None,
         };
         transitions::insert(transaction, row.clone()).await?;
         rows::deployment(row, false)
@@ -134,6 +136,7 @@ impl Store {
     pub async fn deployment(&self, team: TeamId, id: DeploymentId) -> Result<Deployment, StoreError> {
         let row = deployment::Entity::find_by_id(id.to_string())
             .filter(deployment::Column::TeamId.eq(team.to_string()))
+            .filter(visible())
             .one(&self.reader)
             .await?;
         let found = with_promotion(&self.reader, row.into_iter().collect()).await?;
@@ -145,7 +148,7 @@ impl Store {
     /// # Errors
     /// There is none.
     pub async fn any_deployment(&self, id: DeploymentId) -> Result<Deployment, StoreError> {
-        let row = deployment::Entity::find_by_id(id.to_string()).one(&self.reader).await?;
+        let row = deployment::Entity::find_by_id(id.to_string()).filter(visible()).one(&self.reader).await?;
         rows::deployment(row.ok_or(StoreError::NotFound)?, false)
     }
 

@@ -13,6 +13,7 @@ use sea_orm::{
 };
 
 use super::{
+    deleting::visible,
     deployments::DeploymentFilter,
     entity::{deployment, project, trigger},
     ledger::TriggerFilter,
@@ -32,6 +33,7 @@ pub(super) fn deployments() -> Select<deployment::Entity> {
         .select_only()
         .columns(shown)
         .expr_as(Expr::val(None::<Vec<u8>>), deployment::Column::Body.as_str())
+        .filter(visible())
         .order_by_desc(deployment::Column::Id)
 }
 
@@ -96,6 +98,7 @@ pub(super) fn newest_deployments(team: TeamId, projects: &[ProjectId]) -> Select
         .expr(of(deployment::Column::Id))
         .from_as(deployment::Entity, newest.clone())
         .and_where(of(deployment::Column::ProjectId).eq(Expr::col((project::Entity, project::Column::Id))))
+        .and_where(of(deployment::Column::DeletedAt).is_null())
         .order_by((newest.clone(), deployment::Column::Id), Order::Desc)
         .limit(1)
         .to_owned();

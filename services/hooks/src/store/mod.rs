@@ -2,9 +2,11 @@
 //!
 //! Every query that a caller's id goes into has the team in it too. What a caller may not see is not found.
 
+mod addresses;
 mod again;
 mod connecting;
 pub mod credentials;
+mod deleting;
 pub mod deployments;
 mod dispatching;
 pub mod endpoints;
@@ -28,6 +30,7 @@ pub mod retention;
 mod rows;
 mod schema;
 pub mod sealed;
+pub mod sessions;
 mod sites;
 pub mod snapshot;
 pub mod statuses;

@@ -228,8 +228,11 @@ async fn streams_end_with_an_error_at_a_shutdown_and_cleanly_after_the_last_even
     };
     let (ended, waits) = (deploy().await, deploy().await);
     service.app.cancel_deployment(service.team.id, ended).await.unwrap();
-    let watch =
-        |id: DeploymentId| WatchDeploymentRequest { deployment_id: id.to_string(), after_position: 0 };
+    let watch = |id: DeploymentId| WatchDeploymentRequest {
+        deployment_id: id.to_string(),
+        after_position: 0,
+        ..Default::default()
+    };
     let mut whole = client.watch_deployment(watch(ended)).await.unwrap().into_inner();
     while tokio::time::timeout(LONG, whole.message()).await.unwrap().expect("a clean end").is_some() {}
     let mut one = client.watch_deployment(watch(waits)).await.unwrap().into_inner();
@@ -255,7 +258,8 @@ async fn a_key_that_is_revoked_watches_no_longer() {
     let (key, secret) = service.app.create_key(service.team.id, "watches".into(), scopes).await.unwrap();
     let mut client = HookServiceClient::with_interceptor(service.channel(), Bearer::new(&secret));
     let id = service.app.trigger_deployment(service.team.id, &service.project, None, true).await.unwrap().id;
-    let one = WatchDeploymentRequest { deployment_id: id.to_string(), after_position: 1 };
+    let one =
+        WatchDeploymentRequest { deployment_id: id.to_string(), after_position: 1, ..Default::default() };
     let mut one = client.watch_deployment(one).await.unwrap().into_inner();
     let all = WatchDeploymentsRequest { project: String::new() };
     let mut all = client.watch_deployments(all).await.unwrap().into_inner();

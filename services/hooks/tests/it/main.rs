@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
+mod addresses;
 mod authorisation;
 mod backlog;
 mod backups;
 mod bursts;
 mod changes;
 mod databases;
+mod deleting;
 mod dispatch;
 mod endpoints;
 mod fleet;
@@ -18,12 +20,14 @@ mod lists;
 mod outages;
 mod outgoing_events;
 mod proxy;
+mod repositories;
 mod retention;
 mod schemas;
 mod scripted;
 mod secrets;
 mod senders;
 mod sending;
+mod sessions;
 mod statuses;
 mod support;
 mod tokens;
