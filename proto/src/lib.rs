@@ -19,6 +19,7 @@ pub mod hooks {
         missing_docs,
         unused_qualifications,
         clippy::allow_attributes,
+        clippy::large_enum_variant,
         reason = "generated; the contract documents it"
     )]
     pub mod v1 {
