@@ -8,8 +8,8 @@ mod addresses;
 mod build_settings;
 mod caches;
 mod commit_statuses;
-// mod credentials;
-// mod endpoints;
+mod credentials;
+mod endpoints;
 mod form;
 mod general;
 mod hooks;
@@ -39,8 +39,8 @@ pub fn routes() -> Router<Interface> {
         .merge(hooks::routes())
         .merge(triggers::routes())
         .merge(variables::routes())
-        // .merge(credentials::routes())
-        // .merge(endpoints::routes())
+        .merge(credentials::routes())
+        .merge(endpoints::routes())
         .merge(addresses::routes())
         .merge(caches::routes())
         .merge(commit_statuses::routes())
