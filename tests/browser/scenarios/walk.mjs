@@ -104,7 +104,7 @@ export default async function walk(session) {
   assert.deepEqual(ends.sort(), [url.slice(-4), fresh.slice(-4)].sort());
 
   session.step('deploy another edition with the new URL');
-  await run('git', ['-C', config.checkout, 'commit', '-q', '--allow-empty', '-m', 'Say nothing new']);
+  await run('git', ['-C', config.checkout, '-c', 'user.name=Walker', '-c', 'user.email=walker@example.org', 'commit', '-q', '--allow-empty', '-m', 'Say nothing new']);
   await page.goto(`${config.url}projects/harbour`);
   const newer = (await request(fresh)).job;
   await page.locator(`tr[id="${newer.id}"] .state-ready`).waitFor();

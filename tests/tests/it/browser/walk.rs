@@ -6,7 +6,7 @@ use serde_json::json;
 const BUILD: &str = "\
 import { mkdirSync, writeFileSync } from 'node:fs';
 mkdirSync('dist', { recursive: true });
-writeFileSync('dist/index.html', '<!doctype html><html lang=en><title>Harbour</title><h1>edition one</h1>');
+writeFileSync('dist/index.html', '<!doctype html><html lang=en><link rel=icon href=data:,><title>Harbour</title><h1>edition one</h1>');
 console.log('this is edition one');
 console.log('\\u001b[32mbuilt\\u001b[0m in no time');
 for (let line = 1; line <= 50; line += 1) console.log(`boat ${line} of the edition`);
