@@ -87,6 +87,7 @@ impl Gateway {
             trusted_proxies: config.trusted_proxies,
             public_url: config.public_url,
             clock: Clock::system(),
+            stopping: shutdown.clone(),
         };
         let files = SiteFiles::open(config.artifacts.open()?, config.cache).await?;
         let served = Sites::new(hooks.clone(), files);
@@ -110,6 +111,8 @@ pub struct Interface {
     pub public_url: Option<String>,
     /// What pages tell times by.
     pub clock: Clock,
+    /// When the gateway stops: what is told without end ends then.
+    pub stopping: CancellationToken,
 }
 
 impl FromRef<Interface> for HooksClient {

@@ -49,7 +49,8 @@ impl Change {
     }
 }
 
-/// Answers with a stream of changes. It ends with them, and with the session: an event `ended` says so.
+/// Answers with a stream of changes. It ends with them, when the gateway stops, and with the session: an event `ended`
+/// says so.
 pub fn answer(signed_in: SignedIn, changes: impl Stream<Item = Change> + Send + 'static) -> Response {
     let events = changes.filter_map(async |change| {
         let written = serde_json::to_string(&change).ok()?;
@@ -88,6 +89,8 @@ impl<S: Stream<Item = Event> + Unpin> Live<S> {
         while !self.over {
             tokio::select! {
                 event = self.events.next() => return event,
+                // Browsers come back, to another process perhaps.
+                () = self.signed_in.stopping.cancelled() => return None,
                 _ = self.check.tick() => self.over = !goes_on(&self.signed_in).await,
             }
             if self.over {

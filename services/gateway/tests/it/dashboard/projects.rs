@@ -186,3 +186,18 @@ async fn s6_what_is_told_live_ends_when_its_key_is_revoked() {
         tokio::time::timeout(std::time::Duration::from_secs(60), answer.text()).await.unwrap().unwrap();
     assert!(text.contains("event: ended"), "{text}");
 }
+
+#[tokio::test]
+async fn what_is_told_live_ends_when_the_gateway_stops() {
+    let served = Served::start().await;
+    no_projects(&served);
+    served.hooks.stream("HookService/WatchDeployments", |_: WatchDeploymentsRequest| {
+        Ok(stream::pending::<Result<WatchDeploymentsResponse, _>>().boxed())
+    });
+    let browser = served.signed_in(&["read"]).await;
+    let answer = browser.stream("/projects/events").await;
+    served.stop();
+    let text =
+        tokio::time::timeout(std::time::Duration::from_secs(60), answer.text()).await.unwrap().unwrap();
+    assert!(!text.contains("ended"), "its session goes on: {text}");
+}

@@ -154,7 +154,7 @@ impl FakeHooks {
         self.people.lock().unwrap().sessions.len()
     }
 
-    /// Returns the methods that were asked for.
+    /// Returns the methods that were asked for, in order.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().iter().map(|(method, _)| method.clone()).collect()
     }

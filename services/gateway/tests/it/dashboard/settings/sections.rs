@@ -17,7 +17,7 @@ async fn every_section_is_reached_and_says_where_one_is() {
     for section in general.attributes(".settings-nav a", "href") {
         assert!(PAGES.contains(&section.as_str()), "{section}");
         let page = browser.get(&section).await;
-        assert_eq!(page.attributes(".settings-nav a[aria-current=page]", "href"), [section.clone()]);
+        assert_eq!(page.attributes(".settings-nav a[aria-current=page]", "href"), [section.as_str()]);
         assert_eq!(page.texts("h1").len(), 1, "{section}");
         let ids = page.attributes("[id]", "id");
         let mut once = ids.clone();
@@ -49,7 +49,7 @@ async fn a_secret_is_not_shown_again_even_where_its_form_is_refused() {
     let variables = "/projects/site/settings/variables";
     let typed = [("name", "PATH"), ("value", "hunter2"), ("branches", "main")];
     let page = browser.submit(variables, variables, &typed).await;
-    assert_eq!((page.status, page.texts("#name-problem")), (400, vec!["Must not be `PATH`.".to_owned()]));
+    assert_eq!((page.status, page.texts("#name-problem")), (400, vec!["Must not be “PATH”.".to_owned()]));
     assert!(page.texts("textarea")[0].contains("hunter2"), "what is no secret is kept");
     assert_eq!(page.attributes("#branches", "value"), ["main"]);
     let [name, value, branches] = typed;
