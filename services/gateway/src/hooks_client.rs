@@ -18,8 +18,9 @@ use tonic::{Streaming, codegen::InterceptedService, transport::Channel};
 
 use crate::caller::Caller;
 
-/// How long the hooks service may take. Callers of hook URLs give up after two seconds, the strictest of them.
-const ANSWER: Duration = Duration::from_millis(1_800);
+/// How long the hooks service may take. Callers of hook URLs give up after two seconds, the strictest of them, and the way there
+/// and back is part of that.
+const ANSWER: Duration = Duration::from_millis(1_500);
 
 /// A connection to the hooks service. Clones share it.
 #[derive(Clone)]
