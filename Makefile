@@ -8,7 +8,7 @@ SHELL := /bin/bash
 help: ## Show the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
 
-setup: ## Install and start what is missing: Docker, git, PostgreSQL, cargo-nextest.
+setup: ## Install and start what is missing: Docker, git, PostgreSQL, Chromium, Node.js, Python, cargo-nextest.
 	@scripts/setup.sh
 
 build: ## Build everything, for development.

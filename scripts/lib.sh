@@ -13,8 +13,32 @@ is_root() { [ "$(id -u)" = 0 ]; }
 install() {
     is_root && have apt-get || fail "install these first: $*"
     say "installing $*"
-    [ -n "${apt_updated:-}" ] || { apt-get update -qq; apt_updated=1; }
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    # A mirror may fail once, and somebody else may be installing.
+    local patient=(-o Acquire::Retries=5 -o DPkg::Lock::Timeout=300)
+    [ -n "${apt_updated:-}" ] || { apt-get update -qq "${patient[@]}"; apt_updated=1; }
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${patient[@]}" "$@" >/dev/null
+}
+
+# once DIRECTORY COMMAND...: has a command fill a directory, unless it did before. What was broken off has no mark, and is
+# made anew. It is not made elsewhere and moved, because a Python environment holds its own path.
+once() {
+    local made=$1; shift
+    [ ! -e "$made/complete" ] || return 0
+    rm -rf "$made"
+    mkdir -p "$made"
+    "$@" >&2
+    touch "$made/complete"
+}
+
+# npm_install DIRECTORY PACKAGE@VERSION...: installs packages from npm into a directory. A registry may fail a few times.
+npm_install() {
+    npm install --loglevel=error --no-audit --no-fund --no-update-notifier --fetch-retries=5 --prefix "$@"
+}
+
+# python_install DIRECTORY PACKAGE==VERSION...: installs packages from PyPI into an environment of their own.
+python_install() {
+    python3 -m venv "$1"
+    "$1/bin/pip" install --quiet --disable-pip-version-check --retries 5 "${@:2}"
 }
 
 # wait_for SECONDS COMMAND...: runs a command until it succeeds.

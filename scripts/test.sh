@@ -24,11 +24,16 @@ GRAPNEL_TEST_GRPCURL=$(scripts/grpcurl.sh)
 GRAPNEL_TEST_PRISM=$(scripts/prism.sh)
 GRAPNEL_TEST_CA_BUNDLE=$(ca_bundle)
 GRAPNEL_TEST_STANDARDWEBHOOKS=$(scripts/standardwebhooks.sh)
+GRAPNEL_TEST_BROWSER=$(scripts/browser.sh)
+GRAPNEL_TEST_VERCEL=$(scripts/vercel.sh)
+GRAPNEL_TEST_SCHEMATHESIS=$(scripts/schemathesis.sh)
 export GRAPNEL_TEST_POSTGRES_URL GRAPNEL_TEST_GRPCURL GRAPNEL_TEST_CA_BUNDLE GRAPNEL_TEST_PRISM GRAPNEL_TEST_STANDARDWEBHOOKS
+export GRAPNEL_TEST_BROWSER GRAPNEL_TEST_VERCEL GRAPNEL_TEST_SCHEMATHESIS
 cargo nextest run --locked --workspace
 say "tests of grapnel up once more, over PostgreSQL"
-# What is left out starts no grapnel up, or is about the embedded database.
-embedded='backup|buckets|crashes|db|faults|layers|processes|restarts|security'
+# What is left out starts no grapnel up, is about the embedded database, or is about what stands in front of the hooks
+# service: pages and the interfaces of other tools, to which the database behind it makes no difference.
+embedded='backup|browser|buckets|crashes|db|faults|layers|openapi|processes|restarts|security|vercel'
 GRAPNEL_TEST_DATABASE=postgres cargo nextest run --locked --package grapnel-e2e \
     --filterset "not test(/^($embedded)::/)"
 

@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 
 use grapnel_hooks::{
     DatabaseConfig,
-    backup::{BackupError, Contents, backup, restore},
+    backup::{BackupError, Contents, Restored, backup, restore},
     sealing::Sealer,
 };
 use grapnel_runtime::Clock;
@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::{
     args::{Cli, Command, Format},
     exit::Failure,
+    out,
 };
 
 /// Where it is written what belongs together.
@@ -30,63 +31,71 @@ pub fn run(cli: &Cli, matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
             let restored = runtime.block_on(restore(file, &database.url, Clock::system().now()));
             let restored = restored.map_err(|error| refused(&error))?;
             let missing = missing_keys(&database.secret_key_file, &restored.contents);
-            match cli.output {
-                Format::Json => print_json(&restored.contents, |document| {
+            out::text(&match cli.output {
+                Format::Json => as_json(&restored.contents, |document| {
                     document["database"] = json!(restored.database);
                     document["kept"] = json!(restored.kept);
                     document["missingKeys"] = json!(missing);
                 }),
-                Format::Table => {
-                    println!("restored       {}", restored.database.display());
-                    print(&restored.contents);
-                    if let Some(kept) = &restored.kept {
-                        println!("kept           {} (what was there before)", kept.display());
-                    }
-                    print_missing(&database.secret_key_file, &missing);
-                    println!(
-                        "Not in it: artifacts. READY deployments whose artifact is not beside the executors are"
-                    );
-                    println!("named in the log after the start. {DOCS}");
-                }
-            }
+                Format::Table => after_restore(&restored, &database.secret_key_file, &missing),
+            })?;
         }
         Command::Backup { file, force } => {
             let taken = runtime.block_on(backup(&database.url, file, *force, Clock::system().now()));
             let contents = taken.map_err(|error| refused(&error))?;
-            match cli.output {
-                Format::Json => print_json(&contents, |document| document["file"] = json!(file)),
-                Format::Table => {
-                    println!("backup         {}", file.display());
-                    print(&contents);
-                    println!(
-                        "Not in it: secret.key, without which its secrets do not open, and which is to be kept apart;"
-                    );
-                    println!("admin.key, of which it has the hash; the artifacts of deployments. {DOCS}");
-                }
-            }
+            out::text(&match cli.output {
+                Format::Json => as_json(&contents, |document| document["file"] = json!(file)),
+                Format::Table => after_backup(file, &contents),
+            })?;
         }
         _ => return Err(Failure::usage("this is no command of backups")),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(contents: &Contents) {
-    let Contents { taken_at, schema, projects, hooks, deployments, unfinished, newest_deployment_at, .. } =
-        contents;
-    println!(
-        "taken at       {}",
-        taken_at.as_deref().unwrap_or("unknown: it was not made by `grapnel backup`")
-    );
-    println!("projects       {projects}");
-    println!("hooks          {hooks}");
-    println!("deployments    {deployments}, {unfinished} of them not ended");
-    if let Some(newest) = newest_deployment_at {
-        println!("newest         {newest}");
-    }
-    println!("schema         {schema}");
+fn after_backup(file: &Path, contents: &Contents) -> String {
+    format!(
+        "backup         {}\n{}\
+         Not in it: secret.key, without which its secrets do not open, and which is to be kept apart;\n\
+         admin.key, of which it has the hash; the artifacts of deployments. {DOCS}\n",
+        file.display(),
+        facts(contents)
+    )
 }
 
-fn print_json(contents: &Contents, add: impl FnOnce(&mut serde_json::Value)) {
+fn after_restore(restored: &Restored, key_file: &Path, missing: &[String]) -> String {
+    let kept = match &restored.kept {
+        Some(kept) => format!("kept           {} (what was there before)\n", kept.display()),
+        None => String::new(),
+    };
+    format!(
+        "restored       {}\n{}{kept}{}\
+         Not in it: artifacts. READY deployments whose artifact is not beside the executors are\n\
+         named in the log after the start. {DOCS}\n",
+        restored.database.display(),
+        facts(&restored.contents),
+        warning(key_file, missing)
+    )
+}
+
+fn facts(contents: &Contents) -> String {
+    let Contents { taken_at, schema, projects, hooks, deployments, unfinished, newest_deployment_at, .. } =
+        contents;
+    let taken_at = taken_at.as_deref().unwrap_or("unknown: it was not made by `grapnel backup`");
+    let newest = match newest_deployment_at {
+        Some(newest) => format!("newest         {newest}\n"),
+        None => String::new(),
+    };
+    format!(
+        "taken at       {taken_at}\n\
+         projects       {projects}\n\
+         hooks          {hooks}\n\
+         deployments    {deployments}, {unfinished} of them not ended\n\
+         {newest}schema         {schema}\n"
+    )
+}
+
+fn as_json(contents: &Contents, add: impl FnOnce(&mut serde_json::Value)) -> String {
     let mut document = json!({
         "takenAt": contents.taken_at,
         "schema": contents.schema,
@@ -98,7 +107,7 @@ fn print_json(contents: &Contents, add: impl FnOnce(&mut serde_json::Value)) {
         "sealingKeys": contents.sealing_keys,
     });
     add(&mut document);
-    println!("{document:#}");
+    format!("{document:#}\n")
 }
 
 /// Returns the keys under which secrets are sealed and that the key file lacks.
@@ -107,15 +116,16 @@ fn missing_keys(file: &Path, contents: &Contents) -> Vec<String> {
     contents.sealing_keys.iter().filter(|key| !known.contains(key)).cloned().collect()
 }
 
-fn print_missing(file: &Path, missing: &[String]) {
-    if !missing.is_empty() {
-        let keys = missing.join(", ");
-        println!(
-            "warning        its secrets are sealed under {keys}, which {} does not have:",
-            file.display()
-        );
-        println!("               put the file back from where it is kept before the start");
+fn warning(file: &Path, missing: &[String]) -> String {
+    if missing.is_empty() {
+        return String::new();
     }
+    format!(
+        "warning        its secrets are sealed under {}, which {} does not have:\n               \
+         put the file back from where it is kept before the start\n",
+        missing.join(", "),
+        file.display()
+    )
 }
 
 fn refused(error: &BackupError) -> Failure {

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     args::{Cli, Format},
     exit::Failure,
-    serve,
+    out, serve,
 };
 
 #[derive(Subcommand, Clone, Copy, Debug)]
@@ -36,8 +36,8 @@ pub fn run(cli: &Cli, command: DbCommand, matches: &clap::ArgMatches) -> Result<
         }
     })?;
     match cli.output {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&as_json(&found))?),
-        Format::Table => print!("{}", for_people(&found)),
+        Format::Json => out::line(&serde_json::to_string_pretty(&as_json(&found))?)?,
+        Format::Table => out::text(&for_people(&found))?,
     }
     if found.schema.unknown.is_empty() {
         return Ok(ExitCode::SUCCESS);

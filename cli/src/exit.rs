@@ -5,6 +5,9 @@
 use std::process::ExitCode;
 
 use grapnel_domain::{Error, ErrorCode, Reason};
+use serde_json::json;
+
+use crate::{advice::advice, args::Format, out};
 
 /// A command that did not do what it was asked.
 #[derive(Debug)]
@@ -12,17 +15,34 @@ pub struct Failure {
     code: u8,
     message: String,
     hint: Option<String>,
+    reason: Option<Reason>,
 }
 
 impl Failure {
     /// Something was refused or failed.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { code: 1, message: message.into(), hint: None }
+        Self { code: 1, message: message.into(), hint: None, reason: None }
     }
 
     /// The command was used wrongly.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { code: 2, message: message.into(), hint: None }
+        Self { code: 2, ..Self::failed(message) }
+    }
+
+    /// The service cannot be reached.
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self { code: 3, ..Self::failed(message) }
+    }
+
+    /// Whoever read the answer has gone away; that is no failure.
+    pub fn unheard() -> Self {
+        Self { code: 0, ..Self::failed("") }
+    }
+
+    /// Something was refused for a reason that has advice of its own.
+    pub fn refused(reason: Reason, message: impl Into<String>) -> Self {
+        let advice = advice(reason).map(str::to_owned);
+        Self { hint: advice, reason: Some(reason), ..Self::failed(message) }
     }
 
     /// Says what to do about it.
@@ -32,35 +52,60 @@ impl Failure {
         self
     }
 
+    /// Says one more thing to do, before the others.
+    #[must_use]
+    pub fn hint_first(mut self, hint: &str) -> Self {
+        let further = self.hint.take().map(|further| format!("\n{further}")).unwrap_or_default();
+        self.hint(format!("{hint}{further}"))
+    }
+
+    /// Returns what exactly was the matter, where a service said it.
+    pub fn reason(&self) -> Option<Reason> {
+        self.reason
+    }
+
     /// Reads what a service answered; `url` is where it was asked.
     pub fn from_service(error: &Error, url: &str) -> Self {
-        let failure = Self::failed(error.message.clone());
+        let failure = Self::refused(error.reason, error.message.clone());
         match error.reason {
             Reason::HooksUnavailable => Self { code: 3, ..failure }.hint(format!(
                 "Is the service running at {url}? `grapnel up` starts it; GRAPNEL_URL names another address."
             )),
-            Reason::KeyMissing | Reason::KeyInvalid => {
-                failure.hint("Set GRAPNEL_KEY to an API key, or GRAPNEL_KEY_FILE to a file with one.")
-            }
             Reason::ScopeMissing => {
-                failure.hint("`grapnel key create --scopes …` makes a key with other scopes.")
+                let scope = error.facts.get("scope").map_or("…", String::as_str);
+                failure.hint(format!(
+                    "`grapnel whoami` shows what the key may do; \
+                     `grapnel key create <name> --scopes {scope}` makes another, with a key that has `admin`."
+                ))
             }
-            Reason::HookLimitReached => failure
-                .hint("`grapnel hook list <project>` shows them, `grapnel hook revoke <id>` makes room."),
-            Reason::ProjectNotFound => failure.hint("`grapnel project list` shows the projects."),
-            Reason::HookNotFound => failure.hint("`grapnel hook list <project>` shows a project's hooks."),
             _ if error.code() == ErrorCode::Unavailable => Self { code: 3, ..failure },
             _ => failure,
         }
     }
 
     /// Tells it on standard error and returns the exit code.
-    pub fn tell(self) -> ExitCode {
-        eprintln!("grapnel: {}", self.message);
-        if let Some(hint) = self.hint {
-            eprintln!("{hint}");
+    pub fn tell(self, format: Format) -> ExitCode {
+        if self.code != 0 {
+            out::aside(&match format {
+                Format::Table => self.for_people(),
+                Format::Json => self.for_programs(),
+            });
         }
         ExitCode::from(self.code)
+    }
+
+    fn for_people(&self) -> String {
+        let hint = self.hint.as_ref().map(|hint| format!("{hint}\n")).unwrap_or_default();
+        format!("grapnel: {}\n{hint}", self.message)
+    }
+
+    fn for_programs(&self) -> String {
+        let error = json!({
+            "code": self.reason.map(Reason::as_str),
+            "message": self.message,
+            "hint": self.hint,
+        });
+        format!("{}\n", json!({ "error": error }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one Grapnel binary: the services and the client commands.
 
+mod advice;
 mod args;
 mod backup;
 mod client;
@@ -7,21 +8,26 @@ mod db;
 mod doctor;
 mod env_file;
 mod exit;
+mod manual;
+mod out;
 mod output;
 mod serve;
+mod terminal;
 
 use std::process::ExitCode;
 
-use args::Command;
+use args::{Command, Format};
 use exit::Failure;
 
 fn main() -> ExitCode {
     grapnel_runtime::arm_crash_points();
     let matches = args::command().get_matches();
-    let done = args::parse(&matches).and_then(|cli| run(cli, &matches));
-    match done {
-        Ok(code) => code,
-        Err(failure) => failure.tell(),
+    match args::parse(&matches) {
+        Ok(cli) => {
+            let format = cli.output;
+            run(cli, &matches).unwrap_or_else(|failure| failure.tell(format))
+        }
+        Err(failure) => failure.tell(Format::Table),
     }
 }
 
@@ -33,15 +39,13 @@ fn run(cli: args::Cli, matches: &clap::ArgMatches) -> Result<ExitCode, Failure> 
         Command::Doctor => doctor::run(&cli),
         Command::Backup { .. } | Command::Restore { .. } => backup::run(&cli, matches),
         Command::Db { command } => db::run(&cli, command, matches),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut args::command(), "grapnel", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { out } => manual::pages(out.as_deref()),
         Command::Settings => {
-            print!("{}", serve::env_example());
+            out::text(&serve::env_example())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Key { command: args::KeyCommand::Generate } => client::generate_key(),
-        command => client::run(&cli.client, cli.output, command),
+        command => client::run(&cli.client, cli.output, command, matches),
     }
 }

@@ -1,50 +1,65 @@
 //! How answers are printed: tables for people, the JSON mapping of the messages for programs.
 
+mod deployments;
 mod endpoints;
+mod hooks;
+mod keys;
+mod projects;
+mod text;
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    time::Duration,
-};
-
-use chrono::{DateTime, Utc};
-use comfy_table::{ContentArrangement, Table, presets};
-use grapnel_proto::{
-    convert::time::datetime,
-    hooks::v1::{BuildCache, CommitStatus, Deployment, DeploymentState, Fault, Hook, Key, Project, Trigger},
-    json::to_json,
-};
+use chrono::{DateTime, SecondsFormat, Utc};
+use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Row, Table, presets};
+use grapnel_proto::{convert::time::datetime, json::to_json};
 use grapnel_runtime::Clock;
 use prost::Message;
 
-use crate::args::Format;
+pub use deployments::{colour_of_state, state_name};
+pub use text::{log_line, printable};
+
+use crate::{
+    args::Format,
+    exit::Failure,
+    out,
+    terminal::{Colour, Terminal},
+};
+
+/// The columns whose cells are typed into the next command, and so are never cut.
+const WHOLE: [&str; 4] = ["ID", "DEPLOYMENT", "EVENT", "SERVES"];
+
+/// The columns whose cells say how something stands.
+const STANDING: [&str; 3] = ["STATE", "DECISION", "OUTCOME"];
 
 /// Prints answers in one format.
 #[derive(Clone, Debug)]
 pub struct Printer {
     format: Format,
+    terminal: Terminal,
     now: DateTime<Utc>,
 }
 
 impl Printer {
     /// Takes the format.
     pub fn new(format: Format) -> Self {
-        Self { format, now: Clock::system().now() }
+        Self { format, terminal: Terminal::detect(), now: Clock::system().now() }
     }
 
     /// Prints one message: as JSON, or as `people` has it.
-    pub fn message(&self, name: &str, message: &impl Message, people: impl FnOnce(&Self) -> String) {
+    pub fn message(
+        &self,
+        name: &str,
+        message: &impl Message,
+        people: impl FnOnce(&Self) -> String,
+    ) -> Result<(), Failure> {
         match self.format {
-            Format::Json => line(&pretty(&to_json(name, message))),
-            Format::Table => line(people(self).trim_end()),
+            Format::Json => out::line(&pretty(&to_json(name, message))),
+            Format::Table => out::line(people(self).trim_end()),
         }
     }
 
-    /// Prints one message of a stream.
-    pub fn streamed(&self, name: &str, message: &impl Message, people: impl FnOnce(&Self)) {
-        match self.format {
-            Format::Json => line(&to_json(name, message).to_string()),
-            Format::Table => people(self),
+    /// Tells people beside a list that it goes on, where there is a token of what comes next.
+    pub fn more(&self, next_page_token: &str) {
+        if self.terminal.people && self.for_people() && !next_page_token.is_empty() {
+            out::aside("There are more; `--limit` shows them.\n");
         }
     }
 
@@ -53,319 +68,112 @@ impl Printer {
         self.format == Format::Table
     }
 
-    /// Says how long ago something was.
+    /// Returns what it prints to.
+    pub fn terminal(&self) -> Terminal {
+        self.terminal
+    }
+
+    /// Says how long ago something was, or how long it is until then; when exactly, where it goes to a file or a program.
     pub fn ago(&self, at: Option<&prost_types::Timestamp>) -> String {
         let Some(at) = datetime(at) else {
             return String::new();
         };
+        if !self.terminal.people {
+            return at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        }
         let seconds = (self.now - at).num_seconds();
-        match seconds.abs() {
-            0..60 => format!("{seconds} s ago"),
-            60..3_600 => format!("{} min ago", seconds / 60),
-            3_600..172_800 => format!("{} h ago", seconds / 3_600),
-            _ => format!("{} d ago", seconds / 86_400),
+        let span = match seconds.unsigned_abs() {
+            0..60 => format!("{} s", seconds.abs()),
+            60..3_600 => format!("{} min", seconds.abs() / 60),
+            3_600..172_800 => format!("{} h", seconds.abs() / 3_600),
+            _ => format!("{} d", seconds.abs() / 86_400),
+        };
+        if seconds < 0 { format!("in {span}") } else { format!("{span} ago") }
+    }
+
+    /// Prints names with their values.
+    pub fn fields(&self, fields: &[(&str, String)]) -> String {
+        let line = |(name, value): &(&str, String)| {
+            let colour = if *name == "state" { colour_of(value) } else { None };
+            format!("{name:<13} {}\n", self.terminal.painted(colour, &printable(value)))
+        };
+        fields.iter().map(line).collect()
+    }
+
+    /// Lays rows out below their heads, within the terminal; `empty` is said where there are none. What does not fit is cut,
+    /// but for ids; to a file or a program everything goes whole.
+    pub fn table(&self, head: &[&str], rows: impl Iterator<Item = Vec<String>>, empty: &str) -> String {
+        let rows: Vec<Row> = rows.map(|cells| self.row(head, &cells)).collect();
+        if rows.is_empty() {
+            return empty.to_owned();
         }
-    }
-
-    /// Shows projects.
-    pub fn projects(&self, projects: &[Project]) -> String {
-        let rows = projects.iter().map(|it| {
-            vec![
-                it.name.clone(),
-                it.production_branch.clone(),
-                it.repository_url.clone(),
-                it.site_url.clone(),
-            ]
-        });
-        table(
-            &["NAME", "BRANCH", "REPOSITORY", "SITE"],
-            rows,
-            "no projects yet; `grapnel project create` makes one",
-        )
-    }
-
-    /// Shows hooks.
-    pub fn hooks(&self, hooks: &[Hook]) -> String {
-        let rows = hooks.iter().map(|it| {
-            let tokens: Vec<_> = it.tokens.iter().map(|token| format!("…{}", token.last_four)).collect();
-            let state = if it.paused { "paused" } else { "active" };
-            vec![
-                it.id.clone(),
-                it.name.clone(),
-                it.branch.clone(),
-                state.to_owned(),
-                tokens.join(" "),
-                self.ago(it.created_at.as_ref()),
-            ]
-        });
-        table(
-            &["ID", "NAME", "BRANCH", "STATE", "TOKENS", "CREATED"],
-            rows,
-            "no hooks yet; `grapnel hook create` makes one",
-        )
-    }
-
-    /// Shows one hook, with who uses which of its tokens.
-    pub fn hook(&self, it: &Hook) -> String {
-        let waits = |ms: u32| humantime::format_duration(Duration::from_millis(ms.into())).to_string();
-        let state = if it.paused { "paused" } else { "active" };
-        let cache = if it.build_cache { "with" } else { "without" };
-        let mut fields = vec![
-            ("hook", it.id.clone()),
-            ("name", it.name.clone()),
-            ("branch", it.branch.clone()),
-            ("state", state.to_owned()),
-            ("builds", format!("{cache} a build cache")),
-            ("takes", it.methods.join(", ")),
-            (
-                "waits",
-                format!(
-                    "{} for a further trigger, {} at most",
-                    waits(it.quiet_period_ms),
-                    waits(it.max_wait_ms)
-                ),
-            ),
-            ("requested", self.uses(it.trigger_count, it.last_triggered_at.as_ref())),
-        ];
-        for token in &it.tokens {
-            let until = match &token.expires_at {
-                Some(at) => {
-                    format!("; works until {}", datetime(Some(at)).unwrap_or_default().format("%F %T UTC"))
+        let mut table = Table::new();
+        // What the streams are was looked at already.
+        table.force_no_tty().load_preset(presets::NOTHING).set_header(head).add_rows(rows);
+        if self.terminal.colours {
+            table.enforce_styling();
+            table.style_text_only();
+        }
+        match self.terminal.width {
+            Some(width) => {
+                table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+                table.set_truncation_indicator("…");
+                for (at, _) in head.iter().enumerate().filter(|(_, name)| WHOLE.contains(name)) {
+                    if let Some(column) = table.column_mut(at) {
+                        column.set_constraint(ColumnConstraint::ContentWidth);
+                    }
                 }
-                None => String::new(),
-            };
-            let uses = self.uses(token.use_count, token.last_used_at.as_ref());
-            fields.push(("token", format!("…{}, used {uses}{until}", token.last_four)));
-        }
-        fields.push(("created", self.ago(it.created_at.as_ref())));
-        fields_of(&fields)
-    }
-
-    fn uses(&self, times: u64, last: Option<&prost_types::Timestamp>) -> String {
-        match times {
-            0 => "never".to_owned(),
-            times => format!("{}, last {}", count(times, "time"), self.ago(last)),
-        }
-    }
-
-    /// Shows rows of the ledger.
-    pub fn triggers(&self, triggers: &[Trigger]) -> String {
-        let rows = triggers.iter().map(|it| {
-            let decision = it.decision().as_str_name().trim_start_matches("TRIGGER_DECISION_").to_owned();
-            vec![
-                self.ago(it.at.as_ref()),
-                decision,
-                it.method.clone(),
-                it.client_address.clone(),
-                printable(&it.user_agent.chars().take(40).collect::<String>()),
-                it.deployment_id.clone(),
-                it.reason.clone(),
-            ]
-        });
-        table(
-            &["WHEN", "DECISION", "METHOD", "FROM", "AGENT", "DEPLOYMENT", "WHY"],
-            rows,
-            "nobody has requested a hook of this project yet",
-        )
-    }
-
-    /// Shows build caches.
-    pub fn caches(&self, caches: &[BuildCache]) -> String {
-        let rows = caches.iter().map(|it| {
-            vec![
-                printable(&it.executor),
-                printable(&it.branch),
-                printable(&it.root_directory),
-                printable(&it.builder_image),
-                it.generation.to_string(),
-                it.layers.to_string(),
-                indicatif::BinaryBytes(it.bytes).to_string(),
-                self.ago(it.made_at.as_ref()),
-                self.ago(it.used_at.as_ref()),
-            ]
-        });
-        table(
-            &["EXECUTOR", "BRANCH", "ROOT", "IMAGE", "GENERATION", "LAYERS", "SIZE", "MADE", "USED"],
-            rows,
-            "no build of this project has left a cache yet",
-        )
-    }
-
-    /// Shows keys.
-    pub fn keys(&self, keys: &[Key]) -> String {
-        let rows = keys.iter().map(|it| {
-            vec![
-                it.id.clone(),
-                it.name.clone(),
-                it.scopes.join(","),
-                format!("…{}", it.last_four),
-                self.ago(it.created_at.as_ref()),
-            ]
-        });
-        table(&["ID", "NAME", "SCOPES", "KEY", "CREATED"], rows, "no keys")
-    }
-
-    /// Shows deployments.
-    pub fn deployments(&self, deployments: &[Deployment]) -> String {
-        let rows = deployments.iter().map(|it| {
-            let commit = it.commit.get(..12).unwrap_or_default().to_owned();
-            let by = if it.hook_name.is_empty() { "key".to_owned() } else { it.hook_name.clone() };
-            vec![it.id.clone(), state(it), it.branch.clone(), commit, by, self.ago(it.created_at.as_ref())]
-        });
-        table(&["ID", "STATE", "BRANCH", "COMMIT", "BY", "CREATED"], rows, "no deployments yet")
-    }
-
-    /// Shows one deployment.
-    pub fn deployment(&self, it: &Deployment) -> String {
-        let mut fields = vec![
-            ("deployment", it.id.clone()),
-            ("state", state(it)),
-            ("branch", it.branch.clone()),
-            ("commit", format!("{} {}", it.commit.get(..12).unwrap_or_default(), it.commit_message)),
-            ("created", self.ago(it.created_at.as_ref())),
-        ];
-        if !it.hook_name.is_empty() {
-            fields.push(("hook", it.hook_name.clone()));
-        }
-        if !it.title.is_empty() {
-            fields.push(("title", it.title.clone()));
-        }
-        if it.trigger_count > 1 {
-            fields.push(("answers", count(it.trigger_count.into(), "trigger")));
-        }
-        if !it.executor.is_empty() {
-            fields.push(("executor", printable(&it.executor)));
-        }
-        if let Some(by) = it.cancellation.as_ref().map(|it| &it.superseded_by).filter(|by| !by.is_empty()) {
-            fields.push(("superseded by", by.clone()));
-        }
-        if let Some(failure) = &it.failure {
-            let fault = if failure.fault() == Fault::User { "USER" } else { "INFRASTRUCTURE" };
-            fields.push(("failure", format!("{} ({fault}): {}", failure.code, failure.message)));
-        }
-        if let Some(artifact) = &it.artifact {
-            let size = format!("{}, {} bytes", count(artifact.files, "file"), artifact.bytes);
-            match &it.artifact_removed_at {
-                Some(at) => fields.push(("artifact", format!("{size}, removed {}", self.ago(Some(at))))),
-                None => fields.extend([("artifact", size), ("site", it.site_url.clone())]),
-            }
-        }
-        if let Some(at) = &it.log_removed_at {
-            fields.push(("log", format!("removed {}", self.ago(Some(at)))));
-        }
-        if let Some(status) = &it.commit_status {
-            fields.push(("status", commit_status(status)));
-        }
-        fields_of(&fields)
-    }
-}
-
-/// Tells in one line what a git host is told of a deployment, and how far that has come.
-fn commit_status(it: &CommitStatus) -> String {
-    let state = it.state().as_str_name().trim_start_matches("COMMIT_STATE_").to_lowercase();
-    let tries = count(it.tries.into(), "attempt");
-    let how = if it.delivered {
-        "told".to_owned()
-    } else if it.overtaken {
-        "a newer deployment of the commit speaks instead".to_owned()
-    } else if it.gave_up {
-        format!("given up: {}", printable(&it.last_error))
-    } else if it.last_error.is_empty() {
-        "not told yet".to_owned()
-    } else {
-        format!("not told after {tries}, tried again: {}", printable(&it.last_error))
-    };
-    format!("{} {state} \"{}\" ({how})", printable(&it.context), printable(&it.description))
-}
-
-/// Returns a state's short name, with what belongs to it.
-pub fn state(deployment: &Deployment) -> String {
-    let name = state_name(deployment.state());
-    match (&deployment.failure, &deployment.cancellation) {
-        (Some(failure), _) if deployment.state() == DeploymentState::Error => {
-            format!("{name} {}", failure.code)
-        }
-        (_, Some(cancellation)) => format!("{name} {}", reason(cancellation.reason().as_str_name())),
-        _ => name.to_owned(),
-    }
-}
-
-/// Returns a state's short name.
-pub fn state_name(state: DeploymentState) -> &'static str {
-    state.as_str_name().trim_start_matches("DEPLOYMENT_STATE_")
-}
-
-fn reason(name: &str) -> &str {
-    name.trim_start_matches("CANCEL_REASON_")
-}
-
-/// Prints names with their values.
-pub fn fields_of(fields: &[(&str, String)]) -> String {
-    fields.iter().map(|(name, value)| format!("{name:<13} {}\n", printable(value))).collect()
-}
-
-/// Returns text without what would steer a terminal.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
-}
-
-/// Returns a log line for a terminal: colours pass, everything else that steers it does not.
-pub fn log_line(text: &str) -> String {
-    let colours = std::io::stdout().is_terminal();
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(char::is_control) {
-        shown.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let sequence = colour_sequence(rest);
-        match sequence {
-            Some(length) => {
-                if colours {
-                    shown.push_str(&rest[..length]);
-                }
-                rest = &rest[length..];
             }
             None => {
-                if rest.starts_with('\t') {
-                    shown.push('\t');
-                }
-                rest = &rest[1..];
+                table.set_content_arrangement(ContentArrangement::Disabled);
             }
         }
+        table.trim_fmt()
     }
-    shown.push_str(rest);
-    if colours && shown.contains('\u{1b}') {
-        shown.push_str("\u{1b}[0m");
+
+    fn row(&self, head: &[&str], cells: &[String]) -> Row {
+        let cell = |(at, text): (usize, &String)| {
+            let cell = Cell::new(printable(text));
+            let stands = head.get(at).is_some_and(|name| STANDING.contains(name));
+            match colour_of(text).filter(|_| stands && self.terminal.colours) {
+                Some(colour) => cell.fg(in_table(colour)),
+                None => cell,
+            }
+        };
+        let mut row = Row::from(cells.iter().enumerate().map(cell).collect::<Vec<_>>());
+        if self.terminal.width.is_some() {
+            row.max_height(1);
+        }
+        row
     }
-    shown
 }
 
-/// Returns the length of the colour sequence (ECMA-48, SGR) that the text begins with.
-fn colour_sequence(text: &str) -> Option<usize> {
-    let parameters = text.strip_prefix("\u{1b}[")?;
-    let end = parameters.find(|c: char| !(c.is_ascii_digit() || c == ';'))?;
-    parameters[end..].starts_with('m').then_some(2 + end + 1)
+/// Returns the colour of a word that says how something stands.
+fn colour_of(standing: &str) -> Option<Colour> {
+    match standing.split(' ').next().unwrap_or_default() {
+        "READY" | "ACCEPTED" | "DELIVERED" | "active" | "ready" => Some(Colour::Good),
+        "BUILDING" | "QUEUED" | "PENDING" | "WAITING" | "MERGED" | "REPLAYED" => Some(Colour::Going),
+        "RATE_LIMITED" | "PAUSED" | "paused" | "failing" | "draining" => Some(Colour::Worth),
+        "ERROR" | "FAILED" | "REVOKED" | "UNKNOWN_TOKEN" | "REFUSED" | "disabled" | "away" => {
+            Some(Colour::Bad)
+        }
+        "CANCELED" | "PREFETCH_IGNORED" => Some(Colour::Faint),
+        _ => None,
+    }
 }
 
-/// Lays rows out below their heads; `empty` is said where there are none.
-pub fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>, empty: &str) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(head);
-    let mut any = false;
-    for row in rows {
-        any = true;
-        table.add_row(row.iter().map(|cell| printable(cell)));
+fn in_table(colour: Colour) -> Color {
+    match colour {
+        Colour::Good => Color::Green,
+        Colour::Going => Color::Cyan,
+        Colour::Worth => Color::Yellow,
+        Colour::Bad => Color::Red,
+        Colour::Faint => Color::DarkGrey,
     }
-    if any { table.trim_fmt() } else { empty.to_owned() }
 }
 
 fn pretty(json: &serde_json::Value) -> String {
     serde_json::to_string_pretty(json).unwrap_or_default()
-}
-
-/// Prints a line; a reader that has gone away, as in `| head`, is no failure.
-fn line(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 fn count(number: u64, what: &str) -> String {
@@ -377,12 +185,59 @@ fn count(number: u64, what: &str) -> String {
 mod tests {
     use super::*;
 
+    const ID: &str = "dpl_01hzy8c5v9e6r8k3m2n4p5q6r7";
+
+    fn printer(terminal: Terminal) -> Printer {
+        let now = DateTime::parse_from_rfc3339("2026-05-01T12:00:00Z").unwrap().to_utc();
+        Printer { format: Format::Table, terminal, now }
+    }
+
+    fn rows() -> impl Iterator<Item = Vec<String>> {
+        let long = "a-branch-with-a-name-that-goes-on-and-on-and-on-and-on";
+        [["READY", long], ["ERROR BUILD_FAILED", "main"]]
+            .into_iter()
+            .map(|[state, branch]| vec![ID.to_owned(), state.to_owned(), branch.to_owned()])
+    }
+
     #[test]
-    fn what_steers_a_terminal_does_not_reach_it() {
-        assert_eq!(log_line("a\u{1b}[2Jb\u{7}c\td"), "a[2Jbc\td");
-        assert_eq!(log_line("\u{1b}]0;title\u{7}x"), "]0;titlex");
-        assert_eq!(log_line("\u{1b}[32mok\u{1b}[0m"), "ok", "tests have no terminal, so no colours either");
-        assert_eq!(colour_sequence("\u{1b}[1;32mx"), Some(7));
-        assert_eq!(printable("a\nb"), "a\u{FFFD}b");
+    fn a_table_fits_the_terminal_and_cuts_no_id() {
+        for width in [60, 80, 120] {
+            let wide = printer(Terminal { people: true, width: Some(width), ..Terminal::none() });
+            let table = wide.table(&["ID", "STATE", "BRANCH"], rows(), "none");
+            assert_eq!(table.lines().count(), 3, "{table}");
+            assert_eq!(table.matches(ID).count(), 2, "{table}");
+            assert!(table.lines().all(|line| line.chars().count() <= width.into()), "{width}: {table}");
+        }
+    }
+
+    #[test]
+    fn at_a_pipe_nothing_is_cut_painted_or_told_relative() {
+        let piped = printer(Terminal::none());
+        let table = piped.table(&["ID", "STATE", "BRANCH"], rows(), "none");
+        assert!(table.contains("goes-on-and-on-and-on-and-on"), "{table}");
+        assert!(!table.contains('\u{1b}'), "{table}");
+        assert_eq!(piped.table(&["ID"], std::iter::empty(), "none"), "none");
+        let at = prost_types::Timestamp { seconds: 1_777_636_800, nanos: 5 };
+        assert_eq!(piped.ago(Some(&at)), "2026-05-01T12:00:00Z");
+    }
+
+    #[test]
+    fn colours_say_how_things_stand() {
+        let colourful = printer(Terminal { colours: true, ..Terminal::none() });
+        let table = colourful.table(&["ID", "STATE", "BRANCH"], rows(), "none");
+        assert!(table.contains("\u{1b}[38;5;10m"), "{table:?}");
+        assert!(colourful.fields(&[("state", "READY".into())]).contains("\u{1b}[32mREADY"));
+        assert!(!colourful.fields(&[("branch", "READY".into())]).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn people_are_told_how_long_ago_it_was() {
+        let people = printer(Terminal { people: true, ..Terminal::none() });
+        let ago = |seconds: i64| {
+            people.ago(Some(&prost_types::Timestamp { seconds: 1_777_636_800 - seconds, nanos: 0 }))
+        };
+        assert_eq!(people.ago(None), "");
+        assert_eq!([ago(0), ago(59), ago(60)], ["0 s ago", "59 s ago", "1 min ago"]);
+        assert_eq!([ago(7_300), ago(172_800), ago(-90)], ["2 h ago", "2 d ago", "in 1 min"]);
     }
 }

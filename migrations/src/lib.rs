@@ -12,6 +12,9 @@ mod m20261125_000004_statuses;
 mod m20261125_000005_events;
 mod m20261125_000006_executors;
 mod m20261125_000007_retention;
+mod m20261128_000008_sessions;
+mod m20261128_000009_addresses;
+mod m20261128_000010_lists;
 mod schema;
 mod tables;
 
@@ -39,6 +42,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000005_events::Migration),
             Box::new(m20261125_000006_executors::Migration),
             Box::new(m20261125_000007_retention::Migration),
+            Box::new(m20261128_000008_sessions::Migration),
+            Box::new(m20261128_000009_addresses::Migration),
+            Box::new(m20261128_000010_lists::Migration),
         ]
     }
 }

@@ -122,7 +122,7 @@ impl Grapnel {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(30), ready).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(60), ready).await.is_err() {
             let _ = self.process.kill();
             panic!("it does not start: {}", self.log());
         }
@@ -141,6 +141,11 @@ impl Grapnel {
     /// Returns an address of the gateway.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.gateway)
+    }
+
+    /// Returns the port on which it serves sites.
+    pub fn sites_port(&self) -> u16 {
+        self.sites
     }
 
     /// Returns the address of gRPC, without a scheme.
@@ -180,12 +185,15 @@ impl Grapnel {
 
     /// Runs a client command.
     pub fn cli(&self, arguments: &[&str]) -> Output {
-        Command::new(binary())
-            .args(arguments)
-            .env("GRAPNEL_URL", format!("http://{}", self.grpc()))
-            .env("GRAPNEL_KEY", self.key())
-            .output()
-            .expect("the command runs")
+        self.command(arguments).output().expect("the command runs")
+    }
+
+    /// Returns a client command, to be run as the test wants it.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments);
+        command.env("GRAPNEL_URL", format!("http://{}", self.grpc())).env("GRAPNEL_KEY", self.key());
+        command
     }
 
     /// Creates a project and a hook, and returns them with the hook's URL.
@@ -251,16 +259,24 @@ impl Grapnel {
 
     /// Fetches a page of a site by the first label of its host.
     pub async fn page(&self, label: &str, path: &str) -> reqwest::Response {
+        self.page_request(label, path).send().await.expect("the sites' listener answers")
+    }
+
+    /// Makes a request for a page of a site, which follows no redirect.
+    ///
+    /// # Panics
+    /// TLS cannot be set up.
+    pub fn page_request(&self, label: &str, path: &str) -> reqwest::RequestBuilder {
         let host = format!("{label}.localhost:{}", self.sites);
         let url = format!("http://127.0.0.1:{}{path}", self.sites);
-        let request = crate::http_client().get(url).header("host", host);
-        request.send().await.expect("the sites' listener answers")
+        let client = crate::http().redirect(reqwest::redirect::Policy::none()).build();
+        client.expect("a client can be made").get(url).header("host", host)
     }
 
     /// Waits until nothing of its builds is left but caches.
     ///
     /// # Panics
-    /// Something is left after ten seconds.
+    /// Something is left after a minute.
     pub async fn nothing_is_left(&self) {
         let begun = Instant::now();
         loop {
@@ -268,7 +284,7 @@ impl Grapnel {
             if left.is_empty() {
                 return;
             }
-            assert!(begun.elapsed() < Duration::from_secs(10), "left over: {left:?}\n{}", self.log());
+            assert!(begun.elapsed() < Duration::from_secs(60), "left over: {left:?}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -316,10 +332,15 @@ pub fn lines_of(command: &mut Command) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-/// Returns a port that is free now.
+/// Returns a port that is free now, and that stays so until it is listened at, even between a kill and the next start:
+/// Linux gives those from 32768 on to connections and to whoever asks for any.
+///
+/// # Panics
+/// A thousand ports are all taken.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it has an address").port()
+    let any = || rand::random_range(11_000..32_000);
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(any).take(1_000).find(free).expect("a port is free")
 }
 
 /// Returns the binary that was built beside this test.

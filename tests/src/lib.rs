@@ -1,5 +1,6 @@
 //! What the end-to-end tests stand on: the real binary, real repositories, real git servers.
 
+mod browser;
 pub mod faults;
 pub mod git_server;
 pub mod grapnel;
@@ -11,6 +12,7 @@ pub mod s3_server;
 mod small_disk;
 pub mod ssh_server;
 
+pub use browser::Browser;
 pub use git_server::GitServer;
 pub use grapnel::{Grapnel, Setup};
 pub use lfs_store::{LfsFault, LfsStore};

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use grapnel_domain::endpoint::{EventState, EventType};
 
+use super::at_least_one;
+
 #[derive(Subcommand, Debug)]
 pub enum EndpointCommand {
     /// Create an endpoint. Its secret is shown once.
@@ -92,16 +94,16 @@ pub enum EndpointCommand {
         #[arg(long, value_parser = parse_state)]
         state: Option<EventState>,
         /// How many.
-        #[arg(long, default_value = "20")]
-        limit: i32,
+        #[arg(long, default_value = "20", value_parser = at_least_one())]
+        limit: u32,
     },
     /// Every try at an event, or at all events of an endpoint, newest first.
     Deliveries {
         /// The event's id, or the endpoint's.
         of: String,
         /// How many.
-        #[arg(long, default_value = "20")]
-        limit: i32,
+        #[arg(long, default_value = "20", value_parser = at_least_one())]
+        limit: u32,
     },
     /// Send an event again, with the same id and body.
     Resend {

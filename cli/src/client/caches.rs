@@ -16,7 +16,7 @@ impl Client {
                     self.answer(self.hooks.clone().list_caches(ListCachesRequest { project })).await?;
                 self.printer.message("grapnel.hooks.v1.ListCachesResponse", &answer, |printer| {
                     printer.caches(&answer.caches)
-                });
+                })?;
             }
             CacheCommand::Purge { project, branch } => {
                 let request = PurgeCacheRequest { project, branch: branch.unwrap_or_default() };
@@ -28,7 +28,7 @@ impl Client {
                         format!("{executor}: {} cache{plural}, {bytes} dropped", it.count)
                     };
                     answer.purged.iter().map(line).collect::<Vec<_>>().join("\n")
-                });
+                })?;
             }
         }
         Ok(ExitCode::SUCCESS)

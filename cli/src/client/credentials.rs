@@ -12,7 +12,8 @@ use super::{Client, input};
 use crate::{
     args::{CredentialCommand, Input, SecretsCommand},
     exit::Failure,
-    output::{Printer, fields_of, table},
+    out,
+    output::Printer,
 };
 
 impl Client {
@@ -43,13 +44,14 @@ impl Client {
                 let answer = self.answer(self.credentials.clone().list_credentials(request)).await?;
                 self.printer.message("grapnel.hooks.v1.ListCredentialsResponse", &answer, |printer| {
                     listed(printer, &answer.credentials)
-                });
+                })?;
             }
             CredentialCommand::Delete { credential } => {
                 let request = DeleteCredentialRequest { credential_id: credential };
                 let answer = self.answer(self.credentials.clone().delete_credential(request)).await?;
-                self.printer
-                    .message("grapnel.hooks.v1.DeleteCredentialResponse", &answer, |_| "deleted".to_owned());
+                self.printer.message("grapnel.hooks.v1.DeleteCredentialResponse", &answer, |_| {
+                    "deleted".to_owned()
+                })?;
             }
             CredentialCommand::TrustHost { host, fingerprint, yes } => {
                 return self.trust_host(&host, fingerprint, yes).await;
@@ -59,7 +61,7 @@ impl Client {
                 let answer = self.answer(self.credentials.clone().list_trusted_hosts(request)).await?;
                 self.printer.message("grapnel.hooks.v1.ListTrustedHostsResponse", &answer, |printer| {
                     hosts(printer, &answer.hosts)
-                });
+                })?;
             }
             CredentialCommand::DistrustHost { host } => {
                 let (host, port) = host_and_port(&host)?;
@@ -67,7 +69,7 @@ impl Client {
                 let answer = self.answer(self.credentials.clone().distrust_host(request)).await?;
                 self.printer.message("grapnel.hooks.v1.DistrustHostResponse", &answer, |_| {
                     "it is trusted no longer".to_owned()
-                });
+                })?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -86,7 +88,7 @@ impl Client {
                     &format!("\nThese are in the secret key file still, and open nothing any more: {unused}");
             }
             said
-        });
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -112,8 +114,7 @@ impl Client {
                 )
             };
             format!("{}{key}{hint}", one(printer, &created))
-        });
-        Ok(())
+        })
     }
 
     async fn trust_host(
@@ -141,7 +142,7 @@ impl Client {
                 answer.trusted.is_some_and(|trusted| trusted.keys.iter().any(|key| !keys.contains(key)));
             let warning =
                 if other { "It is trusted by other keys now, which these take the place of.\n" } else { "" };
-            eprint!("{} shows these keys:\n{}\n{warning}", name_of(&found), fingerprints(&keys));
+            out::aside(&format!("{} shows these keys:\n{}\n{warning}", name_of(&found), fingerprints(&keys)));
             let question = "Are they what its operator publishes?";
             match input::confirmed(question)? {
                 Some(true) => {}
@@ -158,7 +159,7 @@ impl Client {
         self.printer.message("grapnel.hooks.v1.TrustHostResponse", &answer, |printer| {
             let host = answer.host.clone().unwrap_or_default();
             hosts(printer, &[host])
-        });
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -201,7 +202,7 @@ fn whose(it: &Credential) -> String {
 }
 
 fn one(printer: &Printer, it: &Credential) -> String {
-    fields_of(&[
+    printer.fields(&[
         ("credential", it.id.clone()),
         ("for", whose(it)),
         ("shown at", it.origin.clone()),
@@ -214,7 +215,7 @@ fn listed(printer: &Printer, credentials: &[Credential]) -> String {
     let rows = credentials.iter().map(|it| {
         vec![it.id.clone(), whose(it), it.origin.clone(), kind(it), printer.ago(it.created_at.as_ref())]
     });
-    table(
+    printer.table(
         &["ID", "FOR", "SHOWN AT", "KIND", "CREATED"],
         rows,
         "no credentials yet; `grapnel credential create` makes one",
@@ -229,7 +230,7 @@ fn hosts(printer: &Printer, hosts: &[KnownHost]) -> String {
             vec![name_of(host), key.algorithm.clone(), key.fingerprint.clone(), since.clone()]
         })
     });
-    table(&["HOST", "KEY", "FINGERPRINT", "TRUSTED"], rows, "no host is trusted")
+    printer.table(&["HOST", "KEY", "FINGERPRINT", "TRUSTED"], rows, "no host is trusted")
 }
 
 #[cfg(test)]

@@ -1,37 +1,22 @@
 //! `grapnel trigger`, `grapnel deploy`, `grapnel deployment`.
 
-use std::{
-    io::{IsTerminal as _, Read as _},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{collections::HashMap, io::Read as _, process::ExitCode};
 
-use grapnel_domain::Reason;
 use grapnel_proto::{
-    error::from_status,
+    convert::deployment::state_to_wire,
     hooks::v1::{
-        CacheAction, CacheReported, CancelDeploymentRequest, Deployment, DeploymentEvent, DeploymentState,
-        GetDeploymentRequest, HookAddress, ListDeploymentsRequest, StateChanged, TriggerDeploymentRequest,
-        TriggerHookRequest, WatchDeploymentRequest, deployment_event::Event, trigger_hook_request::Target,
+        CancelDeploymentRequest, DeleteDeploymentRequest, Deployment, GetDeploymentRequest, HookAddress,
+        ListDeploymentsRequest, ListDeploymentsResponse, TriggerDeploymentRequest, TriggerHookRequest,
+        trigger_hook_request::Target,
     },
 };
-use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
 
-use super::Client;
+use super::{Client, follow::Until, paged, progress::Shown};
 use crate::{
-    args::{BuildArgs, DeploymentCommand},
+    args::{BuildArgs, DeploymentCommand, ListArgs},
     exit::Failure,
-    output::{log_line, printable, state_name},
+    out,
 };
-
-/// How a log is printed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Follow {
-    /// What there is by now.
-    SoFar,
-    /// Until the deployment ends.
-    ToTheEnd,
-}
 
 impl Client {
     pub(super) async fn trigger(
@@ -69,87 +54,98 @@ impl Client {
 
     pub(super) async fn deployment(&mut self, command: DeploymentCommand) -> Result<ExitCode, Failure> {
         match command {
-            DeploymentCommand::List { project, limit } => {
-                let request =
-                    ListDeploymentsRequest { project, page_size: limit, ..ListDeploymentsRequest::default() };
-                let answer = self.answer(self.hooks.clone().list_deployments(request)).await?;
-                self.printer.message("grapnel.hooks.v1.ListDeploymentsResponse", &answer, |printer| {
-                    printer.deployments(&answer.deployments)
-                });
-                Ok(ExitCode::SUCCESS)
-            }
-            DeploymentCommand::Show { deployment } => {
-                self.show(&self.read(deployment).await?);
-                Ok(ExitCode::SUCCESS)
-            }
+            DeploymentCommand::List(wanted) => self.list_deployments(wanted).await?,
+            DeploymentCommand::Show { deployment } => self.show(&self.read(deployment).await?)?,
             DeploymentCommand::Logs { deployment, follow } => {
-                let follow = if follow { Follow::ToTheEnd } else { Follow::SoFar };
-                self.logs(deployment, follow).await
+                let until = if follow { Until::End } else { Until::Now };
+                return self.follow(deployment, until, Shown::Log).await;
+            }
+            DeploymentCommand::Watch { deployment } => {
+                return self.follow(deployment, Until::End, Shown::Steps).await;
             }
             DeploymentCommand::Cancel { deployment } => {
                 let request = CancelDeploymentRequest { deployment_id: deployment };
                 let answer = self.answer(self.hooks.clone().cancel_deployment(request)).await?;
-                self.show(&answer.deployment.unwrap_or_default());
-                Ok(ExitCode::SUCCESS)
+                self.show(&answer.deployment.unwrap_or_default())?;
+            }
+            DeploymentCommand::Redeploy { deployment, build } => {
+                return self.redeploy(deployment, &build).await;
+            }
+            DeploymentCommand::Promote { deployment } => return self.promote(deployment).await,
+            DeploymentCommand::Delete { deployment } => {
+                let request = DeleteDeploymentRequest { deployment_id: deployment };
+                let answer = self.answer(self.hooks.clone().delete_deployment(request)).await?;
+                self.printer.message("grapnel.hooks.v1.DeleteDeploymentResponse", &answer, |_| {
+                    "deleted".to_owned()
+                })?;
             }
         }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn list_deployments(&self, wanted: ListArgs) -> Result<(), Failure> {
+        let hook_id = self.hook_of(wanted.project.as_deref(), wanted.hook).await?;
+        let of_all = wanted.project.is_none();
+        let filter = ListDeploymentsRequest {
+            project: wanted.project.unwrap_or_default(),
+            state: wanted.state.map(|state| state_to_wire(state).into()).unwrap_or_default(),
+            hook_id,
+            branch: wanted.branch.unwrap_or_default(),
+            ..Default::default()
+        };
+        let (deployments, next_page_token) = paged(wanted.limit, async |page_size, page_token| {
+            let request = ListDeploymentsRequest { page_size, page_token, ..filter.clone() };
+            let page = self.answer(self.hooks.clone().list_deployments(request)).await?;
+            Ok((page.deployments, page.next_page_token))
+        })
+        .await?;
+        let names =
+            if of_all && self.printer.for_people() { Some(self.project_names().await?) } else { None };
+        let all = ListDeploymentsResponse { deployments, next_page_token };
+        self.printer.message("grapnel.hooks.v1.ListDeploymentsResponse", &all, |printer| {
+            printer.deployments(&all.deployments, names.as_ref())
+        })?;
+        self.printer.more(&all.next_page_token);
+        Ok(())
+    }
+
+    async fn project_names(&self) -> Result<HashMap<String, String>, Failure> {
+        let (projects, _) = self.projects(u32::MAX).await?;
+        Ok(projects.into_iter().map(|project| (project.id, project.name)).collect())
+    }
+
+    async fn redeploy(&self, id: String, build: &BuildArgs) -> Result<ExitCode, Failure> {
+        let before = self.read(id).await?;
+        let request = TriggerDeploymentRequest {
+            project: before.project_id,
+            branch: before.branch,
+            commit: before.commit,
+            title: before.title,
+            build_cache: build.no_cache.then_some(false),
+        };
+        let answer = self.answer(self.hooks.clone().trigger_deployment(request)).await?;
+        self.triggered(answer.deployment.unwrap_or_default(), build).await
     }
 
     async fn triggered(&self, deployment: Deployment, build: &BuildArgs) -> Result<ExitCode, Failure> {
         if !build.wait {
-            self.show(&deployment);
+            self.show(&deployment)?;
             return Ok(ExitCode::SUCCESS);
         }
         if self.printer.for_people() {
-            println!("{}", deployment.id);
+            out::line(&deployment.id)?;
         }
-        self.logs(deployment.id, Follow::ToTheEnd).await
+        self.follow(deployment.id, Until::End, Shown::Log).await
     }
 
-    async fn read(&self, id: String) -> Result<Deployment, Failure> {
+    pub(super) async fn read(&self, id: String) -> Result<Deployment, Failure> {
         let request = GetDeploymentRequest { deployment_id: id };
         Ok(self.answer(self.hooks.clone().get_deployment(request)).await?.deployment.unwrap_or_default())
     }
 
-    fn show(&self, deployment: &Deployment) {
+    pub(super) fn show(&self, deployment: &Deployment) -> Result<(), Failure> {
         self.printer
-            .message("grapnel.hooks.v1.Deployment", deployment, |printer| printer.deployment(deployment));
-    }
-
-    /// Prints a deployment's history, with its state as the result.
-    async fn logs(&self, id: String, follow: Follow) -> Result<ExitCode, Failure> {
-        let unfinished = self.read(id.clone()).await?.finished_at.is_none();
-        // The history of a deployment that has ended comes to its own end; that of one that goes on is at its end when
-        // nothing comes for a while.
-        let until = (follow == Follow::SoFar && unfinished).then_some(Duration::from_millis(500));
-        let request = WatchDeploymentRequest { deployment_id: id.clone(), after_position: 0 };
-        let mut events = self.answer(self.hooks.clone().watch_deployment(request)).await?;
-        let progress = Progress::start(follow == Follow::ToTheEnd && self.printer.for_people());
-        loop {
-            let message = match until {
-                Some(silence) => match tokio::time::timeout(silence, events.message()).await {
-                    Ok(message) => message,
-                    Err(_) => break,
-                },
-                None => events.message().await,
-            };
-            let message = message.map_err(|status| {
-                Failure::from_service(&from_status(&status, Reason::HooksUnavailable), &self.url)
-            })?;
-            let Some(message) = message else { break };
-            if let Some(event) = &message.event {
-                self.printer.streamed("grapnel.hooks.v1.DeploymentEvent", event, |_| {
-                    progress.tell(event);
-                });
-            }
-        }
-        progress.end();
-        let deployment = self.read(id).await?;
-        if self.printer.for_people() {
-            self.show(&deployment);
-        }
-        let ready = deployment.state() == DeploymentState::Ready;
-        Ok(if ready || follow == Follow::SoFar { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            .message("grapnel.hooks.v1.Deployment", deployment, |printer| printer.deployment(deployment))
     }
 }
 
@@ -172,96 +168,4 @@ fn target(hook: &str) -> Result<Target, Failure> {
         }
         _ => Err(Failure::usage("the URL is none of a hook: it ends with /deploy/<project id>/<token>")),
     }
-}
-
-/// Shows what a build does: lines, and on a terminal the step that runs.
-struct Progress {
-    bar: Option<ProgressBar>,
-}
-
-impl Progress {
-    fn start(wanted: bool) -> Self {
-        let bar = (wanted && std::io::stdout().is_terminal()).then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(Duration::from_millis(100));
-            bar
-        });
-        Self { bar }
-    }
-
-    fn tell(&self, event: &DeploymentEvent) {
-        match &event.event {
-            Some(Event::Log(log)) => {
-                for line in &log.lines {
-                    self.line(&log_line(&line.text));
-                }
-            }
-            Some(Event::StepStarted(started)) => self.stage(step_name(started.step().as_str_name())),
-            Some(Event::StateChanged(changed)) => self.state(changed),
-            Some(Event::CacheReported(report)) => {
-                self.line(&cache_line(report));
-            }
-            Some(Event::LogRemoved(_)) => {
-                self.line(
-                    "[the log of this deployment was removed: it was older than the installation keeps logs]",
-                );
-            }
-            Some(Event::StepFinished(_)) | None => {}
-        }
-    }
-
-    fn state(&self, changed: &StateChanged) {
-        let name = state_name(changed.state());
-        match &changed.failure {
-            Some(failure) => {
-                self.line(&format!("[{name}] {}: {}", failure.code, printable(&failure.message)));
-            }
-            None => self.line(&format!("[{name}]")),
-        }
-    }
-
-    fn stage(&self, name: String) {
-        match &self.bar {
-            Some(bar) => bar.set_message(name),
-            None => println!("--- {name}"),
-        }
-    }
-
-    fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            None => println!("{text}"),
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-fn step_name(name: &str) -> String {
-    name.trim_start_matches("STEP_").to_lowercase()
-}
-
-/// Tells what became of a build's cache in one line, such as `cache hit: … (3 layers, 120.5 MiB, 2 ms)`.
-fn cache_line(report: &CacheReported) -> String {
-    let what = match report.action() {
-        CacheAction::Kept => "kept".to_owned(),
-        CacheAction::NotKept => "not kept".to_owned(),
-        CacheAction::Restored | CacheAction::Unspecified => {
-            report.outcome().as_str_name().trim_start_matches("CACHE_OUTCOME_").to_lowercase()
-        }
-    };
-    let took: Duration = report.took.and_then(|took| took.try_into().ok()).unwrap_or_default();
-    let size = match report.layers {
-        0 => String::new(),
-        1 => format!("1 layer, {}, ", BinaryBytes(report.bytes)),
-        many => format!("{many} layers, {}, ", BinaryBytes(report.bytes)),
-    };
-    format!("cache {what}: {} ({size}{} ms)", printable(&report.detail), took.as_millis())
 }

@@ -10,12 +10,13 @@ use grapnel_proto::{
     convert::endpoint::event_state_to_wire,
     hooks::v1::{
         CreateEndpointRequest, DeleteEndpointRequest, Endpoint, EndpointChanges, Event, GetEndpointRequest,
-        ListDeliveriesRequest, ListEndpointsRequest, ListEndpointsResponse, ListEventsRequest,
-        RedeliverEventRequest, RotateEndpointSecretRequest, SendTestEventRequest, UpdateEndpointRequest,
+        ListDeliveriesRequest, ListDeliveriesResponse, ListEndpointsRequest, ListEndpointsResponse,
+        ListEventsRequest, ListEventsResponse, RedeliverEventRequest, RotateEndpointSecretRequest,
+        SendTestEventRequest, UpdateEndpointRequest,
     },
 };
 
-use super::Client;
+use super::{Client, paged};
 use crate::{args::EndpointCommand, exit::Failure};
 
 /// What people are told beside a secret.
@@ -36,13 +37,13 @@ impl Client {
                 self.printer.message("grapnel.hooks.v1.CreateEndpointResponse", &answer, |_| {
                     let id = answer.endpoint.as_ref().map(|it| it.id.clone()).unwrap_or_default();
                     format!("{}\n\n{SHOWN_ONCE}\nThe endpoint's id is {id}.", answer.secret)
-                });
+                })?;
             }
             EndpointCommand::List { project } => self.list_endpoints(project.unwrap_or_default()).await?,
             EndpointCommand::Show { endpoint } => {
                 let request = GetEndpointRequest { endpoint_id: endpoint };
                 let answer = self.answer(self.endpoints.clone().get_endpoint(request)).await?;
-                self.show_endpoint(&answer.endpoint.unwrap_or_default());
+                self.show_endpoint(&answer.endpoint.unwrap_or_default())?;
             }
             EndpointCommand::Update { endpoint, address, events, description } => {
                 self.update_what_is_given(endpoint, address, events, description).await?;
@@ -53,7 +54,7 @@ impl Client {
                 let request = DeleteEndpointRequest { endpoint_id: endpoint };
                 let answer = self.answer(self.endpoints.clone().delete_endpoint(request)).await?;
                 self.printer
-                    .message("grapnel.hooks.v1.DeleteEndpointResponse", &answer, |_| "deleted".to_owned());
+                    .message("grapnel.hooks.v1.DeleteEndpointResponse", &answer, |_| "deleted".to_owned())?;
             }
             EndpointCommand::Rotate { endpoint, grace, secret_file } => {
                 let request = RotateEndpointSecretRequest {
@@ -64,54 +65,59 @@ impl Client {
                 let answer = self.answer(self.endpoints.clone().rotate_endpoint_secret(request)).await?;
                 self.printer.message("grapnel.hooks.v1.RotateEndpointSecretResponse", &answer, |_| {
                     format!("{}\n\n{SHOWN_ONCE}", answer.secret)
-                });
+                })?;
             }
             EndpointCommand::Test { endpoint } => {
                 let request = SendTestEventRequest { endpoint_id: endpoint };
                 let answer = self.answer(self.endpoints.clone().send_test_event(request)).await?;
-                self.show_event(&answer.event.unwrap_or_default());
+                self.show_event(&answer.event.unwrap_or_default())?;
             }
             EndpointCommand::Events { endpoint, deployment, state, limit } => {
-                let request = ListEventsRequest {
-                    endpoint_id: endpoint,
-                    deployment_id: deployment.unwrap_or_default(),
-                    state: state.map(|state| event_state_to_wire(state).into()).unwrap_or_default(),
-                    page_size: limit,
-                    ..Default::default()
-                };
-                let answer = self.answer(self.endpoints.clone().list_events(request)).await?;
-                self.printer.message("grapnel.hooks.v1.ListEventsResponse", &answer, |printer| {
-                    printer.events(&answer.events)
-                });
+                let state = state.map(|state| event_state_to_wire(state).into()).unwrap_or_default();
+                self.events(endpoint, deployment.unwrap_or_default(), state, limit).await?;
             }
             EndpointCommand::Deliveries { of, limit } => self.deliveries(of, limit).await?,
             EndpointCommand::Resend { event } => {
                 let request = RedeliverEventRequest { event_id: event };
                 let answer = self.answer(self.endpoints.clone().redeliver_event(request)).await?;
-                self.show_event(&answer.event.unwrap_or_default());
+                self.show_event(&answer.event.unwrap_or_default())?;
             }
         }
         Ok(ExitCode::SUCCESS)
     }
 
     async fn list_endpoints(&self, project: String) -> Result<(), Failure> {
-        let mut all = ListEndpointsResponse::default();
-        loop {
-            let request = ListEndpointsRequest {
-                project: project.clone(),
-                page_size: 200,
-                page_token: all.next_page_token.clone(),
-            };
+        let (endpoints, next_page_token) = paged(u32::MAX, async |page_size, page_token| {
+            let request = ListEndpointsRequest { project: project.clone(), page_size, page_token };
             let page = self.answer(self.endpoints.clone().list_endpoints(request)).await?;
-            all.endpoints.extend(page.endpoints);
-            all.next_page_token = page.next_page_token;
-            if all.next_page_token.is_empty() {
-                break;
-            }
-        }
+            Ok((page.endpoints, page.next_page_token))
+        })
+        .await?;
+        let all = ListEndpointsResponse { endpoints, next_page_token };
         self.printer.message("grapnel.hooks.v1.ListEndpointsResponse", &all, |printer| {
             printer.endpoints(&all.endpoints)
-        });
+        })
+    }
+
+    async fn events(
+        &self,
+        endpoint_id: String,
+        deployment_id: String,
+        state: i32,
+        limit: u32,
+    ) -> Result<(), Failure> {
+        let (events, next_page_token) = paged(limit, async |page_size, page_token| {
+            let (endpoint_id, deployment_id) = (endpoint_id.clone(), deployment_id.clone());
+            let request = ListEventsRequest { endpoint_id, deployment_id, state, page_size, page_token };
+            let page = self.answer(self.endpoints.clone().list_events(request)).await?;
+            Ok((page.events, page.next_page_token))
+        })
+        .await?;
+        let answer = ListEventsResponse { events, next_page_token };
+        self.printer.message("grapnel.hooks.v1.ListEventsResponse", &answer, |printer| {
+            printer.events(&answer.events)
+        })?;
+        self.printer.more(&answer.next_page_token);
         Ok(())
     }
 
@@ -153,28 +159,34 @@ impl Client {
         let mask = prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() };
         let request = UpdateEndpointRequest { endpoint_id, changes: Some(changes), update_mask: Some(mask) };
         let answer = self.answer(self.endpoints.clone().update_endpoint(request)).await?;
-        self.show_endpoint(&answer.endpoint.unwrap_or_default());
+        self.show_endpoint(&answer.endpoint.unwrap_or_default())?;
         Ok(())
     }
 
-    async fn deliveries(&self, of: String, limit: i32) -> Result<(), Failure> {
+    async fn deliveries(&self, of: String, limit: u32) -> Result<(), Failure> {
         let (endpoint_id, event_id) =
             if of.starts_with("ep_") { (of, String::new()) } else { (String::new(), of) };
-        let request =
-            ListDeliveriesRequest { endpoint_id, event_id, page_size: limit, page_token: String::new() };
-        let answer = self.answer(self.endpoints.clone().list_deliveries(request)).await?;
+        let (deliveries, next_page_token) = paged(limit, async |page_size, page_token| {
+            let (endpoint_id, event_id) = (endpoint_id.clone(), event_id.clone());
+            let request = ListDeliveriesRequest { endpoint_id, event_id, page_size, page_token };
+            let page = self.answer(self.endpoints.clone().list_deliveries(request)).await?;
+            Ok((page.deliveries, page.next_page_token))
+        })
+        .await?;
+        let answer = ListDeliveriesResponse { deliveries, next_page_token };
         self.printer.message("grapnel.hooks.v1.ListDeliveriesResponse", &answer, |printer| {
             printer.deliveries(&answer.deliveries)
-        });
+        })?;
+        self.printer.more(&answer.next_page_token);
         Ok(())
     }
 
-    fn show_endpoint(&self, endpoint: &Endpoint) {
-        self.printer.message("grapnel.hooks.v1.Endpoint", endpoint, |printer| printer.endpoint(endpoint));
+    fn show_endpoint(&self, endpoint: &Endpoint) -> Result<(), Failure> {
+        self.printer.message("grapnel.hooks.v1.Endpoint", endpoint, |printer| printer.endpoint(endpoint))
     }
 
-    fn show_event(&self, event: &Event) {
-        self.printer.message("grapnel.hooks.v1.Event", event, |printer| printer.event(event));
+    fn show_event(&self, event: &Event) -> Result<(), Failure> {
+        self.printer.message("grapnel.hooks.v1.Event", event, |printer| printer.event(event))
     }
 }
 

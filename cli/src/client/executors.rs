@@ -10,7 +10,7 @@ use super::Client;
 use crate::{
     args::ExecutorCommand,
     exit::Failure,
-    output::{printable, table},
+    output::{Printer, printable},
 };
 
 /// How often to look whether an executor is gone.
@@ -21,9 +21,9 @@ impl Client {
         match command {
             ExecutorCommand::List => {
                 let answer = self.list_executors().await?;
-                self.printer.message("grapnel.hooks.v1.ListExecutorsResponse", &answer, |_| {
-                    executors(&answer.executors)
-                });
+                self.printer.message("grapnel.hooks.v1.ListExecutorsResponse", &answer, |printer| {
+                    executors(printer, &answer.executors)
+                })?;
             }
             ExecutorCommand::Drain { name, wait } => {
                 let request = DrainExecutorRequest { name: name.clone() };
@@ -34,7 +34,7 @@ impl Client {
                 self.printer.message("grapnel.hooks.v1.DrainExecutorResponse", &answer, |_| {
                     let executor = answer.executor.clone().unwrap_or_default();
                     drained(&executor, wait)
-                });
+                })?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -53,17 +53,17 @@ impl Client {
     }
 }
 
-fn executors(executors: &[Executor]) -> String {
+fn executors(printer: &Printer, executors: &[Executor]) -> String {
     let rows = executors.iter().map(|it| {
         vec![
-            if it.name.is_empty() { "-".to_owned() } else { printable(&it.name) },
+            if it.name.is_empty() { "-".to_owned() } else { it.name.clone() },
             it.address.clone(),
             state(it.state()).to_owned(),
             format!("{} of {}", it.running, it.slots),
             it.version.clone(),
         ]
     });
-    table(
+    printer.table(
         &["NAME", "ADDRESS", "STATE", "RUNNING", "VERSION"],
         rows,
         "no executor is configured; GRAPNEL_EXECUTORS of the hooks service names them",

@@ -35,7 +35,7 @@ impl Client {
                 self.printer.message("grapnel.hooks.v1.CreateHookResponse", &answer, |_| {
                     let id = answer.hook.as_ref().map(|hook| hook.id.clone()).unwrap_or_default();
                     format!("{}\n\n{SHOWN_ONCE}\nThe hook's id is {id}.", answer.url)
-                });
+                })?;
             }
             HookCommand::List { project } => {
                 // The largest plan is far below one page.
@@ -43,12 +43,12 @@ impl Client {
                 let answer = self.answer(self.hooks.clone().list_hooks(request)).await?;
                 self.printer.message("grapnel.hooks.v1.ListHooksResponse", &answer, |printer| {
                     printer.hooks(&answer.hooks)
-                });
+                })?;
             }
             HookCommand::Show { hook } => {
                 let answer =
                     self.answer(self.hooks.clone().get_hook(GetHookRequest { hook_id: hook })).await?;
-                self.show_hook(&answer.hook.unwrap_or_default());
+                self.show_hook(&answer.hook.unwrap_or_default())?;
             }
             HookCommand::Update { hook, name, branch, cache, waiting } => {
                 let given = [
@@ -89,13 +89,13 @@ impl Client {
                 let answer = self.answer(self.hooks.clone().rotate_hook_token(request)).await?;
                 self.printer.message("grapnel.hooks.v1.RotateHookTokenResponse", &answer, |_| {
                     format!("{}\n\n{SHOWN_ONCE}", answer.url)
-                });
+                })?;
             }
             HookCommand::Revoke { hook } => {
                 let answer =
                     self.answer(self.hooks.clone().revoke_hook(RevokeHookRequest { hook_id: hook })).await?;
                 self.printer
-                    .message("grapnel.hooks.v1.RevokeHookResponse", &answer, |_| "revoked".to_owned());
+                    .message("grapnel.hooks.v1.RevokeHookResponse", &answer, |_| "revoked".to_owned())?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -110,12 +110,12 @@ impl Client {
         let mask = prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() };
         let request = UpdateHookRequest { hook_id, changes: Some(changes), update_mask: Some(mask) };
         let answer = self.answer(self.hooks.clone().update_hook(request)).await?;
-        self.show_hook(&answer.hook.unwrap_or_default());
+        self.show_hook(&answer.hook.unwrap_or_default())?;
         Ok(())
     }
 
-    fn show_hook(&self, hook: &Hook) {
-        self.printer.message("grapnel.hooks.v1.Hook", hook, |printer| printer.hook(hook));
+    fn show_hook(&self, hook: &Hook) -> Result<(), Failure> {
+        self.printer.message("grapnel.hooks.v1.Hook", hook, |printer| printer.hook(hook))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Read as _};
 
-use crate::{args::Input, exit::Failure};
+use crate::{args::Input, exit::Failure, out};
 
 /// Reads a file, or standard input, whole.
 pub fn read(input: &Input) -> Result<String, Failure> {
@@ -36,7 +36,7 @@ pub fn confirmed(question: &str) -> Result<Option<bool>, Failure> {
     if !std::io::stdin().is_terminal() {
         return Ok(None);
     }
-    eprint!("{question} [y/N] ");
+    out::aside(&format!("{question} [y/N] "));
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(Some(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")))

@@ -1,15 +1,21 @@
 //! The client commands. They see gRPC and nothing else.
 
+mod addresses;
 mod caches;
 mod credentials;
 mod deployments;
 mod endpoints;
 mod executors;
+mod follow;
 mod hooks;
 mod input;
 mod keys;
+mod progress;
 mod projects;
+mod repositories;
+mod sessions;
 mod statuses;
+mod suggestions;
 mod triggers;
 mod variables;
 
@@ -19,21 +25,24 @@ use grapnel_domain::{Reason, secret_token::ApiKey};
 use grapnel_proto::{
     error::from_status,
     hooks::v1::{
-        credential_service_client::CredentialServiceClient, endpoint_service_client::EndpointServiceClient,
-        fleet_service_client::FleetServiceClient, hook_service_client::HookServiceClient,
-        key_service_client::KeyServiceClient, secret_service_client::SecretServiceClient,
-        status_service_client::StatusServiceClient, variable_service_client::VariableServiceClient,
+        address_service_client::AddressServiceClient, credential_service_client::CredentialServiceClient,
+        endpoint_service_client::EndpointServiceClient, fleet_service_client::FleetServiceClient,
+        hook_service_client::HookServiceClient, key_service_client::KeyServiceClient,
+        repository_service_client::RepositoryServiceClient, secret_service_client::SecretServiceClient,
+        session_service_client::SessionServiceClient, status_service_client::StatusServiceClient,
+        variable_service_client::VariableServiceClient,
     },
 };
 use grapnel_runtime::{
     grpc::{self, Bearer},
     settings::{Sources, shared},
 };
-use tonic::{codegen::InterceptedService, transport::Channel};
+use tonic::{Code, codegen::InterceptedService, transport::Channel};
 
 use crate::{
-    args::{ClientArgs, Command, Format},
+    args::{self, ClientArgs, Command, Format},
     exit::Failure,
+    out,
     output::Printer,
 };
 
@@ -49,52 +58,39 @@ pub struct Client {
     statuses: StatusServiceClient<Authorised>,
     endpoints: EndpointServiceClient<Authorised>,
     fleet: FleetServiceClient<Authorised>,
+    addresses: AddressServiceClient<Authorised>,
+    repositories: RepositoryServiceClient<Authorised>,
+    sessions: SessionServiceClient<Authorised>,
     url: String,
     printer: Printer,
 }
 
+/// How many a service gives of a list at once.
+const PAGE: u32 = 200;
+
 /// Runs a client command.
-pub fn run(args: &ClientArgs, format: Format, command: Command) -> Result<ExitCode, Failure> {
+pub fn run(
+    args: &ClientArgs,
+    format: Format,
+    command: Command,
+    matches: &clap::ArgMatches,
+) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut client = Client::connect(args, format)?;
-        match command {
-            Command::Project { command } => client.project(command).await,
-            Command::Hook { command } => client.hook(command).await,
-            Command::Trigger { hook, title, build } => {
-                client.trigger(&hook, title.unwrap_or_default(), &build).await
+        match client.run(command).await {
+            Ok(code) => Ok(code),
+            Err(failure) => {
+                let (project, hook) = (args::given(matches, "project"), args::given(matches, "hook"));
+                Err(client.suggest(failure, project, hook).await)
             }
-            Command::Triggers { project, hook, decision, since, limit } => {
-                client.triggers(project, hook, decision, since, limit).await
-            }
-            Command::Deploy { project, branch, build } => client.deploy(project, branch, &build).await,
-            Command::Deployment { command } => client.deployment(command).await,
-            Command::Endpoint { command } => client.endpoint(command).await,
-            Command::Cache { command } => client.cache(command).await,
-            Command::Executor { command: Some(command) } => client.executor(command).await,
-            Command::Env { command } => client.env(command).await,
-            Command::Credential { command } => client.credential(command).await,
-            Command::Secrets { command } => client.secrets(command).await,
-            Command::Limits { project } => client.limits(project).await,
-            Command::Key { command } => client.key(command).await,
-            Command::Status { command } => client.status(command).await,
-            Command::Up
-            | Command::Hooks
-            | Command::Gateway
-            | Command::Executor { command: None }
-            | Command::Doctor
-            | Command::Backup { .. }
-            | Command::Restore { .. }
-            | Command::Db { .. }
-            | Command::Completions { .. }
-            | Command::Settings => Err(Failure::usage("not a client command")),
         }
     })
 }
 
 /// Makes a key that services show each other.
 pub fn generate_key() -> Result<ExitCode, Failure> {
-    println!("{}", ApiKey::generate(&mut rand::rng()).expose());
+    out::line(ApiKey::generate(&mut rand::rng()).expose())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -112,10 +108,50 @@ impl Client {
             variables: VariableServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             statuses: StatusServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             endpoints: EndpointServiceClient::with_interceptor(channel.clone(), bearer.clone()),
-            fleet: FleetServiceClient::with_interceptor(channel, bearer),
+            fleet: FleetServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            addresses: AddressServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            repositories: RepositoryServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            sessions: SessionServiceClient::with_interceptor(channel, bearer),
             url: args.url.clone(),
             printer: Printer::new(format),
         })
+    }
+
+    async fn run(&mut self, command: Command) -> Result<ExitCode, Failure> {
+        match command {
+            Command::Project { command } => self.project(command).await,
+            Command::Hook { command } => self.hook(command).await,
+            Command::Trigger { hook, title, build } => {
+                self.trigger(&hook, title.unwrap_or_default(), &build).await
+            }
+            Command::Triggers { project, hook, decision, since, limit } => {
+                self.triggers(project, hook, decision, since, limit).await
+            }
+            Command::Deploy { project, branch, build } => self.deploy(project, branch, &build).await,
+            Command::Deployment { command } => self.deployment(command).await,
+            Command::Address { command } => self.address(command).await,
+            Command::Endpoint { command } => self.endpoint(command).await,
+            Command::Cache { command } => self.cache(command).await,
+            Command::Executor { command: Some(command) } => self.executor(command).await,
+            Command::Env { command } => self.env(command).await,
+            Command::Credential { command } => self.credential(command).await,
+            Command::Secrets { command } => self.secrets(command).await,
+            Command::Limits { project } => self.limits(project).await,
+            Command::Key { command } => self.key(command).await,
+            Command::Whoami => self.whoami().await,
+            Command::Status { command } => self.status(command).await,
+            Command::Up
+            | Command::Hooks
+            | Command::Gateway
+            | Command::Executor { command: None }
+            | Command::Doctor
+            | Command::Backup { .. }
+            | Command::Restore { .. }
+            | Command::Db { .. }
+            | Command::Completions { .. }
+            | Command::Man { .. }
+            | Command::Settings => Err(Failure::usage("not a client command")),
+        }
     }
 
     /// Waits for an answer, and reads a refusal.
@@ -123,10 +159,37 @@ impl Client {
         &self,
         call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     ) -> Result<T, Failure> {
-        let answer = call.await.map(tonic::Response::into_inner);
-        answer.map_err(|status| {
-            Failure::from_service(&from_status(&status, Reason::HooksUnavailable), &self.url)
-        })
+        call.await.map(tonic::Response::into_inner).map_err(|status| self.refusal(&status))
+    }
+
+    fn refusal(&self, status: &tonic::Status) -> Failure {
+        if status.code() == Code::Unimplemented {
+            let message = format!("the service at {} does not know how to do this yet", self.url);
+            return Failure::failed(message).hint(format!(
+                "It is older than this command, which is {}: bring it up to date.",
+                env!("CARGO_PKG_VERSION")
+            ));
+        }
+        Failure::from_service(&from_status(status, Reason::HooksUnavailable), &self.url)
+    }
+}
+
+/// Reads pages of a list until there are as many as are wanted, or no more; with the token of what would come next.
+async fn paged<T>(
+    limit: u32,
+    mut ask: impl AsyncFnMut(i32, String) -> Result<(Vec<T>, String), Failure>,
+) -> Result<(Vec<T>, String), Failure> {
+    let mut all = Vec::new();
+    let mut token = String::new();
+    loop {
+        let missing = limit.saturating_sub(u32::try_from(all.len()).unwrap_or(u32::MAX));
+        let (page, next) = ask(missing.min(PAGE).cast_signed(), token).await?;
+        let empty = page.is_empty();
+        all.extend(page);
+        if next.is_empty() || empty || all.len() >= limit as usize {
+            return Ok((all, next));
+        }
+        token = next;
     }
 }
 
@@ -159,5 +222,9 @@ fn key(args: &ClientArgs) -> Result<ApiKey, Failure> {
             })?
         }
     };
-    ApiKey::parse(text.trim()).map_err(|error| Failure::failed(format!("the API key {error}")))
+    ApiKey::parse(text.trim()).map_err(|error| {
+        Failure::failed(format!("the API key {error}")).hint(
+            "GRAPNEL_KEY is a key as `grapnel key create` shows it, GRAPNEL_KEY_FILE a file with nothing else in it.",
+        )
+    })
 }

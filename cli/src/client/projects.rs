@@ -8,42 +8,43 @@ use grapnel_proto::hooks::v1::{
     UpdateProjectRequest,
 };
 
-use super::Client;
+use super::{Client, paged};
 use crate::{
     args::{NetworkArg, ProjectCommand, SettingsArgs},
     exit::Failure,
-    output::fields_of,
 };
 
 impl Client {
     pub(super) async fn project(&mut self, command: ProjectCommand) -> Result<ExitCode, Failure> {
         match command {
-            ProjectCommand::Create { name, repo, branch, settings } => {
+            ProjectCommand::Create { name, repo, branch, check, settings } => {
+                let branch = if check { self.checked(&repo, branch).await? } else { branch };
                 let request = CreateProjectRequest {
                     name,
                     repository_url: repo,
-                    production_branch: branch,
+                    production_branch: branch.unwrap_or_default(),
                     settings: Some(to_settings(&settings)),
                 };
                 let answer = self.answer(self.hooks.clone().create_project(request)).await?;
-                self.show_project(&answer.project.unwrap_or_default());
+                self.show_project(&answer.project.unwrap_or_default())?;
             }
             ProjectCommand::List => self.list_projects().await?,
             ProjectCommand::Show { project } => {
                 let answer =
                     self.answer(self.hooks.clone().get_project(GetProjectRequest { project })).await?;
-                self.show_project(&answer.project.unwrap_or_default());
+                self.show_project(&answer.project.unwrap_or_default())?;
             }
             ProjectCommand::Update { project, name, repo, branch, settings, reset } => {
                 let request = update(project, name, repo, branch, &settings, reset)?;
                 let answer = self.answer(self.hooks.clone().update_project(request)).await?;
-                self.show_project(&answer.project.unwrap_or_default());
+                self.show_project(&answer.project.unwrap_or_default())?;
             }
+            ProjectCommand::Branches { of } => self.list_branches(of).await?,
             ProjectCommand::Delete { project } => {
                 let answer =
                     self.answer(self.hooks.clone().delete_project(DeleteProjectRequest { project })).await?;
                 self.printer
-                    .message("grapnel.hooks.v1.DeleteProjectResponse", &answer, |_| "deleted".to_owned());
+                    .message("grapnel.hooks.v1.DeleteProjectResponse", &answer, |_| "deleted".to_owned())?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -53,32 +54,28 @@ impl Client {
         let answer = self.answer(self.hooks.clone().get_limits(GetLimitsRequest { project })).await?;
         self.printer.message("grapnel.hooks.v1.GetLimitsResponse", &answer, |_| {
             format!("{} of {} hooks used, on the {} plan", answer.hooks_used, answer.hooks_limit, answer.plan)
-        });
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 
     async fn list_projects(&mut self) -> Result<(), Failure> {
-        let mut all = ListProjectsResponse::default();
-        loop {
-            let request = ListProjectsRequest {
-                page_size: 200,
-                page_token: all.next_page_token.clone(),
-                ..Default::default()
-            };
-            let page = self.answer(self.hooks.clone().list_projects(request)).await?;
-            all.projects.extend(page.projects);
-            all.next_page_token = page.next_page_token;
-            if all.next_page_token.is_empty() {
-                break;
-            }
-        }
-        self.printer.message("grapnel.hooks.v1.ListProjectsResponse", &all, |printer| {
-            printer.projects(&all.projects)
-        });
-        Ok(())
+        let (projects, next_page_token) = self.projects(u32::MAX).await?;
+        let all = ListProjectsResponse { projects, next_page_token, ..Default::default() };
+        self.printer
+            .message("grapnel.hooks.v1.ListProjectsResponse", &all, |printer| printer.projects(&all.projects))
     }
 
-    fn show_project(&self, project: &Project) {
+    /// Reads the team's projects, at most as many as are wanted.
+    pub(super) async fn projects(&self, limit: u32) -> Result<(Vec<Project>, String), Failure> {
+        paged(limit, async |page_size, page_token| {
+            let request = ListProjectsRequest { page_size, page_token, ..Default::default() };
+            let page = self.answer(self.hooks.clone().list_projects(request)).await?;
+            Ok((page.projects, page.next_page_token))
+        })
+        .await
+    }
+
+    fn show_project(&self, project: &Project) -> Result<(), Failure> {
         self.printer.message("grapnel.hooks.v1.Project", project, |printer| {
             let settings = project.settings.clone().unwrap_or_default();
             let or_found = |setting: Option<String>| setting.unwrap_or_else(|| "(found out)".to_owned());
@@ -89,7 +86,7 @@ impl Client {
             };
             let cached =
                 settings.cached_paths.map_or_else(|| "(the usual)".to_owned(), |it| it.paths.join(", "));
-            fields_of(&[
+            printer.fields(&[
                 ("project", project.name.clone()),
                 ("id", project.id.clone()),
                 ("repository", project.repository_url.clone()),
@@ -105,7 +102,7 @@ impl Client {
                 ("site", project.site_url.clone()),
                 ("created", printer.ago(project.created_at.as_ref())),
             ])
-        });
+        })
     }
 }
 

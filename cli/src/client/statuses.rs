@@ -12,7 +12,6 @@ use super::Client;
 use crate::{
     args::{GitHostArg, StatusCommand},
     exit::Failure,
-    output::fields_of,
 };
 
 impl Client {
@@ -21,7 +20,7 @@ impl Client {
             StatusCommand::Show { project } => {
                 let request = GetCommitStatusesRequest { project };
                 let answer = self.answer(self.statuses.clone().get_commit_statuses(request)).await?;
-                self.show_statuses(&answer.commit_statuses.unwrap_or_default());
+                self.show_statuses(&answer.commit_statuses.unwrap_or_default())?;
                 return Ok(ExitCode::SUCCESS);
             }
             StatusCommand::Set { project, host, api_base, token_file } => SetCommitStatusesRequest {
@@ -37,12 +36,12 @@ impl Client {
             }
         };
         let answer = self.answer(self.statuses.clone().set_commit_statuses(request)).await?;
-        self.show_statuses(&answer.commit_statuses.unwrap_or_default());
+        self.show_statuses(&answer.commit_statuses.unwrap_or_default())?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn show_statuses(&self, it: &CommitStatuses) {
-        self.printer.message("grapnel.hooks.v1.CommitStatuses", it, |_| {
+    fn show_statuses(&self, it: &CommitStatuses) -> Result<(), Failure> {
+        self.printer.message("grapnel.hooks.v1.CommitStatuses", it, |printer| {
             let mode = match it.mode() {
                 CommitStatusMode::ByHand => "set by hand",
                 CommitStatusMode::Off => "off",
@@ -62,7 +61,7 @@ impl Client {
             } else {
                 format!("no: {}", it.silent_because)
             };
-            fields_of(&[
+            printer.fields(&[
                 ("told", told),
                 ("mode", mode.to_owned()),
                 ("host", host),
@@ -70,7 +69,7 @@ impl Client {
                 ("repository", it.repository.clone()),
                 ("token", token),
             ])
-        });
+        })
     }
 }
 

@@ -5,11 +5,11 @@ use std::{process::ExitCode, time::Duration};
 use grapnel_domain::trigger::Decision;
 use grapnel_proto::{
     convert::{time::timestamp, trigger::decision_to_wire},
-    hooks::v1::ListTriggersRequest,
+    hooks::v1::{ListTriggersRequest, ListTriggersResponse},
 };
 use grapnel_runtime::Clock;
 
-use super::Client;
+use super::{Client, paged};
 use crate::exit::Failure;
 
 impl Client {
@@ -19,20 +19,30 @@ impl Client {
         hook: Option<String>,
         decision: Option<Decision>,
         since: Option<Duration>,
-        limit: i32,
+        limit: u32,
     ) -> Result<ExitCode, Failure> {
-        let request = ListTriggersRequest {
-            project,
-            hook_id: hook.unwrap_or_default(),
-            decision: decision.map(|decision| decision_to_wire(decision).into()).unwrap_or_default(),
-            since: since.map(|ago| timestamp(Clock::system().now() - ago)),
-            page_size: limit,
-            ..ListTriggersRequest::default()
-        };
-        let answer = self.answer(self.hooks.clone().list_triggers(request)).await?;
+        let hook_id = self.hook_of(Some(&project), hook).await?;
+        let decision = decision.map(|decision| decision_to_wire(decision).into()).unwrap_or_default();
+        let since = since.map(|ago| timestamp(Clock::system().now() - ago));
+        let (triggers, next_page_token) = paged(limit, async |page_size, page_token| {
+            let request = ListTriggersRequest {
+                project: project.clone(),
+                hook_id: hook_id.clone(),
+                decision,
+                since,
+                page_size,
+                page_token,
+                ..ListTriggersRequest::default()
+            };
+            let page = self.answer(self.hooks.clone().list_triggers(request)).await?;
+            Ok((page.triggers, page.next_page_token))
+        })
+        .await?;
+        let answer = ListTriggersResponse { triggers, next_page_token };
         self.printer.message("grapnel.hooks.v1.ListTriggersResponse", &answer, |printer| {
             printer.triggers(&answer.triggers)
-        });
+        })?;
+        self.printer.more(&answer.next_page_token);
         Ok(ExitCode::SUCCESS)
     }
 }

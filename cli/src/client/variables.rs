@@ -11,7 +11,7 @@ use crate::{
     args::{EnvCommand, Input},
     env_file,
     exit::Failure,
-    output::{Printer, table},
+    output::Printer,
 };
 
 impl Client {
@@ -41,13 +41,13 @@ impl Client {
                 let answer = self.answer(self.variables.clone().list_variables(request)).await?;
                 self.printer.message("grapnel.hooks.v1.ListVariablesResponse", &answer, |printer| {
                     shown(printer, &answer.variables)
-                });
+                })?;
             }
             EnvCommand::Unset { project, name, branches } => {
                 let request = DeleteVariableRequest { project, name, branches: branches.branches };
                 let answer = self.answer(self.variables.clone().delete_variable(request)).await?;
                 self.printer
-                    .message("grapnel.hooks.v1.DeleteVariableResponse", &answer, |_| "removed".to_owned());
+                    .message("grapnel.hooks.v1.DeleteVariableResponse", &answer, |_| "removed".to_owned())?;
             }
         }
         Ok(ExitCode::SUCCESS)
@@ -58,7 +58,7 @@ impl Client {
         let answer = self.answer(self.variables.clone().set_variables(request)).await?;
         self.printer.message("grapnel.hooks.v1.SetVariablesResponse", &answer, |printer| {
             format!("{}\n\nBuilds that begin from now on have them.", shown(printer, &answer.variables))
-        });
+        })?;
         Ok(())
     }
 }
@@ -125,7 +125,7 @@ fn shown(printer: &Printer, variables: &[Variable]) -> String {
         let branches = if it.branches.is_empty() { "(all)".to_owned() } else { it.branches.clone() };
         vec![it.name.clone(), value, branches, printer.ago(it.updated_at.as_ref())]
     });
-    table(
+    printer.table(
         &["NAME", "VALUE", "BRANCHES", "SET"],
         rows,
         "no variables yet; `grapnel env set` and `grapnel env import` make them",

@@ -2,13 +2,15 @@
 
 mod checks;
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::process::ExitCode;
 
 use serde::Serialize;
 
 use crate::{
     args::{Cli, Format},
     exit::Failure,
+    out,
+    terminal::{Colour, Terminal},
 };
 
 /// How a check went.
@@ -60,28 +62,27 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Failure> {
     let read = crate::serve::validate(crate::serve::load(cli, &matches));
     let findings = runtime.block_on(checks::all(crate::serve::load(cli, &matches), read));
     match cli.output {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
-        Format::Table => findings.iter().for_each(print),
+        Format::Json => out::line(&serde_json::to_string_pretty(&findings)?)?,
+        Format::Table => out::text(&for_people(&findings))?,
     }
     let sound = findings.iter().all(|finding| finding.health != Health::Failure);
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(finding: &Finding) {
-    let (word, colour) = match finding.health {
-        Health::Ok => ("ok", 32),
-        Health::Warning => ("warning", 33),
-        Health::Failure => ("FAILED", 31),
-    };
-    let no_color = grapnel_runtime::settings::Sources::from_process().env.contains_key("NO_COLOR");
-    let word = format!("{word:<8}");
-    let word = if std::io::stdout().is_terminal() && !no_color {
-        format!("\u{1b}[{colour}m{word}\u{1b}[0m")
-    } else {
-        word
-    };
-    println!("{word} {:<16} {}", finding.check, finding.found);
-    if !finding.advice.is_empty() {
-        println!("{:<25} {}", "", finding.advice);
+fn for_people(findings: &[Finding]) -> String {
+    let terminal = Terminal::detect();
+    let mut lines = String::new();
+    for finding in findings {
+        let (word, colour) = match finding.health {
+            Health::Ok => ("ok", Colour::Good),
+            Health::Warning => ("warning", Colour::Worth),
+            Health::Failure => ("FAILED", Colour::Bad),
+        };
+        let word = terminal.painted(Some(colour), &format!("{word:<8}"));
+        lines += &format!("{word} {:<16} {}\n", finding.check, finding.found);
+        if !finding.advice.is_empty() {
+            lines += &format!("{:<25} {}\n", "", finding.advice);
+        }
     }
+    lines
 }

@@ -6,7 +6,7 @@ use grapnel_proto::{
 };
 use prost_types::Timestamp;
 
-use super::{Printer, fields_of, table};
+use super::Printer;
 
 impl Printer {
     /// Shows endpoints.
@@ -22,7 +22,7 @@ impl Printer {
                 self.ago(it.created_at.as_ref()),
             ]
         });
-        table(
+        self.table(
             &["ID", "URL", "PROJECT", "EVENTS", "STATE", "CREATED"],
             rows,
             "no endpoints yet; `grapnel endpoint create` makes one",
@@ -53,7 +53,7 @@ impl Printer {
             fields.push(("secret", format!("…{}{until}", secret.last_four)));
         }
         fields.push(("created", self.ago(it.created_at.as_ref())));
-        fields_of(&fields)
+        self.fields(&fields)
     }
 
     /// Shows events.
@@ -69,7 +69,7 @@ impl Printer {
                 self.ago(it.created_at.as_ref()),
             ]
         });
-        table(
+        self.table(
             &["ID", "TYPE", "DEPLOYMENT", "STATE", "TRIES", "NEXT TRY", "HAPPENED"],
             rows,
             "nothing was to be sent yet",
@@ -89,7 +89,7 @@ impl Printer {
             fields.push(("deployment", it.deployment_id.clone()));
         }
         fields.push(("happened", self.ago(it.created_at.as_ref())));
-        fields_of(&fields)
+        self.fields(&fields)
     }
 
     /// Shows tries.
@@ -107,7 +107,11 @@ impl Printer {
                 it.answer.chars().take(60).collect(),
             ]
         });
-        table(&["WHEN", "EVENT", "OUTCOME", "STATUS", "TOOK", "WHY", "ANSWER"], rows, "nothing was tried yet")
+        self.table(
+            &["WHEN", "EVENT", "OUTCOME", "STATUS", "TOOK", "WHY", "ANSWER"],
+            rows,
+            "nothing was tried yet",
+        )
     }
 }
 

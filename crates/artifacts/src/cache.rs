@@ -36,6 +36,7 @@ use uuid::Uuid;
 use crate::{
     ArtifactError, ArtifactStore, BucketFault, FileEntry, Manifest, blocking,
     config::OpenError,
+    memory::SmallFiles,
     staging::{entries, hash},
 };
 
@@ -75,6 +76,7 @@ pub struct SiteFiles {
     kept: Cache<String, Arc<Kept>>,
     fetches: Arc<Semaphore>,
     patience: Duration,
+    pub(crate) small: SmallFiles,
 }
 
 /// A file on this disk. It stays there for as long as this lives.
@@ -167,7 +169,7 @@ impl SiteFiles {
         let CacheConfig { directory, patience, .. } = config;
         let (is_here, beginning) = (store.is_here(), directory.clone());
         let fetches = Arc::new(Semaphore::new(FETCHES));
-        let this = Self { store, directory, kept, fetches, patience };
+        let this = Self { store, directory, kept, fetches, patience, small: SmallFiles::new() };
         if is_here {
             return Ok(this);
         }

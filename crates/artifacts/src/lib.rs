@@ -13,6 +13,7 @@ mod cache;
 mod config;
 mod directory;
 mod manifest;
+mod memory;
 mod staging;
 
 use std::{

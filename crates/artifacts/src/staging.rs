@@ -27,6 +27,9 @@ use crate::{
 /// How deep an output may be.
 const MAX_DEPTH: usize = 100;
 
+/// How many bytes the paths of an output may have together: gateways have all of them in memory.
+const MAX_NAMES: usize = 32 << 20;
+
 /// How large an output may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -51,6 +54,9 @@ pub enum Refusal {
     /// More files than allowed.
     #[error("the output has more than the {0} files that are allowed")]
     TooMany(u64),
+    /// Paths that are too long together.
+    #[error("the paths in the output are longer than the {MAX_NAMES} bytes that are allowed for all of them")]
+    NamesTooLong,
     /// A link that leads out, or to nothing, or to a directory.
     #[error(
         "`{0}` in the output is a link that leads out of it, to a directory or to nothing; only links to files inside can be published"
@@ -70,7 +76,7 @@ pub enum Refusal {
 impl Refusal {
     /// Tells whether it is about size.
     pub fn is_about_size(&self) -> bool {
-        matches!(self, Self::TooLarge(_) | Self::TooMany(_))
+        matches!(self, Self::TooLarge(_) | Self::TooMany(_) | Self::NamesTooLong)
     }
 }
 
@@ -117,7 +123,8 @@ impl Staging {
         let root = rustix::fs::open(output, flags, Mode::empty()).map_err(|_| Refusal::NoDirectory)?;
         let files = self.path.join("files");
         fs::create_dir(&files)?;
-        let mut taken = Taken { root: &root, files: &files, limits, bytes: 0, entries: Vec::new(), given_up };
+        let (bytes, names, entries) = (0, 0, Vec::new());
+        let mut taken = Taken { root: &root, files: &files, limits, bytes, names, entries, given_up };
         taken.directory(root.as_fd(), "", 0)?;
         let mut entries = taken.entries;
         if entries.is_empty() {
@@ -186,6 +193,7 @@ struct Taken<'a> {
     files: &'a Path,
     limits: Limits,
     bytes: u64,
+    names: usize,
     entries: Vec<FileEntry>,
     given_up: &'a CancellationToken,
 }
@@ -249,6 +257,10 @@ impl Taken<'_> {
         }
         if self.entries.len() as u64 >= self.limits.files {
             return Err(Refusal::TooMany(self.limits.files).into());
+        }
+        self.names += path.len();
+        if self.names > MAX_NAMES {
+            return Err(Refusal::NamesTooLong.into());
         }
         // By the size that is claimed first: a sparse file of a tebibyte is not read through.
         let left = self.limits.bytes - self.bytes;

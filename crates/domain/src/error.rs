@@ -69,7 +69,7 @@ reasons! {
     MethodRefused = "METHOD_REFUSED", InvalidArgument;
     /// No key was sent.
     KeyMissing = "KEY_MISSING", Unauthenticated;
-    /// The key is unknown, malformed or revoked.
+    /// The key, or the session, is unknown, malformed, revoked or over, or the one was shown for the other.
     KeyInvalid = "KEY_INVALID", Unauthenticated;
     /// The key lacks the scope that the method needs.
     ScopeMissing = "SCOPE_MISSING", PermissionDenied;

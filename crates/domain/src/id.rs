@@ -32,6 +32,8 @@ ids! {
     TokenId = TokenKind, "tok";
     /// Names an API key; it says nothing of the key itself.
     KeyId = KeyKind, "key";
+    /// Names a session; it says nothing of its secret.
+    SessionId = SessionKind, "ses";
     /// Names a row of the trigger ledger.
     TriggerId = TriggerKind, "trg";
     /// Names a deployment.

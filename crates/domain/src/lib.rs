@@ -23,6 +23,7 @@ pub mod repository_url;
 pub mod scope;
 pub mod secret_text;
 pub mod secret_token;
+pub mod site;
 pub mod source;
 pub mod trigger;
 pub mod variable;

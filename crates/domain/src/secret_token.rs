@@ -1,9 +1,9 @@
-//! Tokens of hook URLs, and API keys.
+//! Tokens of hook URLs, API keys, and the secrets of sessions.
 //!
-//! Both have one form: a prefix that secret scanners can look for, 32 base62 characters from the operating
+//! All have one form: a prefix that secret scanners can look for, 32 base62 characters from the operating
 //! system's generator (190 bits), and the CRC32 of prefix and body in 6 base62 characters, so that a mistyped
-//! or cut secret is told apart without asking the database. The prefixes `grh_` and `gra_` must never change:
-//! scanners and people know them, and the checksum covers them.
+//! or cut secret is told apart without asking the database. The prefixes `grh_`, `gra_` and `grs_` must never
+//! change: scanners and people know them, and the checksum covers them.
 
 use std::marker::PhantomData;
 
@@ -37,11 +37,22 @@ impl SecretKind for ApiKeyKind {
     const PREFIX: &'static str = "gra_";
 }
 
+/// The kind of what people show who have signed in.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionSecretKind;
+
+impl SecretKind for SessionSecretKind {
+    const PREFIX: &'static str = "grs_";
+}
+
 /// The secret last segment of a hook URL.
 pub type HookToken = Secret<HookTokenKind>;
 
 /// A key to the gRPC and REST interfaces.
 pub type ApiKey = Secret<ApiKeyKind>;
+
+/// What is shown in a key's place by somebody who has signed in with it.
+pub type SessionSecret = Secret<SessionSecretKind>;
 
 /// A well-formed secret. It does not show itself in `Debug` and is wiped when dropped.
 #[derive(Clone)]

@@ -93,6 +93,12 @@ pub fn id_at<K: StaticType>(at: DateTime<Utc>, place: u64) -> TypeSafeId<K> {
     TypeSafeId::from_uuid(Builder::from_unix_timestamp_millis(milliseconds, &rest).into_uuid())
 }
 
+/// Returns the id that sorts before all that are made from `at` on, and after all that were made a millisecond before.
+pub fn first_id_from<K: StaticType>(at: DateTime<Utc>) -> TypeSafeId<K> {
+    let milliseconds = u64::try_from(at.timestamp_millis()).unwrap_or(0);
+    TypeSafeId::from_uuid(Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid())
+}
+
 impl ClockHand {
     /// Moves the time on, or back with a negative duration.
     pub fn advance(&self, by: Duration) {
@@ -111,6 +117,17 @@ mod tests {
         let clock = Clock::system();
         let ids: Vec<DeploymentId> = (0..10_000).map(|_| clock.new_id()).collect();
         assert!(ids.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn a_time_lies_between_the_ids_of_before_and_those_of_after() {
+        let (clock, hand) = Clock::set_to("2026-01-01T00:00:00Z".parse().unwrap());
+        let before: DeploymentId = clock.new_id();
+        hand.advance(Duration::milliseconds(1));
+        let bound: DeploymentId = first_id_from(clock.now());
+        let after: DeploymentId = clock.new_id();
+        assert!(before < bound && bound <= after);
+        assert!(first_id_from::<grapnel_domain::id::DeploymentKind>(DateTime::UNIX_EPOCH) < before);
     }
 
     #[test]

@@ -20,15 +20,15 @@ use grapnel_proto::{
     },
     error::to_status,
     executor::v1::{
-        CancelDeployRequest, CancelDeployResponse, DrainExecutorRequest, DrainExecutorResponse,
+        Branches, CancelDeployRequest, CancelDeployResponse, DrainExecutorRequest, DrainExecutorResponse,
         GetExecutorRequest, GetExecutorResponse, ListArtifactsRequest, ListArtifactsResponse,
         ListBranchesRequest, ListBranchesResponse, ListCachesRequest, ListCachesResponse, Occupancy,
         PurgeCacheRequest, PurgeCacheResponse, RemoveArtifactsRequest, RemoveArtifactsResponse,
         ResolveSourceRequest, ResolveSourceResponse, RunningAttempt, ScanHostRequest, ScanHostResponse,
         TriggerDeployRequest, TriggerDeployResponse, Version, WatchExecutorRequest, WatchExecutorResponse,
-        executor_service_server::ExecutorService, resolve_source_response,
+        executor_service_server::ExecutorService, list_branches_response, resolve_source_response,
     },
-    hooks::v1::{BuildCache, PurgedCaches},
+    hooks::v1::{Branch, BuildCache, PurgedCaches},
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -45,7 +45,7 @@ use crate::{
     cache::{Caches, Listed},
     engine::Engine,
     repository_config::{FILE_LIMIT, GRAPNEL_TOML, RepositoryConfig, VERCEL_JSON, too_large},
-    source::{CommittedFile, Mirrors, ScanError, Source, SourceError},
+    source::{self, CommittedFile, Mirrors, ScanError, Source, SourceError},
 };
 
 /// How long a stream is silent at most.
@@ -87,9 +87,16 @@ impl ExecutorService for Service {
 
     async fn list_branches(
         &self,
-        _: Request<ListBranchesRequest>,
+        request: Request<ListBranchesRequest>,
     ) -> Result<Response<ListBranchesResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let (repository, access) = repository(request.into_inner()).map_err(|e| to_status(&e))?;
+        // Dropped with the call, as a version is that nobody waits for.
+        let result = match self.mirrors.branches(Source::new(&repository, &access), &self.stopping).await {
+            Ok(found) => list_branches_response::Result::Branches(branches(found)),
+            Err(SourceError::Canceled) => return Err(to_status(&stopping())),
+            Err(error) => list_branches_response::Result::Failure(failure_to_wire(&error.failure())),
+        };
+        Ok(Response::new(ListBranchesResponse { result: Some(result) }))
     }
 
     async fn resolve_source(
@@ -395,6 +402,23 @@ fn wanted(request: ResolveSourceRequest) -> Result<Wanted, Error> {
     let access = access_from_wire("access", request.access, &mut violations);
     violations.finish()?;
     Ok(Wanted { repository: checked(repository)?, access, branch: checked(branch)?, root, commit })
+}
+
+fn repository(request: ListBranchesRequest) -> Result<(RepositoryUrl, SourceAccess), Error> {
+    let mut violations = Violations::default();
+    let repository = violations.check("repository_url", RepositoryUrl::parse(&request.repository_url));
+    let access = access_from_wire("access", request.access, &mut violations);
+    violations.finish()?;
+    Ok((checked(repository)?, access))
+}
+
+fn branches(found: source::Branches) -> Branches {
+    let branch = |(name, commit): (BranchName, String)| Branch { name: name.to_string(), commit };
+    Branches {
+        default_branch: found.default_branch.map(|name| name.to_string()).unwrap_or_default(),
+        branches: found.branches.into_iter().map(branch).collect(),
+        truncated: found.truncated,
+    }
 }
 
 fn project_and_branch(project: &str, branch: &str) -> Result<(ProjectId, Option<BranchName>), Error> {

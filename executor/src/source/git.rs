@@ -115,9 +115,12 @@ impl Git {
             Reach::Ssh(command) => command,
             Reach::Nothing | Reach::Http { .. } | Reach::Files => "false",
         };
+        // Nor is a repository looked for around the mirrors: what it is configured to would be followed.
+        let around = self.home.parent().unwrap_or(&self.home);
         let mut environment: Vec<(&'static str, OsString)> = vec![
             ("PATH", PATH.into()),
             ("HOME", self.home.clone().into()),
+            ("GIT_CEILING_DIRECTORIES", around.into()),
             ("LANG", "C.UTF-8".into()),
             ("LC_ALL", "C".into()),
             ("GIT_TERMINAL_PROMPT", "0".into()),

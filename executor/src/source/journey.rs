@@ -145,9 +145,9 @@ impl Mirrors {
         output: Result<Output, ProgramError>,
     ) -> Result<Output, SourceError> {
         output.map_err(|error| match error {
-            ProgramError::TimedOut => SourceError::Unreachable {
+            ProgramError::TimedOut(time) => SourceError::Unreachable {
                 url: url.to_owned(),
-                cause: format!("no end within {} s", self.config.timeout.as_secs()),
+                cause: format!("no end within {} s", time.as_secs()),
             },
             ProgramError::Canceled => SourceError::Canceled,
             ProgramError::Program(error) => {

@@ -9,11 +9,12 @@ use std::{
 
 use grapnel_domain::{BranchName, RepositoryUrl, source::CredentialSecret};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Git, Source, SourceConfig, SourceError, error::Shown, git::Reach, private::PrivatePlace, program::Bounds,
+    Git, Source, SourceConfig, SourceError, branches::ASKED_AT_ONCE, error::Shown, git::Reach,
+    private::PrivatePlace, program::Bounds,
 };
 use crate::disk;
 
@@ -38,12 +39,15 @@ pub struct Mirrors {
     pub(super) git: Git,
     pub(super) private: PrivatePlace,
     pub(super) config: SourceConfig,
+    /// How many repositories more may be asked for their branches now.
+    pub(super) asking: Semaphore,
     locks: Mutex<HashMap<PathBuf, Arc<AsyncMutex<()>>>>,
 }
 
 impl Mirrors {
     pub(super) fn new(git: Git, private: PrivatePlace, config: SourceConfig) -> Self {
-        Self { git, private, config, locks: Mutex::default() }
+        let asking = Semaphore::new(ASKED_AT_ONCE);
+        Self { git, private, config, asking, locks: Mutex::default() }
     }
 
     /// Fetches a branch into its repository's mirror and says which commit it is at.

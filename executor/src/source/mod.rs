@@ -4,6 +4,7 @@
 //! repository or address from doing anything but being fetched, [`private`] for where secrets are meanwhile, and
 //! [`way_out`] for who may be connected to.
 
+mod branches;
 mod checkout;
 mod error;
 mod files;
@@ -27,6 +28,7 @@ use grapnel_domain::{
 };
 use ipnet::IpNet;
 
+pub use branches::Branches;
 pub use checkout::Checkout;
 pub use error::{Shown, SourceError};
 pub use files::CommittedFile;

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// The most bytes that are kept of what a program prints.
-const OUTPUT_LIMIT: u64 = 1 << 20;
+pub const OUTPUT_LIMIT: u64 = 1 << 20;
 
 /// How long a killed call may take to be gone.
 const GONE: Duration = Duration::from_secs(5);
@@ -52,8 +52,8 @@ pub struct Bounds {
 /// Why a call has no output.
 #[derive(Debug)]
 pub enum ProgramError {
-    /// It took too long.
-    TimedOut,
+    /// It took longer than this.
+    TimedOut(Duration),
     /// It was ended early.
     Canceled,
     /// The program cannot be run.
@@ -81,7 +81,7 @@ impl Call {
         let ended = tokio::select! {
             output = whole => output.map_err(ProgramError::Program),
             () = bounds.cancel.cancelled() => Err(ProgramError::Canceled),
-            () = tokio::time::sleep(bounds.timeout) => Err(ProgramError::TimedOut),
+            () = tokio::time::sleep(bounds.timeout) => Err(ProgramError::TimedOut(bounds.timeout)),
         };
         if ended.is_ok() {
             // Its number may be another's from now on.

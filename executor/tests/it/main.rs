@@ -5,6 +5,7 @@
 mod adoption;
 mod artifacts;
 mod attacks;
+mod branches;
 mod buckets;
 mod builds;
 mod cache_upkeep;

@@ -43,6 +43,8 @@ async fn only_who_shows_the_service_key_is_answered() {
     let cancel = CancelDeployRequest { deployment_id: request.deployment_id.clone(), attempt: 1 };
     let refusals = [
         (nobody.resolve_source(ResolveSourceRequest::default()).await.err(), Reason::KeyMissing),
+        (nobody.list_branches(ListBranchesRequest::default()).await.err(), Reason::KeyMissing),
+        (stranger.list_branches(ListBranchesRequest::default()).await.err(), Reason::KeyInvalid),
         (nobody.trigger_deploy(request.clone()).await.err(), Reason::KeyMissing),
         (nobody.cancel_deploy(cancel.clone()).await.err(), Reason::KeyMissing),
         (nobody.get_executor(GetExecutorRequest {}).await.err(), Reason::KeyMissing),
@@ -70,7 +72,7 @@ async fn only_who_shows_the_service_key_is_answered() {
     }
     let contracts = DescriptorPool::decode(grapnel_proto::DESCRIPTORS).unwrap();
     let service = contracts.get_service_by_name("grapnel.executor.v1.ExecutorService").unwrap();
-    assert_eq!(service.methods().count(), 11, "each of them stands above");
+    assert_eq!(service.methods().count(), 12, "each of them stands above");
     assert_eq!(served.engine.started(), 0);
 }
 
@@ -149,7 +151,7 @@ async fn a_drained_executor_finishes_what_it_has_and_ends_by_itself() {
         assert!(matches!(outcome(&told), Some(Outcome::Canceled(_))), "{told:?}");
     }
     let ended =
-        tokio::time::timeout(Duration::from_secs(10), served.process.stopping.token().cancelled()).await;
+        tokio::time::timeout(Duration::from_secs(60), served.process.stopping.token().cancelled()).await;
     assert!(ended.is_ok(), "it did not end");
 }
 
@@ -160,7 +162,7 @@ async fn a_silent_build_beats_and_a_cancel_returns_when_its_sandbox_is_gone() {
     let mut stream = served.trigger(&request).await.unwrap();
     let mut beats = 0;
     while beats < 2 {
-        let message = tokio::time::timeout(Duration::from_secs(5), stream.message()).await.unwrap();
+        let message = tokio::time::timeout(Duration::from_secs(30), stream.message()).await.unwrap();
         let message = message.unwrap().unwrap();
         beats += usize::from(matches!(message.event, Some(Event::Heartbeat(_))));
     }
@@ -332,6 +334,41 @@ async fn resolving_reads_what_the_repository_says_of_its_deployments() {
     );
     let deep = resolve("packages/site").await;
     assert!(deep.contains("recursion limit"), "{deep}");
+}
+
+#[tokio::test]
+async fn branches_are_an_answer_and_so_is_what_is_wrong_with_a_repository() {
+    let served = Served::start(obedient()).await;
+    let ask = async |repository_url: String| {
+        let request = ListBranchesRequest { repository_url, access: None };
+        served.client().list_branches(request).await.map(|answer| answer.into_inner().result.unwrap())
+    };
+    served.repository.git(&["branch", "--quiet", "next"]);
+    match ask(served.repository.path()).await.unwrap() {
+        list_branches_response::Result::Branches(found) => {
+            let names: Vec<_> = found.branches.iter().map(|branch| branch.name.as_str()).collect();
+            assert_eq!((names, found.default_branch.as_str()), (vec!["main", "next"], "main"));
+        }
+        list_branches_response::Result::Failure(failure) => panic!("{failure:?}"),
+    }
+    match ask(served.directory.path().join("git/none").display().to_string()).await.unwrap() {
+        list_branches_response::Result::Failure(failure) => assert_eq!(failure.code, "REPOSITORY_NOT_FOUND"),
+        list_branches_response::Result::Branches(found) => panic!("{found:?}"),
+    }
+    for attack in [
+        "",
+        "ext::sh -c id",
+        "--upload-pack=id",
+        "ssh://-oProxyCommand=id/x",
+        "https://me:secret@example.org/x.git",
+        "http://169.254.169.254/latest",
+        "https://example.org/a\nb",
+    ] {
+        let refused = ask(attack.to_owned()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{attack}");
+        let refused = from_status(&refused, Reason::Internal);
+        assert_eq!(refused.violations[0].field, "repository_url", "{attack}");
+    }
 }
 
 #[tokio::test]

@@ -31,22 +31,21 @@ struct Limited {
 impl HttpError {
     /// An address where nothing is.
     pub fn not_found() -> Self {
-        Self {
-            status: StatusCode::NOT_FOUND,
-            code: "not_found",
-            message: "there is nothing here".to_owned(),
-            limited: None,
-        }
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
     }
 
     /// A method that the address does not have.
     pub fn method_not_allowed() -> Self {
-        Self {
-            status: StatusCode::METHOD_NOT_ALLOWED,
-            code: "method_not_allowed",
-            message: "this address does not have this method".to_owned(),
-            limited: None,
-        }
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "this address does not have this method",
+        )
+    }
+
+    /// What HTTP itself refuses, before anybody is asked.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), limited: None }
     }
 }
 

@@ -103,7 +103,7 @@ impl HooksClient {
         id: String,
         after_position: u64,
     ) -> Result<Streaming<WatchDeploymentResponse>, Error> {
-        let request = WatchDeploymentRequest { deployment_id: id, after_position };
+        let request = WatchDeploymentRequest { deployment_id: id, after_position, ..Default::default() };
         answered(self.as_caller(caller).hooks().watch_deployment(request)).await
     }
 

@@ -14,6 +14,7 @@ mod hooks_client;
 mod http_server;
 mod lookahead;
 mod query;
+mod rest;
 mod server;
 mod sites;
 mod status;

@@ -26,7 +26,7 @@ use crate::{
     error::HttpError,
     hook_url,
     hooks_client::HooksClient,
-    http_server,
+    http_server, rest,
     sites::{self, Sites},
     status,
 };
@@ -87,6 +87,7 @@ impl Gateway {
             trusted_proxies: config.trusted_proxies,
             public_url: config.public_url,
             clock: Clock::system(),
+            stopping: shutdown.clone(),
         };
         let files = SiteFiles::open(config.artifacts.open()?, config.cache).await?;
         let served = Sites::new(hooks.clone(), files);
@@ -110,6 +111,8 @@ pub struct Interface {
     pub public_url: Option<String>,
     /// What pages tell times by.
     pub clock: Clock,
+    /// When the gateway stops: what is told without end ends then.
+    pub stopping: CancellationToken,
 }
 
 impl FromRef<Interface> for HooksClient {
@@ -119,7 +122,7 @@ impl FromRef<Interface> for HooksClient {
 }
 
 fn interface_router(interface: Interface, metrics: Option<Metrics>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/v1/integrations/deploy/{project}/{token}", any(hook_url::trigger))
         .route("/v1/deployments/{id}", get(deployments::get))
         .route("/v1/deployments/{id}/events", get(deployments::events))
@@ -127,13 +130,15 @@ fn interface_router(interface: Interface, metrics: Option<Metrics>) -> Router {
         .route("/v1/status/{id}/{token}/badge.svg", get(status::badge))
         .route("/healthz", get(health))
         .merge(dashboard::routes())
+        .merge(rest::routes())
         .with_state(interface)
         .route("/metrics", get(move || show(metrics.clone())))
         .fallback(not_found)
         .method_not_allowed_fallback(|| async { HttpError::method_not_allowed() })
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             HttpError::from(grapnel_domain::Error::internal("a handler panicked")).into_response()
-        }))
+        }));
+    rest::any_version(routes)
 }
 
 fn sites_router(sites: Sites) -> Router {

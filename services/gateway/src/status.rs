@@ -88,12 +88,16 @@ fn why(deployment: &Deployment) -> Option<Why> {
 
 /// Returns where a deployment's state can be read.
 pub fn status_url(interface: &Interface, headers: &HeaderMap, id: &str, token: &str) -> String {
+    format!("{}/v1/status/{id}/{token}", own_address(interface, headers))
+}
+
+/// Returns how addresses of our own begin: as it is set, else as the caller called us.
+pub fn own_address(interface: &Interface, headers: &HeaderMap) -> String {
     let seen = || {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         format!("http://{}", host.unwrap_or("localhost"))
     };
-    let base = interface.public_url.as_ref().map_or_else(seen, Clone::clone);
-    format!("{base}/v1/status/{id}/{token}")
+    interface.public_url.as_ref().map_or_else(seen, Clone::clone)
 }
 
 /// `GET /v1/status/{id}/{token}`, with `?wait=<seconds>` at the deployment's end.

@@ -1,6 +1,6 @@
 //! The settings of the hooks service.
 
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use grapnel_domain::{
     plan::{HookLimits, Plan},
@@ -18,6 +18,10 @@ use crate::{
 
 /// The shortest time for which a ledger can be kept.
 const SHORTEST_RETENTION: Duration = Duration::from_secs(60 * 60);
+
+/// How long a session may be open.
+const SESSION_LIFETIMES: RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(90 * 24 * 60 * 60);
 
 /// The table of these settings.
 pub const SETTINGS: &[Setting] = &[
@@ -66,6 +70,11 @@ pub const SETTINGS: &[Setting] = &[
         "Triggers of one hook a minute. Over it a trigger is answered by the deployment that waits, if one does, and refused else.",
     ),
     Setting::new("rate_limit.address", "600", "Triggers from one address a minute."),
+    Setting::new(
+        "session.lifetime",
+        "12h",
+        "How long somebody stays signed in who does not sign out; from a minute to 90 days.",
+    ),
     Setting::new("triggers.retention", "90d", "How long the ledger of triggers is kept; at least an hour."),
     Setting::new(
         "events.retention",
@@ -122,6 +131,8 @@ pub struct HooksConfig {
     pub retention: Retention,
     /// How addresses look.
     pub addresses: Addresses,
+    /// How long a session is open that nobody ends.
+    pub session_lifetime: Duration,
     /// What gateways have to show.
     pub gateway_key: ApiKey,
     /// What this service shows to executors.
@@ -204,6 +215,7 @@ impl HooksConfig {
             ),
             retention: retention(settings),
             addresses: addresses(settings),
+            session_lifetime: session_lifetime(settings),
             gateway_key: gateway_key?,
             executor_key: executor_key?,
             resolve_within: Duration::from_secs(11 * 60),
@@ -267,6 +279,15 @@ fn kept(settings: &mut Settings, key: &str) -> Duration {
         settings.complain(key, "must be at least 1h");
     }
     retention
+}
+
+/// Reads how long a session is open.
+fn session_lifetime(settings: &mut Settings) -> Duration {
+    let lifetime = settings.duration("session.lifetime");
+    if !SESSION_LIFETIMES.contains(&lifetime) {
+        settings.complain("session.lifetime", "must be from 1m to 90d");
+    }
+    lifetime
 }
 
 /// Reads how addresses look; by default as somebody on this machine sees them.

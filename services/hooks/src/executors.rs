@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use grapnel_domain::{
     BranchName, Error, Reason, RepositoryUrl,
-    failure::Fault,
+    failure::{Failure, Fault},
     id::ProjectId,
     source::{HostKey, SourceAccess},
 };
@@ -12,7 +12,7 @@ use grapnel_domain::{
 use crate::{
     app::Executors,
     dispatch::{Fleet, Resolved},
-    model::{BuildCache, ExecutorInfo, PurgedCaches},
+    model::{BuildCache, ExecutorInfo, PurgedCaches, RepositoryBranches},
     store::Affinity,
 };
 
@@ -32,6 +32,20 @@ impl Executors for Reachable {
         match executor.resolve(repository, branch, None, Some(commit), access).await {
             Ok(Resolved::Failed(failure)) if failure.fault() == Fault::User => Some(failure.message),
             Ok(_) | Err(_) => None,
+        }
+    }
+
+    async fn branches(
+        &self,
+        repository: &RepositoryUrl,
+        access: &SourceAccess,
+    ) -> Result<Result<RepositoryBranches, Failure>, Error> {
+        match self.0.resolver(&Affinity::default()) {
+            Some(executor) => executor.branches(repository, access).await,
+            None => Err(Error::new(
+                Reason::ExecutorUnavailable,
+                "there is no executor that could ask the repository",
+            )),
         }
     }
 

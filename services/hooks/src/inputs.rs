@@ -84,6 +84,18 @@ impl Inputs {
     /// # Errors
     /// As [`Inputs::variables`].
     pub async fn access(&self, team: TeamId, project: ProjectId) -> Result<SourceAccess, InputError> {
+        self.access_of(team, Some(project)).await
+    }
+
+    /// Returns what git needs for a repository that is no project's yet: what is the team's itself.
+    ///
+    /// # Errors
+    /// As [`Inputs::variables`].
+    pub async fn access_of_team(&self, team: TeamId) -> Result<SourceAccess, InputError> {
+        self.access_of(team, None).await
+    }
+
+    async fn access_of(&self, team: TeamId, project: Option<ProjectId>) -> Result<SourceAccess, InputError> {
         let credentials = match self.open_credentials(self.store.sealed_credentials(team, project).await?) {
             Err(error) if error.may_be_rotated() => {
                 self.open_credentials(self.store.sealed_credentials(team, project).await?)?

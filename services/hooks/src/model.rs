@@ -1,10 +1,14 @@
 //! What the service keeps, as plain records of the domain's types.
 
+mod addresses;
 mod endpoints;
+mod repositories;
+mod sessions;
 mod status;
 
 use std::fmt;
 
+pub use addresses::{Address, AddressPlace, Promoted};
 use chrono::{DateTime, Utc};
 pub use endpoints::*;
 use grapnel_domain::{
@@ -22,6 +26,8 @@ use grapnel_domain::{
     trigger::{Decision, Unfinished, Waiting},
     variable::{BranchPattern, VariableName},
 };
+pub use repositories::{BranchAt, RepositoryBranches};
+pub use sessions::{Asker, Session, TeamProfile};
 pub use status::{
     ClaimedStatus, CommitStatus, Silence, StatusDestination, StatusMode, StatusPlan, TokenFrom,
 };
@@ -198,6 +204,19 @@ impl Deployment {
             waiting_since: self.waiting_since,
         }
     }
+}
+
+/// A deployment that a key asks for, without a hook.
+#[derive(Clone, Debug)]
+pub struct DeploymentRequest {
+    /// The branch; none is the project's production branch.
+    pub branch: Option<BranchName>,
+    /// Whether its build gets a cache.
+    pub build_cache: bool,
+    /// The full hash of the commit to build; none is where the branch is.
+    pub commit: Option<String>,
+    /// What the build is called; empty is nothing.
+    pub title: String,
 }
 
 /// An executor, as this process sees it.

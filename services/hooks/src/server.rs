@@ -82,6 +82,7 @@ impl Hooks {
             rates: config.rates.clone(),
             executors,
             addresses: config.addresses.clone(),
+            session_lifetime: config.session_lifetime,
         };
         app.ensure_first_key(config.plan, &config.admin_key_file).await?;
         Ok(Self { listener, address, config, app, outbound })

@@ -10,11 +10,13 @@ use std::{
 
 use grapnel_domain::secret_token::ApiKey;
 use grapnel_proto::hooks::v1::{
-    BuildSettings, CreateHookRequest, CreateProjectRequest, hook_service_client::HookServiceClient,
+    BuildSettings, CreateHookRequest, CreateProjectRequest, address_service_client::AddressServiceClient,
+    hook_service_client::HookServiceClient,
 };
 use grapnel_runtime::grpc::{self, Bearer};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tempfile::TempDir;
+use tonic::{codegen::InterceptedService, transport::Channel};
 
 use super::{
     clock::Clock,
@@ -259,10 +261,21 @@ impl Installation {
 
     /// Returns a client with the admin key.
     pub fn client(&self) -> Client {
+        let (channel, key) = self.connection();
+        HookServiceClient::with_interceptor(channel, key)
+    }
+
+    /// Returns a client of the addresses, with the admin key.
+    pub fn addresses(&self) -> AddressServiceClient<InterceptedService<Channel, Bearer>> {
+        let (channel, key) = self.connection();
+        AddressServiceClient::with_interceptor(channel, key)
+    }
+
+    fn connection(&self) -> (Channel, Bearer) {
         let channel = grpc::channel(&format!("http://127.0.0.1:{}", self.ports[1][0]), None);
         let key = fs::read_to_string(self.path("data/admin.key")).expect("the admin key is there");
         let key = ApiKey::parse(key.trim()).expect("it is a key");
-        HookServiceClient::with_interceptor(channel.expect("the address is one"), Bearer::new(&key))
+        (channel.expect("the address is one"), Bearer::new(&key))
     }
 
     fn cli(&self, arguments: &[String]) {

@@ -1,6 +1,14 @@
 //! A line between two processes that can be cut, can fall silent, and can be slow.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use grapnel_runtime::CancellationToken;
 use tokio::{
@@ -41,6 +49,7 @@ impl fmt::Display for Quality {
 pub struct Line {
     port: u16,
     quality: watch::Sender<Quality>,
+    asked: Arc<AtomicUsize>,
     over: CancellationToken,
 }
 
@@ -54,9 +63,11 @@ impl Line {
         let port = listener.local_addr().expect("it has an address").port();
         let (quality, seen) = watch::channel(Quality::Good);
         let over = CancellationToken::new();
-        let line = Self { port, quality, over: over.clone() };
+        let asked = Arc::new(AtomicUsize::new(0));
+        let line = Self { port, quality, asked: asked.clone(), over: over.clone() };
         tokio::spawn(async move {
             while let Some(Ok((client, _))) = over.run_until_cancelled(listener.accept()).await {
+                asked.fetch_add(1, Ordering::SeqCst);
                 let (seen, over) = (seen.clone(), over.clone());
                 tokio::spawn(async move { over.run_until_cancelled(carry(client, server, seen)).await });
             }
@@ -67,6 +78,11 @@ impl Line {
     /// Returns the port that it listens on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Returns how many connections it was asked for.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
     }
 
     /// Makes it better or worse.

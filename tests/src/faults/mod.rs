@@ -1,6 +1,7 @@
 //! Faults on purpose: parts of an installation are killed while triggers come in, and then everything that was answered is
 //! held against what Grapnel promises.
 
+mod by_hand;
 mod case;
 mod clock;
 mod engine;
@@ -15,7 +16,7 @@ use std::fmt;
 
 pub use case::{Case, Fault};
 pub use installation::Installation;
-pub use line::Quality;
+pub use line::{Line, Quality};
 pub use load::Load;
 pub use parts::{Database, Extra, Part, Place, Shape};
 pub use verdict::Verdict;

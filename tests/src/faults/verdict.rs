@@ -71,7 +71,8 @@ pub async fn of(installation: &Installation, answered: &[String]) -> Verdict {
 /// Reads a deployment's whole history; asks again where the service was away.
 async fn history(installation: &Installation, id: &str) -> Vec<(u64, u32, Event)> {
     loop {
-        let request = WatchDeploymentRequest { deployment_id: id.to_owned(), after_position: 0 };
+        let request =
+            WatchDeploymentRequest { deployment_id: id.to_owned(), after_position: 0, ..Default::default() };
         if let Ok(stream) = installation.client().watch_deployment(request).await {
             let (mut stream, mut history) = (stream.into_inner(), Vec::new());
             while let Ok(Some(message)) = stream.message().await {

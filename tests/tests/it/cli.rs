@@ -1,5 +1,11 @@
 //! The command line, as people and programs use it.
 
+mod following;
+mod pipes;
+mod refusals;
+mod releases;
+mod terminals;
+
 use std::{
     io::Write as _,
     process::{Command, Output, Stdio},
@@ -27,17 +33,12 @@ fn steady(text: &str, grapnel: &Grapnel) -> String {
     for line in text.lines() {
         let mut words: Vec<String> = line.split(' ').map(word).collect();
         for at in 1..words.len() {
-            // Ages are told in words; sites by their port.
             if words[at] == "ms)" {
                 words[at - 1] = words[at - 1].replace(|c: char| c.is_ascii_digit(), "");
                 words[at] = "<n> ms)".to_owned();
             }
-            if words[at] == "ago" || (words[at] == "s" && words.get(at + 1).is_some_and(|next| next == "ago"))
-            {
-                words[at - 1] = "<n>".to_owned();
-            }
         }
-        steady += &words.join(" ").replace("<n> <n> ago", "<age>");
+        steady += &words.join(" ");
         steady.push('\n');
     }
     steady
@@ -81,6 +82,7 @@ fn word(word: &str) -> String {
     match shape.as_str() {
         "0000-00-00" => return "<date>".to_owned(),
         "00:00:00" => return "<time>".to_owned(),
+        "0000-00-00T00:00:00Z" => return "<when>".to_owned(),
         _ => {}
     }
     if word.len() == 12 && word.chars().all(|c| c.is_ascii_hexdigit()) {
@@ -113,7 +115,10 @@ fn help_says_what_there_is() {
         &["hook", "create"],
         &["hook", "rotate"],
         &["trigger"],
+        &["deployment", "list"],
         &["deployment", "logs"],
+        &["deployment", "redeploy"],
+        &["deployment", "promote"],
         &["key", "create"],
         &["env", "set"],
         &["env", "import"],
@@ -124,7 +129,7 @@ fn help_says_what_there_is() {
     insta::assert_snapshot!("help_of_commands", all.join("\n"));
     let version = Command::new(binary()).arg("--version").output().unwrap();
     assert!(String::from_utf8(version.stdout).unwrap().starts_with("grapnel 0."));
-    for shell in ["bash", "zsh", "fish"] {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = Command::new(binary()).args(["completions", shell]).output().unwrap();
         assert!(String::from_utf8(script.stdout).unwrap().contains("grapnel"), "{shell}");
     }
@@ -162,8 +167,12 @@ async fn a_session_from_the_first_project_to_the_last() {
     run(&["deploy", "harbour", "--branch", "nowhere", "--wait"]);
     let id = at(&grapnel.cli(&["deployment", "list", "harbour", "--output", "json"]), "/deployments/1/id");
     run(&["deployment", "list", "harbour"]);
+    run(&["deployment", "list", "harbour", "--hook", "cms", "--limit", "1"]);
+    run(&["deployment", "list", "harbour", "--hook", "cmd"]);
+    run(&["deployment", "list", "harbour", "--state", "nonsense"]);
     run(&["deployment", "show", &id]);
     run(&["deployment", "logs", &id]);
+    run(&["deployment", "redeploy", &id, "--no-cache", "--wait"]);
     run(&["deployment", "cancel", &id]);
     run(&["executor", "list"]);
     run(&["executor", "drain", "nobody"]);

@@ -98,6 +98,11 @@ async fn ends_at_each(database: Database, bucket: bool) {
                 break ended;
             }
             assert!(begun.elapsed() < REACHED, "nothing comes to {point}: {}", installation.logs());
+            match point.as_str() {
+                "store.promoted" => installation.go_back().await,
+                "store.deleted" => installation.delete_one().await,
+                _ => {}
+            }
             // Somebody looks at a site that no gateway has fetched yet.
             if let (Part::Gateway(_), Some(id)) = (part, load.last()) {
                 installation.serves(&id).await;
@@ -106,6 +111,9 @@ async fn ends_at_each(database: Database, bucket: bool) {
         };
         assert_eq!(ended.signal(), Some(SIGABRT), "it ended otherwise at {point}: {}", installation.logs());
         installation.start_again(part).await;
+        if point == "store.promoted" {
+            installation.let_go().await;
+        }
     }
     installation.answers(0).await;
     let answered = load.stop().await;

@@ -30,7 +30,7 @@ async fn a_watcher_sees_a_line_soon_after_it_was_printed_and_a_build_begins_soon
     let clock = Clock::system();
     let asked = Instant::now();
     let id = grapnel.trigger(&url).await;
-    let request = WatchDeploymentRequest { deployment_id: id, after_position: 0 };
+    let request = WatchDeploymentRequest { deployment_id: id, after_position: 0, ..Default::default() };
     let mut events = grapnel.client().watch_deployment(request).await.unwrap().into_inner();
     let mut first = None;
     let mut delays = Vec::new();

@@ -4,6 +4,7 @@
 
 mod backup;
 mod bad_input;
+mod browser;
 mod buckets;
 mod caches;
 mod cancel;

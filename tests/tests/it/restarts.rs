@@ -93,7 +93,7 @@ impl Site {
             if left.is_empty() {
                 return;
             }
-            assert!(begun.elapsed() < Duration::from_secs(10), "{left}\n{}", self.processes.logs());
+            assert!(begun.elapsed() < Duration::from_secs(60), "{left}\n{}", self.processes.logs());
         }
     }
 }

@@ -218,3 +218,18 @@ async fn a_store_that_works_can_be_tried_and_shows_nothing_of_it() {
         assert_eq!(stored.everything(), Vec::<String>::new());
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paths_that_would_fill_a_gateways_memory_are_refused() {
+    let (stored, output) = (Stored::directory(), Output::new());
+    let deep = output.path().join(vec!["d".repeat(250); 14].join("/"));
+    fs::create_dir_all(&deep).unwrap();
+    for n in 0..10_000 {
+        fs::write(deep.join(format!("{n}")), "").unwrap();
+    }
+    let [deployment] = deployments();
+    let limits = Limits { bytes: 1 << 20, files: 100_000 };
+    let refused = stored.store.publish(deployment, &output.path(), limits, &CancellationToken::new()).await;
+    let is_it = |refusal: &Refusal| *refusal == Refusal::NamesTooLong && refusal.is_about_size();
+    assert!(matches!(&refused, Err(ArtifactError::Refused(refusal)) if is_it(refusal)), "{refused:?}");
+}

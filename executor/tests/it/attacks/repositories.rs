@@ -26,10 +26,17 @@ fn mirrors(directory: &TempDir, closed: &str) -> Arc<Mirrors> {
 
 async fn resolve(mirrors: &Mirrors, url: &str) -> Result<String, SourceError> {
     let (url, branch) = (RepositoryUrl::parse(url).unwrap(), BranchName::parse("main").unwrap());
-    mirrors
-        .resolve(Source::new(&url, &SourceAccess::default()), &branch, &CancellationToken::new())
-        .await
-        .map(|version| version.commit)
+    let (access, cancel) = (SourceAccess::default(), CancellationToken::new());
+    let source = Source::new(&url, &access);
+    let resolved = mirrors.resolve(source, &branch, &cancel).await.map(|version| version.commit);
+    // Who only asks for branches goes the same way.
+    let asked = mirrors.branches(source, &cancel).await;
+    match (&resolved, &asked) {
+        (Ok(commit), Ok(found)) => assert_eq!(&found.branches[0].1, commit),
+        (Err(one), Err(other)) => assert_eq!(one.failure().code, other.failure().code, "{one} {other}"),
+        (_, _) => panic!("{resolved:?} {asked:?}"),
+    }
+    resolved
 }
 
 /// A server that sends everybody elsewhere, and counts who comes.

@@ -18,6 +18,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("dashboard.css", "text/css; charset=utf-8", include_str!("../../assets/dashboard.css")),
     ("icon.svg", "image/svg+xml", include_str!("../../assets/icon.svg")),
     ("copy.js", SCRIPT, include_str!("../../assets/copy.js")),
+    ("log.js", SCRIPT, include_str!("../../assets/log.js")),
     ("live.js", SCRIPT, include_str!("../../assets/live.js")),
     ("times.js", SCRIPT, include_str!("../../assets/times.js")),
 ];

@@ -63,6 +63,31 @@ pub fn deployment(project: &str, id: &str) -> String {
     format!("/projects/{}/deployments/{}", part(project), part(id))
 }
 
+/// What changes in a project's list of deployments.
+pub fn project_events(project: &str) -> String {
+    format!("/projects/{}/events", part(project))
+}
+
+/// Where the form that deploys a branch leads.
+pub fn deploy(project: &str) -> String {
+    format!("/projects/{}/deploy", part(project))
+}
+
+/// What happens to a deployment after a page was made that tells its story up to `shown`.
+pub fn deployment_stream(project: &str, id: &str, shown: u64) -> String {
+    format!("{}/stream?shown={shown}", deployment(project, id))
+}
+
+/// A deployment's log as a file.
+pub fn deployment_log(project: &str, id: &str) -> String {
+    format!("{}/log.txt", deployment(project, id))
+}
+
+/// Where a form leads that does something about a deployment.
+pub fn deployment_action(project: &str, id: &str, action: &str) -> String {
+    format!("{}/{action}", deployment(project, id))
+}
+
 /// A project's settings.
 pub fn settings(project: &str) -> String {
     format!("/projects/{}/settings", part(project))

@@ -49,11 +49,21 @@ impl Change {
     }
 }
 
-/// Answers with a stream of changes. It ends with them, and with the session: an event `ended` says so.
+/// Answers with a stream of changes. It ends with them, when the gateway stops, and with the session: an event `ended`
+/// says so.
 pub fn answer(signed_in: SignedIn, changes: impl Stream<Item = Change> + Send + 'static) -> Response {
+    let events = changes.filter_map(async |change| {
+        let written = serde_json::to_string(&change).ok()?;
+        Some(Event::default().event("change").data(written))
+    });
+    answer_with(signed_in, events)
+}
+
+/// Answers with a stream of events, which ends as [`answer`] says.
+pub fn answer_with(signed_in: SignedIn, events: impl Stream<Item = Event> + Send + 'static) -> Response {
     let mut check = interval_at(Instant::now() + CHECK, CHECK);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let live = Live { signed_in, changes: Box::pin(changes), check, over: false };
+    let live = Live { signed_in, events: Box::pin(events), check, over: false };
     let events = stream::unfold(live, async |mut live| {
         let event = live.next().await?;
         Some((Ok::<_, Infallible>(event), live))
@@ -69,19 +79,18 @@ pub fn answer(signed_in: SignedIn, changes: impl Stream<Item = Change> + Send + 
 
 struct Live<S> {
     signed_in: SignedIn,
-    changes: S,
+    events: S,
     check: Interval,
     over: bool,
 }
 
-impl<S: Stream<Item = Change> + Unpin> Live<S> {
+impl<S: Stream<Item = Event> + Unpin> Live<S> {
     async fn next(&mut self) -> Option<Event> {
         while !self.over {
             tokio::select! {
-                change = self.changes.next() => {
-                    let written = serde_json::to_string(&change?).ok()?;
-                    return Some(Event::default().event("change").data(written));
-                }
+                event = self.events.next() => return event,
+                // Browsers come back, to another process perhaps.
+                () = self.signed_in.stopping.cancelled() => return None,
                 _ = self.check.tick() => self.over = !goes_on(&self.signed_in).await,
             }
             if self.over {

@@ -3,7 +3,9 @@
 use askama::Template;
 use axum::response::{IntoResponse, Response};
 use grapnel_domain::{Error, ErrorCode, Reason};
+use grapnel_proto::error::from_status;
 use http::{StatusCode, header};
+use tonic::Status;
 
 use super::{
     page::{self, Frame},
@@ -101,6 +103,12 @@ impl PageError {
     }
 }
 
+impl From<Status> for PageError {
+    fn from(status: Status) -> Self {
+        from_status(&status, Reason::HooksUnavailable).into()
+    }
+}
+
 impl From<Error> for PageError {
     fn from(error: Error) -> Self {
         let status = status_of(error.reason);
@@ -142,12 +150,18 @@ fn refusal(error: &Error) -> String {
     }
 }
 
-/// Makes a sentence of an error's message.
+/// Makes a sentence of an error's message. What it puts between backticks, as programs do, gets the quotes that people do.
 pub fn sentence(message: &str) -> String {
-    let mut characters = message.chars();
-    let Some(first) = characters.next() else { return String::new() };
-    let end = if message.ends_with(['.', '!', '?', ':']) { "" } else { "." };
-    format!("{}{}{end}", first.to_uppercase(), characters.as_str())
+    let mut parts = message.split('`');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for (place, part) in parts.enumerate() {
+        text.push(if place % 2 == 0 { '“' } else { '”' });
+        text += part;
+    }
+    let first = text.chars().next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let rest = text.chars().skip(1);
+    let end = if text.is_empty() || text.ends_with(['.', '!', '?', ':']) { "" } else { "." };
+    first + &rest.collect::<String>() + end
 }
 
 impl IntoResponse for PageError {
@@ -165,5 +179,23 @@ impl IntoResponse for PageError {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_a_sentence_for_people() {
+        for (message, expected) in [
+            ("", ""),
+            ("must not be empty", "Must not be empty."),
+            ("the name `a` is taken, `b` is not", "The name “a” is taken, “b” is not."),
+            ("Already one.", "Already one."),
+            ("`main` is gone", "“main” is gone."),
+        ] {
+            assert_eq!(sentence(message), expected);
+        }
     }
 }

@@ -7,6 +7,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use grapnel_domain::{Error, ErrorCode, Reason, scope::Scope};
 use grapnel_proto::hooks::v1::{GetSessionRequest, Session};
+use grapnel_runtime::CancellationToken;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use sha2::Sha256;
@@ -34,6 +35,8 @@ pub struct SignedIn {
     pub csrf: String,
     /// When they asked.
     pub now: DateTime<Utc>,
+    /// When the gateway stops.
+    pub stopping: CancellationToken,
 }
 
 /// What pages say of whoever is signed in.
@@ -105,7 +108,8 @@ impl FromRequestParts<Interface> for SignedIn {
             Err(error) => return Err(PageError::from(error).into_response()),
         };
         let csrf = token_of(secret);
-        Ok(Self { caller, session, csrf, now: interface.clock.now() })
+        let (now, stopping) = (interface.clock.now(), interface.stopping.clone());
+        Ok(Self { caller, session, csrf, now, stopping })
     }
 }
 

@@ -5,12 +5,13 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use grapnel_domain::{
     BranchName, Error, RepositoryUrl,
+    failure::Failure,
     id::ProjectId,
     source::{HostKey, SourceAccess},
 };
 use tokio::time::timeout;
 
-use crate::model::{BuildCache, ExecutorInfo, PurgedCaches};
+use crate::model::{BuildCache, ExecutorInfo, PurgedCaches, RepositoryBranches};
 
 /// How long a trigger is kept waiting for the answer. Its sender gives up after two seconds.
 const PATIENCE: Duration = Duration::from_millis(1_200);
@@ -26,6 +27,16 @@ pub trait Executors: Send + Sync {
         commit: &str,
         access: &SourceAccess,
     ) -> Option<String>;
+
+    /// Asks a repository for its branches; what is the repository's fault is an answer.
+    ///
+    /// # Errors
+    /// `EXECUTOR_UNAVAILABLE`.
+    async fn branches(
+        &self,
+        repository: &RepositoryUrl,
+        access: &SourceAccess,
+    ) -> Result<Result<RepositoryBranches, Failure>, Error>;
 
     /// Asks an SSH host for its keys.
     ///
@@ -78,6 +89,14 @@ impl AllExecutors {
         access: &SourceAccess,
     ) -> Option<String> {
         timeout(PATIENCE, self.0.refusal(repository, branch, commit, access)).await.ok().flatten()
+    }
+
+    pub(super) async fn branches(
+        &self,
+        repository: &RepositoryUrl,
+        access: &SourceAccess,
+    ) -> Result<Result<RepositoryBranches, Failure>, Error> {
+        self.0.branches(repository, access).await
     }
 
     pub(super) async fn scan_host(&self, host: &str, port: u16) -> Result<Vec<HostKey>, Error> {

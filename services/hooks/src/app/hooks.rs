@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use grapnel_domain::{
     BranchName, Error, Reason,
     hook::{Methods, caches_by_default, token_is_live},
-    id::{HookId, TeamId},
+    id::{HookId, TeamId, TokenId},
     name::HookName,
     plan::Plan,
     secret_token::HookToken,
@@ -169,20 +169,21 @@ impl App {
         Ok(hook)
     }
 
-    /// Makes a new token; the current one works on for `grace`.
+    /// Makes a new token; the current one works on for `grace`. Where one is `expected`, it has to be the current one.
     ///
     /// # Errors
-    /// `HOOK_NOT_FOUND`.
+    /// `HOOK_NOT_FOUND`, `TOKEN_REPLACED`.
     pub async fn rotate_token(
         &self,
         team: TeamId,
         id: HookId,
         grace: Option<Duration>,
+        expected: Option<TokenId>,
     ) -> Result<WithUrl, Error> {
         let (token, secret) = self.new_token();
         let old_expires_at = token.created_at + grace.unwrap_or(GRACE);
         self.store
-            .rotate_token(team, id, &token, &secret, old_expires_at)
+            .rotate_token(team, id, &token, &secret, expected, old_expires_at)
             .await
             .map_err(|error| error.into_error(Reason::HookNotFound))?;
         let hook = self.hook(team, id).await?;

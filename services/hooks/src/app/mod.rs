@@ -12,11 +12,16 @@ mod hooks;
 mod keys;
 mod projects;
 mod rates;
+mod repositories;
 mod secrets;
+mod sessions;
 mod sites;
 mod status;
 mod triggers;
 mod variables;
+mod watching;
+
+use std::time::Duration;
 
 pub use commit_statuses::{NoDestination, StatusChange};
 pub use credentials::{NewCredential, NewSecret, Scanned};
@@ -28,8 +33,11 @@ pub use hooks::{HookChanges, NewHook, WithUrl};
 pub use keys::FirstKey;
 pub use projects::{NewProject, ProjectChanges};
 pub use rates::TriggerRates;
+pub use repositories::Inspected;
 pub use secrets::Rotated;
+pub use sessions::Profile;
 pub use triggers::{Answered, Brought, TriggerTarget, unknown_hook};
+pub use watching::{Change, Part};
 
 use crate::{inputs::Inputs, sealing::Sealer, store::Store};
 
@@ -50,6 +58,8 @@ pub struct App {
     pub executors: AllExecutors,
     /// How addresses look.
     pub addresses: Addresses,
+    /// How long a session is open that nobody ends.
+    pub session_lifetime: Duration,
 }
 
 impl App {

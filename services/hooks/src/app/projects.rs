@@ -1,13 +1,19 @@
 //! Projects.
 
 use grapnel_domain::{
-    BranchName, Error, Reason, RepositoryUrl, id::TeamId, name::ProjectName, project::BuildSettings,
+    BranchName, Error, Reason, RepositoryUrl,
+    id::{ProjectId, TeamId},
+    name::ProjectName,
+    project::BuildSettings,
 };
 
 use super::App;
 use crate::{
-    model::{Page, Project},
-    store::{StoreError, projects::ProjectRef},
+    model::{Deployment, Page, Project},
+    store::{
+        StoreError,
+        projects::{ProjectFilter, ProjectRef},
+    },
 };
 
 /// A project to be made.
@@ -66,20 +72,38 @@ impl App {
         self.store.project(team, wanted).await.map_err(|error| error.into_error(Reason::ProjectNotFound))
     }
 
-    /// Lists a team's projects.
+    /// Reads which project is meant where none is all of them.
+    ///
+    /// # Errors
+    /// `PROJECT_NOT_FOUND`.
+    pub(super) async fn one_or_all(
+        &self,
+        team: TeamId,
+        wanted: Option<&ProjectRef>,
+    ) -> Result<Option<ProjectId>, Error> {
+        match wanted {
+            Some(wanted) => Ok(Some(self.project(team, wanted).await?.id)),
+            None => Ok(None),
+        }
+    }
+
+    /// Lists a team's projects, and the newest deployment of each of them that has one, in the same order.
     ///
     /// # Errors
     /// `STORE_UNAVAILABLE`.
     pub async fn list_projects(
         &self,
         team: TeamId,
-        after: Option<grapnel_domain::id::ProjectId>,
+        filter: &ProjectFilter,
+        after: Option<ProjectId>,
         limit: u64,
-    ) -> Result<Page<Project>, Error> {
-        self.store
-            .list_projects(team, after, limit)
-            .await
-            .map_err(|error| error.into_error(Reason::ProjectNotFound))
+    ) -> Result<(Page<Project>, Vec<Deployment>), Error> {
+        let refused = |error: StoreError| error.into_error(Reason::ProjectNotFound);
+        let page = self.store.list_projects(team, filter, after, limit).await.map_err(refused)?;
+        let ids: Vec<ProjectId> = page.items.iter().map(|project| project.id).collect();
+        let mut newest = self.store.newest_deployments(team, &ids).await.map_err(refused)?;
+        newest.sort_by_key(|deployment| ids.iter().position(|id| *id == deployment.project_id));
+        Ok((page, newest))
     }
 
     /// Changes a project.

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::App;
 use crate::{
-    model::{Deployment, Page, Trigger, TriggerRequest},
+    model::{Deployment, DeploymentRequest, Page, Project, Trigger, TriggerRequest},
     store::{
         ledger::TriggerFilter,
         projects::ProjectRef,
@@ -123,11 +123,13 @@ impl App {
         let Some((hook, project)) = found else {
             return Ok(None);
         };
-        // A secret that does not open is told by the deployment.
-        let Ok(access) = self.inputs().access(project.team_id, project.id).await else {
-            return Ok(None);
-        };
-        Ok(self.executors.refusal(&project.repository, &hook.branch, commit, &access).await)
+        Ok(self.refusal(&project, &hook.branch, commit).await)
+    }
+
+    /// Says why a branch of a project cannot be deployed at a commit. A secret that does not open is told by the deployment.
+    async fn refusal(&self, project: &Project, branch: &BranchName, commit: &str) -> Option<String> {
+        let access = self.inputs().access(project.team_id, project.id).await.ok()?;
+        self.executors.refusal(&project.repository, branch, commit, &access).await
     }
 
     fn new_trigger(&self, brought: Brought) -> NewTrigger {
@@ -220,11 +222,31 @@ impl App {
         branch: Option<BranchName>,
         build_cache: bool,
     ) -> Result<Deployment, Error> {
+        let asked = DeploymentRequest { branch, build_cache, commit: None, title: String::new() };
+        self.deploy(team, project, asked).await
+    }
+
+    /// Stores a deployment that no hook asked for.
+    ///
+    /// # Errors
+    /// `PROJECT_NOT_FOUND`, `TRIGGER_REFUSED` where the branch has no such commit, `STORE_UNAVAILABLE`.
+    pub async fn deploy(
+        &self,
+        team: TeamId,
+        project: &ProjectRef,
+        asked: DeploymentRequest,
+    ) -> Result<Deployment, Error> {
         let project = self.project(team, project).await?;
-        let branch = branch.unwrap_or_else(|| project.production_branch.clone());
+        if let Some(commit) = &asked.commit {
+            let branch = asked.branch.as_ref().unwrap_or(&project.production_branch);
+            if let Some(refusal) = self.refusal(&project, branch, commit).await {
+                return Err(Error::new(Reason::TriggerRefused, refusal));
+            }
+        }
         let (id, now) = (self.clock.new_id(), self.clock.now());
+        let asked = DeploymentRequest { title: kept(&asked.title, TEXT_KEPT), ..asked };
         self.store
-            .create_deployment(&project, &branch, id, build_cache, now)
+            .create_deployment(&project, asked, id, now)
             .await
             .map_err(|error| error.into_error(Reason::ProjectNotFound))
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::fleet::Connect;
-use crate::model::{BuildCache, ExecutorInfo, ExecutorState, PurgedCaches};
+use crate::model::{BranchAt, BuildCache, ExecutorInfo, ExecutorState, PurgedCaches, RepositoryBranches};
 use grapnel_domain::{
     BranchName, Error, Reason, RepositoryUrl,
     build::{AttemptId, BuildSpec},
@@ -28,10 +28,10 @@ use grapnel_proto::{
     },
     error::from_status,
     executor::v1::{
-        CancelDeployRequest, DrainExecutorRequest, ListCachesRequest, Occupancy, PurgeCacheRequest,
-        ResolveSourceRequest, RunningAttempt, ScanHostRequest, TriggerDeployResponse, Version,
-        WatchExecutorRequest, WatchExecutorResponse, executor_service_client::ExecutorServiceClient,
-        resolve_source_response,
+        Branches, CancelDeployRequest, DrainExecutorRequest, ListBranchesRequest, ListCachesRequest,
+        Occupancy, PurgeCacheRequest, ResolveSourceRequest, RunningAttempt, ScanHostRequest,
+        TriggerDeployResponse, Version, WatchExecutorRequest, WatchExecutorResponse,
+        executor_service_client::ExecutorServiceClient, list_branches_response, resolve_source_response,
     },
     hooks::v1 as wire,
 };
@@ -48,6 +48,9 @@ const CANCEL: Duration = Duration::from_secs(30);
 
 /// How long a host may take to show its keys: the executor's own limit, and a little more.
 const SCAN: Duration = Duration::from_secs(15);
+
+/// How long a repository may take to name its branches: the executor's own limits, and a little more.
+const BRANCHES: Duration = Duration::from_secs(45);
 
 /// How long to wait before an executor is looked for again, at first and at most.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -261,6 +264,29 @@ impl Executor {
         }
     }
 
+    /// Asks a repository for its branches. Its failure is an answer.
+    ///
+    /// # Errors
+    /// The executor does not answer.
+    pub async fn branches(
+        &self,
+        repository: &RepositoryUrl,
+        access: &SourceAccess,
+    ) -> Result<Result<RepositoryBranches, Failure>, Error> {
+        let request = ListBranchesRequest {
+            repository_url: repository.to_string(),
+            access: Some(access_to_wire(access)),
+        };
+        let mut client = self.client.clone();
+        let answer = timeout(BRANCHES, client.list_branches(request)).await.map_err(|_| away())?;
+        let answer = answer.map_err(|status| from_status(&status, Reason::ExecutorUnavailable))?.into_inner();
+        match answer.result {
+            Some(list_branches_response::Result::Branches(found)) => Ok(Ok(branches(found))),
+            Some(list_branches_response::Result::Failure(failure)) => Ok(Err(failure_from_wire(&failure))),
+            None => Err(Error::internal("the executor answered neither branches nor a failure")),
+        }
+    }
+
     /// Asks an SSH host for its keys, by way of the executor that would fetch from it.
     ///
     /// # Errors
@@ -334,6 +360,16 @@ impl Executor {
 
 fn attempt_from_wire(told: &RunningAttempt) -> Option<AttemptId> {
     Some(AttemptId { deployment: told.deployment_id.parse().ok()?, attempt: told.attempt })
+}
+
+fn branches(told: Branches) -> RepositoryBranches {
+    let branch =
+        |it: wire::Branch| Some(BranchAt { name: BranchName::parse(&it.name).ok()?, commit: it.commit });
+    RepositoryBranches {
+        default_branch: BranchName::parse(&told.default_branch).ok(),
+        branches: told.branches.into_iter().filter_map(branch).collect(),
+        truncated: told.truncated,
+    }
 }
 
 fn cache(told: wire::BuildCache) -> BuildCache {

@@ -3,25 +3,32 @@
 use grapnel_domain::{
     Error, Reason,
     id::TeamId,
-    scope::{Scope, Scopes},
-    secret_token::ApiKey,
+    scope::Scope,
+    secret_token::{ApiKey, SecretKind as _, SessionSecret, SessionSecretKind},
 };
-use grapnel_runtime::grpc::{bearer_of, shows_key};
+use grapnel_runtime::{
+    Clock,
+    grpc::{bearer_of, shows_key},
+};
 use tonic::Request;
 
-use crate::store::Store;
+use crate::{
+    model::Asker,
+    store::{Store, StoreError},
+};
 
-/// Recognises callers by their keys. Every handler asks it first.
+/// Recognises callers by their keys, and by the sessions that were opened with them. Every handler asks it first.
 #[derive(Clone, Debug)]
 pub struct Auth {
     store: Store,
+    clock: Clock,
     gateway_key: ApiKey,
 }
 
 /// Who is asking.
 #[derive(Clone, Debug)]
 enum Principal {
-    Team { team: TeamId, scopes: Scopes },
+    Team(Asker),
     Gateway,
 }
 
@@ -35,9 +42,23 @@ pub enum Triggering {
 }
 
 impl Auth {
-    /// Takes the key by which gateways are recognised.
-    pub fn new(store: Store, gateway_key: ApiKey) -> Self {
-        Self { store, gateway_key }
+    /// Takes the key by which gateways are recognised, and the clock by which sessions end.
+    pub fn new(store: Store, clock: Clock, gateway_key: ApiKey) -> Self {
+        Self { store, clock, gateway_key }
+    }
+
+    /// Returns the team's key that the request shows, or the session, whatever its scopes.
+    ///
+    /// # Errors
+    /// `KEY_MISSING`, `KEY_INVALID`; `SCOPE_MISSING` for a gateway, which is no team's.
+    pub async fn asker<T>(&self, request: &Request<T>) -> Result<Asker, Error> {
+        match self.principal(request).await? {
+            Principal::Team(asker) => Ok(asker),
+            Principal::Gateway => Err(Error::new(
+                Reason::ScopeMissing,
+                "a gateway's service key is no team's: show a team's key",
+            )),
+        }
     }
 
     /// Returns the team of the key that the request shows.
@@ -46,8 +67,8 @@ impl Auth {
     /// `KEY_MISSING`, `KEY_INVALID`, `SCOPE_MISSING`.
     pub async fn team<T>(&self, request: &Request<T>, scope: Scope) -> Result<TeamId, Error> {
         match self.principal(request).await? {
-            Principal::Team { team, scopes } if scopes.allow(scope) => Ok(team),
-            Principal::Team { .. } | Principal::Gateway => Err(scope_missing(scope)),
+            Principal::Team(asker) if asker.key.scopes.allow(scope) => Ok(asker.key.team_id),
+            Principal::Team(_) | Principal::Gateway => Err(scope_missing(scope)),
         }
     }
 
@@ -58,8 +79,10 @@ impl Auth {
     pub async fn triggering<T>(&self, request: &Request<T>) -> Result<Triggering, Error> {
         match self.principal(request).await? {
             Principal::Gateway => Ok(Triggering::Gateway),
-            Principal::Team { team, scopes } if scopes.allow(Scope::Deploy) => Ok(Triggering::Team(team)),
-            Principal::Team { .. } => Err(scope_missing(Scope::Deploy)),
+            Principal::Team(asker) if asker.key.scopes.allow(Scope::Deploy) => {
+                Ok(Triggering::Team(asker.key.team_id))
+            }
+            Principal::Team(_) => Err(scope_missing(Scope::Deploy)),
         }
     }
 
@@ -70,7 +93,7 @@ impl Auth {
     pub async fn gateway<T>(&self, request: &Request<T>) -> Result<(), Error> {
         match self.principal(request).await? {
             Principal::Gateway => Ok(()),
-            Principal::Team { .. } => Err(Error::new(
+            Principal::Team(_) => Err(Error::new(
                 Reason::ServiceKeyRequired,
                 "this method is for gateways, with the gateway's service key",
             )),
@@ -86,12 +109,33 @@ impl Auth {
             let message = "a key is needed: send the header `authorization: Bearer gra_…`";
             return Err(Error::new(Reason::KeyMissing, message));
         };
+        let found = if shown.starts_with(SessionSecretKind::PREFIX) {
+            self.by_session(shown).await
+        } else {
+            self.by_key(shown).await
+        };
+        found.map(Principal::Team)
+    }
+
+    async fn by_key(&self, shown: &str) -> Result<Asker, Error> {
         let invalid = || Error::new(Reason::KeyInvalid, "the key is not known, or was revoked");
         let key = ApiKey::parse(shown).map_err(|_| invalid())?;
-        let found = self.store.key_by_hash(&key.hash()).await;
-        let found = found.map_err(|error| error.into_error(Reason::KeyInvalid))?.ok_or_else(invalid)?;
-        Ok(Principal::Team { team: found.team_id, scopes: found.scopes })
+        let found = self.store.key_by_hash(&key.hash()).await.map_err(unread)?;
+        Ok(Asker { key: found.ok_or_else(invalid)?, session: None })
     }
+
+    async fn by_session(&self, shown: &str) -> Result<Asker, Error> {
+        let invalid = || {
+            Error::new(Reason::KeyInvalid, "the session is not known, or has ended: sign in with a key again")
+        };
+        let secret = SessionSecret::parse(shown).map_err(|_| invalid())?;
+        let found = self.store.session_by_hash(&secret.hash(), self.clock.now()).await.map_err(unread)?;
+        found.ok_or_else(invalid)
+    }
+}
+
+fn unread(error: StoreError) -> Error {
+    error.into_error(Reason::KeyInvalid)
 }
 
 fn scope_missing(scope: Scope) -> Error {

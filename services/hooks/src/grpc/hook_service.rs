@@ -1,39 +1,25 @@
 //! The calls of `grapnel.hooks.v1.HookService`: parse, authorise, call one use case, convert.
 
-use std::pin::Pin;
+mod requests;
 
-use futures_util::{Stream, StreamExt as _, future};
-use grapnel_domain::{
-    BranchName, Error, RepositoryUrl,
-    hook::Methods,
-    scope::Scope,
-    secret_token::HookToken,
-    trigger::{DEFAULT_MAX_WAIT, Waiting},
-};
+use grapnel_domain::scope::Scope;
 use grapnel_proto::{
-    convert::{
-        Violations, build, checked,
-        deployment::state_from_wire,
-        event::deployment_event_to_wire,
-        project::settings_from_wire,
-        time::datetime,
-        trigger::{decision_from_wire, decision_to_wire},
-    },
+    convert::trigger::decision_to_wire,
     hooks::v1::{hook_service_server::HookService, *},
 };
 use grapnel_runtime::CancellationToken;
-use tonic::{Request, Status};
+use requests::{brought, deployment_request, new_hook, new_project, scope_to_set, trigger_target};
+use tonic::Request;
 
 use super::{
     Answer,
-    auth::{Auth, Triggering},
-    convert::{self, deployment_id, hook_id, project_ref, refuse},
+    auth::Auth,
+    convert::{self, deployment_id, hook_id, project_ref},
+    lists::{self, Asked},
     page, update,
+    watching::{self, Messages, Watcher},
 };
-use crate::{
-    app::{Answered, App, Brought, NewHook, NewProject, TriggerTarget},
-    store::{deployments::DeploymentFilter, ledger::TriggerFilter},
-};
+use crate::app::{Answered, App, Part};
 
 /// The handlers.
 pub struct HookHandlers {
@@ -69,15 +55,16 @@ impl HookService for HookHandlers {
         answer!({
             let team = self.auth.team(&request, Scope::Read).await?;
             let request = request.into_inner();
-            let after = page::after("projects", &request.page_token)?;
-            let page = self.app.list_projects(team, after, page::size(request.page_size)?).await?;
+            let Asked { list, filter } = lists::projects(&request)?;
+            let after = page::after(&list, &request.page_token)?;
+            let size = page::size(request.page_size)?;
+            let (page, latest) = self.app.list_projects(team, &filter, after, size).await?;
             Ok(ListProjectsResponse {
-                latest_deployments: Vec::new(),
-                next_page_token: page::next(
-                    "projects",
-                    page.items.last().map(|project| project.id),
-                    page.more,
-                ),
+                latest_deployments: latest
+                    .iter()
+                    .map(|it| convert::deployment(it, &self.app.addresses))
+                    .collect(),
+                next_page_token: page::next(&list, page.items.last().map(|it| it.id), page.more),
                 projects: page.items.iter().map(|it| convert::project(it, &self.app.addresses)).collect(),
             })
         })
@@ -154,7 +141,8 @@ impl HookService for HookHandlers {
             let team = self.auth.team(&request, Scope::Write).await?;
             let request = request.into_inner();
             let grace = update::grace(request.grace_seconds)?;
-            let rotated = self.app.rotate_token(team, hook_id(&request.hook_id)?, grace).await?;
+            let expected = update::expected_token(&request.expected_token_id)?;
+            let rotated = self.app.rotate_token(team, hook_id(&request.hook_id)?, grace, expected).await?;
             Ok(RotateHookTokenResponse { hook: Some(convert::hook(&rotated.hook)), url: rotated.url })
         })
     }
@@ -201,8 +189,7 @@ impl HookService for HookHandlers {
             let team = self.auth.team(&request, Scope::Read).await?;
             let request = request.into_inner();
             let project = project_ref(&request.project)?;
-            let filter = trigger_filter(&request)?;
-            let list = format!("triggers {} {} {}", request.project, request.hook_id, request.decision);
+            let Asked { list, filter } = lists::triggers(&request)?;
             let after = page::after(&list, &request.page_token)?;
             let size = page::size(request.page_size)?;
             let page = self.app.list_triggers(team, &project, filter, after, size).await?;
@@ -221,9 +208,7 @@ impl HookService for HookHandlers {
             let team = self.auth.team(&request, Scope::Deploy).await?;
             let request = request.into_inner();
             let project = project_ref(&request.project)?;
-            let branch = optional_branch(&request.branch)?;
-            let use_cache = request.build_cache.unwrap_or(true);
-            let deployment = self.app.trigger_deployment(team, &project, branch, use_cache).await?;
+            let deployment = self.app.deploy(team, &project, deployment_request(request)?).await?;
             Ok(TriggerDeploymentResponse {
                 deployment: Some(convert::deployment(&deployment, &self.app.addresses)),
             })
@@ -251,12 +236,11 @@ impl HookService for HookHandlers {
         answer!({
             let team = self.auth.team(&request, Scope::Read).await?;
             let request = request.into_inner();
-            let project = project_ref(&request.project)?;
-            let filter = deployment_filter(&request)?;
-            let list = format!("deployments {} {} {}", request.project, request.state, request.hook_id);
+            let project = lists::one_or_all(&request.project)?;
+            let Asked { list, filter } = lists::deployments(&request)?;
             let after = page::after(&list, &request.page_token)?;
             let size = page::size(request.page_size)?;
-            let page = self.app.list_deployments(team, &project, filter, after, size).await?;
+            let page = self.app.list_deployments(team, project.as_ref(), filter, after, size).await?;
             Ok(ListDeploymentsResponse {
                 next_page_token: page::next(
                     &list,
@@ -288,22 +272,31 @@ impl HookService for HookHandlers {
 
     async fn delete_deployment(
         &self,
-        _: Request<DeleteDeploymentRequest>,
+        request: Request<DeleteDeploymentRequest>,
     ) -> Answer<DeleteDeploymentResponse> {
-        Err(Status::unimplemented("not yet"))
+        answer!({
+            let team = self.auth.team(&request, Scope::Write).await?;
+            self.app.delete_deployment(team, deployment_id(&request.into_inner().deployment_id)?).await?;
+            Ok(DeleteDeploymentResponse {})
+        })
     }
 
-    type WatchDeploymentsStream =
-        Pin<Box<dyn Stream<Item = Result<WatchDeploymentsResponse, Status>> + Send>>;
+    type WatchDeploymentsStream = Messages<WatchDeploymentsResponse>;
 
     async fn watch_deployments(
         &self,
-        _: Request<WatchDeploymentsRequest>,
+        request: Request<WatchDeploymentsRequest>,
     ) -> Answer<Self::WatchDeploymentsStream> {
-        Err(Status::unimplemented("not yet"))
+        answer!({
+            let team = self.auth.team(&request, Scope::Read).await?;
+            let watcher = Watcher::of(&request, &self.auth, &self.stopping);
+            let project = lists::one_or_all(&request.into_inner().project)?;
+            let changes = self.app.watch_deployments(team, project.as_ref()).await?;
+            Ok(watcher.told(watching::changes(changes, self.app.addresses.clone())))
+        })
     }
 
-    type WatchDeploymentStream = Pin<Box<dyn Stream<Item = Result<WatchDeploymentResponse, Status>> + Send>>;
+    type WatchDeploymentStream = Messages<WatchDeploymentResponse>;
 
     async fn watch_deployment(
         &self,
@@ -311,19 +304,16 @@ impl HookService for HookHandlers {
     ) -> Answer<Self::WatchDeploymentStream> {
         answer!({
             let team = self.auth.team(&request, Scope::Read).await?;
+            let watcher = Watcher::of(&request, &self.auth, &self.stopping);
             let request = request.into_inner();
             let id = deployment_id(&request.deployment_id)?;
-            let events = self.app.watch_deployment(team, id, request.after_position).await?;
-            let stopping = self.stopping.clone().cancelled_owned();
-            let messages = events.filter_map(|stored| {
-                future::ready(match stored {
-                    Ok(stored) => deployment_event_to_wire(stored.position, stored.at, &stored.event)
-                        .map(|event| Ok(WatchDeploymentResponse { event: Some(event) })),
-                    Err(error) => Some(Err(refuse(error))),
-                })
-            });
-            let stream: Self::WatchDeploymentStream = Box::pin(messages.take_until(stopping));
-            Ok(stream)
+            let part = Part {
+                after: request.after_position,
+                log: !request.without_log,
+                follow: !request.history_only,
+            };
+            let events = self.app.watch_deployment(team, id, part).await?;
+            Ok(watcher.told(watching::history(events)))
         })
     }
 
@@ -344,141 +334,4 @@ impl HookService for HookHandlers {
             Ok(PurgeCacheResponse { purged: purged.into_iter().map(convert::purged_caches).collect() })
         })
     }
-}
-
-/// Root inside a sandbox is for an admin to allow; everything else of a project is for whoever writes.
-fn scope_to_set(settings: Option<&BuildSettings>) -> Scope {
-    if settings.is_some_and(|settings| settings.run_as_root) { Scope::Admin } else { Scope::Write }
-}
-
-fn new_project(request: CreateProjectRequest) -> Result<NewProject, Error> {
-    let mut violations = Violations::default();
-    let name = violations.check("name", request.name.parse());
-    let repository = violations.check("repository_url", RepositoryUrl::parse(&request.repository_url));
-    let branch = violations.check("production_branch", update::branch_or_main(&request.production_branch));
-    let settings = settings_from_wire("settings", request.settings, &mut violations);
-    violations.finish()?;
-    Ok(NewProject {
-        name: checked(name)?,
-        repository: checked(repository)?,
-        production_branch: checked(branch)?,
-        settings,
-    })
-}
-
-fn new_hook(request: &CreateHookRequest) -> Result<NewHook, Error> {
-    let mut violations = Violations::default();
-    let name = violations.check("name", request.name.parse());
-    let branch = match request.branch.as_str() {
-        "" => None,
-        text => violations.check("branch", BranchName::parse(text)),
-    };
-    let quiet_period = violations.check("quiet_period_ms", update::wait(request.quiet_period_ms));
-    let max_wait = request.max_wait_ms.map(|wait| violations.check("max_wait_ms", update::wait(wait)));
-    let methods = match request.methods.as_slice() {
-        [] => Some(Methods::default()),
-        names => violations.check("methods", update::methods(names)),
-    };
-    let created_at = datetime(request.created_at.as_ref());
-    if request.created_at.is_some() && created_at.is_none() {
-        violations.add("created_at", "is no time that the calendar has");
-    }
-    violations.finish()?;
-    let waiting = Waiting {
-        quiet_period: checked(quiet_period)?,
-        max_wait: max_wait.map(checked).transpose()?.unwrap_or(DEFAULT_MAX_WAIT),
-    };
-    Ok(NewHook {
-        name: checked(name)?,
-        branch,
-        build_cache: request.build_cache,
-        waiting,
-        methods: checked(methods)?,
-        created_at,
-    })
-}
-
-/// Reads what a trigger brings along. How a request came over HTTP is believed of gateways alone.
-fn brought(triggering: Triggering, request: TriggerHookRequest) -> Brought {
-    let origin = match triggering {
-        Triggering::Gateway => request.origin.unwrap_or_default(),
-        Triggering::Team(_) => HttpOrigin {
-            method: "gRPC".to_owned(),
-            body_bytes: request.body.len() as u64,
-            ..HttpOrigin::default()
-        },
-    };
-    let commit = Some(request.commit).filter(|commit| !commit.is_empty());
-    let malformed = commit.clone().and_then(|text| build::commit(text).err());
-    let refusal = Some(origin.refusal).filter(|refusal| !refusal.is_empty());
-    let refusal = refusal.or(malformed.map(|error| format!("`ref` {error}")));
-    Brought {
-        build_cache: request.build_cache,
-        method: origin.method,
-        client_address: origin.client_address,
-        user_agent: origin.user_agent,
-        title: request.title,
-        body: request.body,
-        body_bytes: origin.body_bytes,
-        commit: commit.filter(|_| refusal.is_none()),
-        idempotency_key: request.idempotency_key,
-        prefetch: origin.prefetch,
-        refusal,
-    }
-}
-
-fn trigger_filter(request: &ListTriggersRequest) -> Result<TriggerFilter, Error> {
-    let decision = decision_from_wire(request.decision);
-    let hook = match request.hook_id.as_str() {
-        "" => None,
-        text => Some(hook_id(text)?),
-    };
-    Ok(TriggerFilter {
-        hook,
-        decision: decision.map_err(|error| Error::invalid_field("decision", error))?,
-        since: datetime(request.since.as_ref()),
-        until: datetime(request.until.as_ref()),
-    })
-}
-
-fn trigger_target(
-    triggering: Triggering,
-    target: Option<trigger_hook_request::Target>,
-) -> Result<TriggerTarget, Error> {
-    use trigger_hook_request::Target;
-    match (target, triggering) {
-        (Some(Target::HookId(id)), Triggering::Team(team)) => {
-            Ok(TriggerTarget::Hook { team, hook: hook_id(&id)? })
-        }
-        (Some(Target::HookId(_)), Triggering::Gateway) => {
-            Err(Error::invalid_field("address", "a gateway names hooks by their address"))
-        }
-        (Some(Target::Address(address)), triggering) => {
-            let team = match triggering {
-                Triggering::Team(team) => Some(team),
-                Triggering::Gateway => None,
-            };
-            // A malformed token is a token that no hook has.
-            let project = address.project_id.parse().map_err(|_| crate::app::unknown_hook())?;
-            let token = HookToken::parse(&address.token).map_err(|_| crate::app::unknown_hook())?;
-            Ok(TriggerTarget::Address { team, project, token })
-        }
-        (None, _) => Err(Error::invalid_field("target", "must be a hook's id or its address")),
-    }
-}
-
-fn optional_branch(text: &str) -> Result<Option<BranchName>, Error> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    BranchName::parse(text).map(Some).map_err(|error| Error::invalid_field("branch", error))
-}
-
-fn deployment_filter(request: &ListDeploymentsRequest) -> Result<DeploymentFilter, Error> {
-    let state = state_from_wire(request.state).map_err(|error| Error::invalid_field("state", error))?;
-    let hook = match request.hook_id.as_str() {
-        "" => None,
-        text => Some(hook_id(text)?),
-    };
-    Ok(DeploymentFilter { state, hook })
 }

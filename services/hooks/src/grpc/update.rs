@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use grapnel_domain::{
-    BranchName, Error, RepositoryUrl, hook::Methods, project::BuildSettings, trigger::LONGEST_WAIT,
+    BranchName, Error, RepositoryUrl, hook::Methods, id::TokenId, project::BuildSettings,
+    trigger::LONGEST_WAIT,
 };
 use grapnel_proto::{
     convert::{Violations, project::settings_from_wire},
@@ -152,6 +153,14 @@ pub fn grace(seconds: Option<u32>) -> Result<Option<Duration>, Error> {
         )),
         seconds => Ok(seconds.map(|seconds| Duration::from_secs(seconds.into()))),
     }
+}
+
+/// Reads which token is to be replaced; none given is whichever is current.
+pub fn expected_token(text: &str) -> Result<Option<TokenId>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| Error::invalid_field("expected_token_id", "must be the id of a token"))
 }
 
 /// Reads a production branch; none given is `main`.

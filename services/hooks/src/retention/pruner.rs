@@ -34,6 +34,8 @@ pub struct Pruned {
     pub triggers: u64,
     /// Events, with their tries.
     pub events: u64,
+    /// Sessions that were over.
+    pub sessions: u64,
     /// Logs.
     pub logs: u64,
     /// Artifacts that nobody serves any more.
@@ -73,14 +75,24 @@ impl Pruner {
         let pruned = Pruned {
             triggers: self.all(What::Triggers, now).await?,
             events: self.all(What::Events, now).await?,
-            logs: self.all(What::Logs, now).await?,
+            sessions: self.all(What::Sessions, now).await?,
+            logs: self.all(What::Logs, now).await? + self.all(What::LogsOfDeleted, now).await?,
             artifacts: self.all(What::Artifacts, now).await?
+                + self.all(What::ArtifactsOfDeleted, now).await?
                 + self.all(What::ArtifactsOfDeletedProjects, now).await?,
             deployments: self.all(What::Deployments, now).await?,
         };
         if pruned != Pruned::default() {
-            let Pruned { triggers, events, logs, artifacts, deployments } = pruned;
-            tracing::info!(triggers, events, logs, artifacts, deployments, "what was old was removed");
+            let Pruned { triggers, events, sessions, logs, artifacts, deployments } = pruned;
+            tracing::info!(
+                triggers,
+                events,
+                sessions,
+                logs,
+                artifacts,
+                deployments,
+                "what was old was removed"
+            );
         }
         Ok(pruned)
     }
@@ -105,8 +117,11 @@ impl Pruner {
         match what {
             What::Triggers => self.store.prune_triggers(now - triggers).await,
             What::Events => self.store.prune_events(now - events).await,
+            What::Sessions => self.store.prune_sessions(now).await,
             What::Logs => self.store.prune_logs(now - logs, now).await,
+            What::LogsOfDeleted => self.store.prune_logs_of_deleted(now).await,
             What::Artifacts => self.store.retire_artifacts(old(artifacts), now).await,
+            What::ArtifactsOfDeleted => self.store.retire_artifacts_of_deleted(now).await,
             What::ArtifactsOfDeletedProjects => self.store.retire_artifacts_of_deleted_projects(now).await,
             What::Deployments => self.store.prune_deployments(old(deployments)).await,
         }
@@ -118,8 +133,11 @@ impl Pruner {
 enum What {
     Triggers,
     Events,
+    Sessions,
     Logs,
+    LogsOfDeleted,
     Artifacts,
+    ArtifactsOfDeleted,
     ArtifactsOfDeletedProjects,
     Deployments,
 }

@@ -93,16 +93,19 @@ impl Store {
         rows::credential(row.ok_or(StoreError::NotFound)?)
     }
 
-    /// Reads the credentials of a project's sources with what is sealed in them; the project's own before the team's.
+    /// Reads the credentials of a project's sources with what is sealed in them; the project's own before the team's. Without a
+    /// project, those of the team itself.
     ///
     /// # Errors
     /// The database fails.
     pub async fn sealed_credentials(
         &self,
         team: TeamId,
-        project: ProjectId,
+        project: Option<ProjectId>,
     ) -> Result<Vec<(Credential, Sealed)>, StoreError> {
-        let mut found = self.credentials(team, Some(project)).await?;
+        let mut found = self.credentials(team, project).await?;
+        // Nobody else's project is shown what is one project's.
+        found.retain(|it| it.project_id.is_none() || it.project_id == project);
         found.sort_by_key(|it| it.project_id.is_none());
         let mut sealed = sealed::of(&self.reader, found.iter().map(|it| it.id.to_string())).await?;
         // One that was removed in between is not there any more.

@@ -8,25 +8,29 @@ use grapnel_domain::{
     deployment::State,
     id::{DeploymentId, HookId, ProjectId, TeamId},
 };
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
 
 use super::{
     Store, StoreError,
+    deleting::visible,
     entity::{branch_address, deployment},
+    lists,
     notices::Rings,
     rows, transitions,
 };
-use crate::model::{Deployment, Page, Project};
+use crate::model::{Deployment, DeploymentRequest, Page, Project};
 
-/// Which deployments of a project to list.
-#[derive(Clone, Copy, Debug, Default)]
+/// Which deployments to list.
+#[derive(Clone, Debug, Default)]
 pub struct DeploymentFilter {
     /// Only those in this state.
     pub state: Option<State>,
     /// Only those that this hook asked for.
     pub hook: Option<HookId>,
+    /// Only those of this branch.
+    pub branch: Option<BranchName>,
+    /// Only those that were made before this time.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// A deployment that is about to be stored.
@@ -85,6 +89,7 @@ impl NewDeployment {
             log_removed_at: None,
             log_emptied: false,
             artifact_removed_at: None,
+            deleted_at: None,
         };
         transitions::insert(transaction, row.clone()).await?;
         rows::deployment(row, false)
@@ -99,9 +104,8 @@ impl Store {
     pub async fn create_deployment(
         &self,
         project: &Project,
-        branch: &BranchName,
+        asked: DeploymentRequest,
         id: DeploymentId,
-        use_cache: bool,
         now: DateTime<Utc>,
     ) -> Result<Deployment, StoreError> {
         let transaction = self.begin().await?;
@@ -110,12 +114,12 @@ impl Store {
             team_id: project.team_id.to_string(),
             project_id: project.id.to_string(),
             hook: None,
-            branch: branch.to_string(),
-            use_cache,
+            branch: asked.branch.as_ref().unwrap_or(&project.production_branch).to_string(),
+            use_cache: asked.build_cache,
             trigger_count: 1,
-            title: String::new(),
+            title: asked.title,
             body: Vec::new(),
-            wanted_commit: None,
+            wanted_commit: asked.commit,
             created_at: now,
             waiting_since: now,
             not_before: now,
@@ -132,6 +136,7 @@ impl Store {
     pub async fn deployment(&self, team: TeamId, id: DeploymentId) -> Result<Deployment, StoreError> {
         let row = deployment::Entity::find_by_id(id.to_string())
             .filter(deployment::Column::TeamId.eq(team.to_string()))
+            .filter(visible())
             .one(&self.reader)
             .await?;
         let found = with_promotion(&self.reader, row.into_iter().collect()).await?;
@@ -143,7 +148,7 @@ impl Store {
     /// # Errors
     /// There is none.
     pub async fn any_deployment(&self, id: DeploymentId) -> Result<Deployment, StoreError> {
-        let row = deployment::Entity::find_by_id(id.to_string()).one(&self.reader).await?;
+        let row = deployment::Entity::find_by_id(id.to_string()).filter(visible()).one(&self.reader).await?;
         rows::deployment(row.ok_or(StoreError::NotFound)?, false)
     }
 
@@ -152,45 +157,50 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn is_final(&self, id: DeploymentId) -> Result<bool, StoreError> {
-        let row = deployment::Entity::find_by_id(id.to_string()).one(&self.reader).await?;
-        Ok(row.is_none_or(|row| row.finished_at.is_some()))
+        let finished_at: Option<Option<DateTime<Utc>>> = deployment::Entity::find_by_id(id.to_string())
+            .select_only()
+            .column(deployment::Column::FinishedAt)
+            .into_tuple()
+            .one(&self.reader)
+            .await?;
+        Ok(finished_at.is_none_or(|at| at.is_some()))
     }
 
-    /// Lists a project's deployments.
+    /// Lists a team's deployments, or those of one of its projects.
     ///
     /// # Errors
     /// The database fails.
     pub async fn list_deployments(
         &self,
         team: TeamId,
-        project: ProjectId,
-        filter: DeploymentFilter,
+        project: Option<ProjectId>,
+        filter: &DeploymentFilter,
         after: Option<DeploymentId>,
         limit: u64,
     ) -> Result<Page<Deployment>, StoreError> {
-        let mut query = deployment::Entity::find()
-            .filter(deployment::Column::TeamId.eq(team.to_string()))
-            .filter(deployment::Column::ProjectId.eq(project.to_string()))
-            .order_by_desc(deployment::Column::Id)
-            .limit(limit + 1);
-        if let Some(state) = filter.state {
-            query = query.filter(deployment::Column::State.eq(state.as_str()));
-        }
-        if let Some(hook) = filter.hook {
-            query = query.filter(deployment::Column::HookId.eq(hook.to_string()));
-        }
-        if let Some(after) = after {
-            query = query.filter(deployment::Column::Id.lt(after.to_string()));
-        }
+        let query = lists::filtered_deployments(team, project, filter, after).limit(limit + 1);
         let mut found = query.all(&self.reader).await?;
         let more = found.len() as u64 > limit;
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(Page { items: with_promotion(&self.reader, found).await?, more })
     }
+
+    /// Reads the newest deployment of each of these projects that has one, in no order.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn newest_deployments(
+        &self,
+        team: TeamId,
+        projects: &[ProjectId],
+    ) -> Result<Vec<Deployment>, StoreError> {
+        let found = lists::newest_deployments(team, projects).all(&self.reader).await?;
+        with_promotion(&self.reader, found).await
+    }
 }
 
 /// Tells for all these deployments, with one query, whether their branches' addresses serve them.
-async fn with_promotion(
+pub(super) async fn with_promotion(
     database: &impl ConnectionTrait,
     found: Vec<deployment::Model>,
 ) -> Result<Vec<Deployment>, StoreError> {

@@ -325,6 +325,10 @@ impl Store {
             return Err(StoreError::Fenced);
         }
         let mut more = released();
+        let deleted = row.deleted_at.is_some();
+        if deleted {
+            more.body = Set(None);
+        }
         if let Outcome::Ready { files, bytes } = outcome {
             more.artifact_files = Set(i64::try_from(files).ok());
             more.artifact_bytes = Set(i64::try_from(bytes).ok());
@@ -342,6 +346,9 @@ impl Store {
         let deployment = apply(&transaction, row, transition, change, more, now).await?;
         self.commit(transaction, Rings::changed(vec![id.deployment])).await?;
         crash_point("store.finished");
+        if deleted {
+            self.wakeups.retention();
+        }
         Ok(deployment)
     }
 

@@ -38,6 +38,16 @@ entity!(api_key, "api_key" {
     pub revoked_at: Option<DateTimeUtc>,
 });
 
+entity!(session, "session" {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub team_id: String,
+    pub key_id: String,
+    pub hash: String,
+    pub created_at: DateTimeUtc,
+    pub expires_at: DateTimeUtc,
+});
+
 entity!(project, "project" {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
@@ -119,6 +129,7 @@ entity!(deployment, "deployment" {
     pub log_removed_at: Option<DateTimeUtc>,
     pub log_emptied: bool,
     pub artifact_removed_at: Option<DateTimeUtc>,
+    pub deleted_at: Option<DateTimeUtc>,
 });
 
 entity!(trigger, "trigger" {
@@ -303,4 +314,6 @@ entity!(branch_address, "branch_address" {
     pub branch: String,
     pub deployment_id: String,
     pub updated_at: DateTimeUtc,
+    pub held: bool,
+    pub branch_hash: String,
 });

@@ -2,7 +2,7 @@
 
 use grapnel_domain::{
     Error, Reason,
-    deployment::IllegalTransition,
+    deployment::{IllegalTransition, State},
     variable::{VALUES_LIMIT, VARIABLES_LIMIT},
 };
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
@@ -61,9 +61,18 @@ pub enum StoreError {
     /// It is not there, or not this team's.
     #[error("there is no such row")]
     NotFound,
+    /// The token that was to be replaced is not the hook's newest one that works.
+    #[error("another token is the current one")]
+    TokenReplaced,
     /// The deployment's artifact was removed.
     #[error("the artifact was removed")]
     ArtifactRemoved,
+    /// The deployment is in a state in which no address serves it.
+    #[error("the deployment is {0}")]
+    NotReady(State),
+    /// An address serves the deployment.
+    #[error("an address serves the deployment")]
+    Served,
     /// The last key that can make keys.
     #[error("it is the last admin key")]
     LastAdminKey,
@@ -159,7 +168,20 @@ impl StoreError {
             Self::NotFound => Error::new(missing, not_there(missing)),
             Self::ArtifactRemoved => Error::new(
                 Reason::ArtifactRemoved,
-                "the artifact of this deployment was removed: it was older than the installation keeps artifacts, or its project was deleted",
+                "the artifact of this deployment was removed: it was older than the installation keeps artifacts, or it or its project was deleted",
+            ),
+            Self::NotReady(state) => Error::new(
+                Reason::DeploymentNotReady,
+                format!("only a READY deployment can be promoted; this one is {state}"),
+            )
+            .with_fact("state", state),
+            Self::Served => Error::new(
+                Reason::DeploymentServed,
+                "its branch's address serves this deployment: promote another one first",
+            ),
+            Self::TokenReplaced => Error::new(
+                Reason::TokenReplaced,
+                "the token that was to be replaced is not the current one: somebody was faster, and nothing is changed",
             ),
             Self::StaleKey => Error::new(
                 Reason::SecretKeyMissing,
@@ -180,6 +202,7 @@ fn not_there(missing: Reason) -> &'static str {
         Reason::HookNotFound => "there is no such hook",
         Reason::DeploymentNotFound => "there is no such deployment",
         Reason::KeyNotFound => "there is no such key",
+        Reason::KeyInvalid => "the key is not known, or was revoked",
         Reason::VariableNotFound => "the project has no such variable for these branches",
         Reason::CredentialNotFound => "there is no such credential",
         Reason::HostNotTrusted => "the team does not trust this host",

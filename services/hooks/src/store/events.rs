@@ -22,9 +22,12 @@ use super::{
 };
 use crate::model::StoredEvent;
 
+/// How the payload of an event that holds log lines begins. A test holds it against what is written.
+const LOG: &str = r#"{"what":"build","attempt":%,"event":{"type":"log",%"#;
+
 impl Store {
-    /// Reads a deployment's history after `position`, at most `limit` events of it. The caller has made sure that the
-    /// deployment may be seen.
+    /// Reads a deployment's history after `position`, with or without what was printed, at most `limit` events of it. The
+    /// caller has made sure that the deployment may be seen.
     ///
     /// # Errors
     /// The database fails.
@@ -32,15 +35,18 @@ impl Store {
         &self,
         id: DeploymentId,
         position: u64,
+        log: bool,
         limit: u64,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let found = deployment_event::Entity::find()
+        let mut query = deployment_event::Entity::find()
             .filter(deployment_event::Column::DeploymentId.eq(id.to_string()))
             .filter(deployment_event::Column::Position.gt(i64::try_from(position).unwrap_or(i64::MAX)))
             .order_by_asc(deployment_event::Column::Position)
-            .limit(limit)
-            .all(&self.reader)
-            .await?;
+            .limit(limit);
+        if !log {
+            query = query.filter(deployment_event::Column::Payload.not_like(LOG));
+        }
+        let found = query.all(&self.reader).await?;
         found.iter().map(rows::event).collect()
     }
 
@@ -109,4 +115,19 @@ async fn last_sequence(database: &impl ConnectionTrait, id: AttemptId) -> Result
         .one(database)
         .await?;
     Ok(last.flatten().and_then(|last| u64::try_from(last).ok()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use grapnel_domain::event::Step;
+
+    use super::*;
+
+    #[test]
+    fn log_lines_are_told_by_how_their_payload_begins() {
+        let event = BuildEvent::Log { step: Step::Build, lines: Vec::new() };
+        let written = rows::to_json(&DeploymentEvent::Build { attempt: 12, event }).unwrap();
+        let parts: Vec<&str> = LOG.split('%').collect();
+        assert!(written.starts_with(parts[0]) && written.contains(parts[1]), "{written}");
+    }
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use grapnel_domain::{
     deployment::{CancelReason, State},
     hook::{MAX_LIVE_TOKENS, token_is_live},
-    id::{HookId, ProjectId, TeamId},
+    id::{HookId, ProjectId, TeamId, TokenId},
     secret_token::HookToken,
 };
 use sea_orm::{
@@ -126,16 +126,18 @@ impl Store {
         if updated.rows_affected == 0 { Err(StoreError::NotFound) } else { Ok(()) }
     }
 
-    /// Adds a token. The newest of the present ones works until `old_expires_at`, the others stop at once.
+    /// Adds a token. The newest of the present ones works until `old_expires_at`, the others stop at once. Where one is
+    /// `expected`, it has to be that newest one.
     ///
     /// # Errors
-    /// There is no such hook.
+    /// There is no such hook, or another token is the newest.
     pub async fn rotate_token(
         &self,
         team: TeamId,
         id: HookId,
         fresh: &Token,
         secret: &HookToken,
+        expected: Option<TokenId>,
         old_expires_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         let now = fresh.created_at;
@@ -152,8 +154,12 @@ impl Store {
             .order_by_desc(hook_token::Column::Id)
             .all(&transaction)
             .await?;
-        let live = live.into_iter().filter(|token| token_is_live(token.expires_at, now));
-        for (place, token) in live.enumerate() {
+        let live: Vec<_> = live.into_iter().filter(|token| token_is_live(token.expires_at, now)).collect();
+        let current = live.first().map(|token| token.id.as_str());
+        if expected.is_some_and(|expected| current != Some(expected.to_string().as_str())) {
+            return Err(StoreError::TokenReplaced);
+        }
+        for (place, token) in live.into_iter().enumerate() {
             let kept = place + 1 < MAX_LIVE_TOKENS;
             let expires_at = if kept { old_expires_at } else { now };
             let change = hook_token::ActiveModel {

@@ -11,7 +11,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrde
 
 use super::{
     Store, StoreError,
-    entity::{api_key, team},
+    entity::{api_key, session, team},
     rows,
 };
 use crate::model::{Key, Page, Team};
@@ -127,7 +127,7 @@ impl Store {
         Ok(Page { items: items.collect::<Result<_, _>>()?, more })
     }
 
-    /// Revokes a key. The last one that can make keys stays.
+    /// Revokes a key, and ends its sessions. The last one that can make keys stays.
     ///
     /// # Errors
     /// There is no such key, or it is the last.
@@ -153,6 +153,10 @@ impl Store {
             ..Default::default()
         };
         api_key::Entity::update(change).exec(&transaction).await?;
+        session::Entity::delete_many()
+            .filter(session::Column::KeyId.eq(id.to_string()))
+            .exec(&transaction)
+            .await?;
         transaction.commit().await?;
         Ok(())
     }

@@ -2,12 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use grapnel_domain::{
-    id::{HookId, ProjectId, TeamId, TriggerId},
+    id::{DeploymentId, HookId, ProjectId, TeamId, TriggerId},
     trigger::Decision,
 };
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use super::{Store, StoreError, entity::trigger, retention::Step, rows, triggers::NewTrigger};
+use super::{Store, StoreError, entity::trigger, lists, retention::Step, rows, triggers::NewTrigger};
 use crate::model::{Page, Trigger, TriggerRequest};
 
 /// How many rows of the ledger are removed at once, so that nobody waits for it.
@@ -18,6 +18,8 @@ const PRUNED_AT_ONCE: u64 = 1_000;
 pub struct TriggerFilter {
     /// Only those of this hook.
     pub hook: Option<HookId>,
+    /// Only those that this deployment answers.
+    pub deployment: Option<DeploymentId>,
     /// Only those that came to this.
     pub decision: Option<Decision>,
     /// Only those that came at this time or later.
@@ -39,26 +41,7 @@ impl Store {
         after: Option<TriggerId>,
         limit: u64,
     ) -> Result<Page<Trigger>, StoreError> {
-        let mut query = trigger::Entity::find()
-            .filter(trigger::Column::TeamId.eq(team.to_string()))
-            .filter(trigger::Column::ProjectId.eq(project.to_string()))
-            .order_by_desc(trigger::Column::Id)
-            .limit(limit + 1);
-        if let Some(hook) = filter.hook {
-            query = query.filter(trigger::Column::HookId.eq(hook.to_string()));
-        }
-        if let Some(decision) = filter.decision {
-            query = query.filter(trigger::Column::Decision.eq(decision.as_str()));
-        }
-        if let Some(since) = filter.since {
-            query = query.filter(trigger::Column::At.gte(since));
-        }
-        if let Some(until) = filter.until {
-            query = query.filter(trigger::Column::At.lt(until));
-        }
-        if let Some(after) = after {
-            query = query.filter(trigger::Column::Id.lt(after.to_string()));
-        }
+        let query = lists::filtered_triggers(team, project, &filter, after).limit(limit + 1);
         let mut found = query.all(&self.reader).await?;
         let more = found.len() as u64 > limit;
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));

@@ -2,9 +2,11 @@
 //!
 //! Every query that a caller's id goes into has the team in it too. What a caller may not see is not found.
 
+mod addresses;
 mod again;
 mod connecting;
 pub mod credentials;
+mod deleting;
 pub mod deployments;
 mod dispatching;
 pub mod endpoints;
@@ -20,6 +22,7 @@ mod keys;
 mod lease_clock;
 pub mod ledger;
 mod listening;
+mod lists;
 mod notices;
 mod outgoing_events;
 pub mod projects;
@@ -27,6 +30,7 @@ pub mod retention;
 mod rows;
 mod schema;
 pub mod sealed;
+pub mod sessions;
 mod sites;
 pub mod snapshot;
 pub mod statuses;
@@ -39,6 +43,7 @@ mod turns;
 mod upkeep;
 mod variables;
 mod wakeups;
+mod watched;
 
 use std::{
     collections::HashMap,
@@ -64,7 +69,8 @@ use take_over::Serving;
 pub use transitions::CancelResult;
 use trigger_batches::TriggerQueue;
 pub use turns::Affinity;
-pub use wakeups::Wakeups;
+pub use wakeups::{Changes, Wakeups};
+pub use watched::Watched;
 
 /// The durable state of the service. Clones share connections.
 #[derive(Clone, Debug)]

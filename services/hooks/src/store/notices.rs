@@ -23,6 +23,8 @@ pub(super) struct Rings {
     pub statuses: bool,
     /// There may be an event to send.
     pub events: bool,
+    /// The deployments named are new, or not as they were: not only their logs.
+    pub changed: bool,
     /// Something happened to these.
     pub deployments: Vec<DeploymentId>,
 }
@@ -30,7 +32,7 @@ pub(super) struct Rings {
 impl Rings {
     /// The states of deployments have changed, and with them everything that follows from it.
     pub fn changed(deployments: Vec<DeploymentId>) -> Self {
-        Self { work: true, statuses: true, events: true, deployments }
+        Self { work: true, statuses: true, events: true, changed: true, deployments }
     }
 
     /// A build has told something.
@@ -53,7 +55,14 @@ impl Rings {
     /// Writes it as notices; whoever has sent one knows it again by the sender.
     fn notices(&self, sender: u64) -> Vec<String> {
         let flag = |set, letter| if set { letter } else { "" };
-        let flags = [flag(self.work, "w"), flag(self.statuses, "s"), flag(self.events, "e"), "-"].concat();
+        let flags = [
+            flag(self.work, "w"),
+            flag(self.statuses, "s"),
+            flag(self.events, "e"),
+            flag(self.changed, "c"),
+            "-",
+        ]
+        .concat();
         let notice = |named: &[DeploymentId]| {
             let ids: Vec<_> = named.iter().map(ToString::to_string).collect();
             format!("{sender:x} {flags} {}", ids.join(","))
@@ -86,6 +95,7 @@ impl FromStr for Notice {
             work: flags.contains('w'),
             statuses: flags.contains('s'),
             events: flags.contains('e'),
+            changed: flags.contains('c'),
             deployments: ids.split(',').filter_map(|id| id.parse().ok()).collect(),
         };
         Ok(Self { sender: u64::from_str_radix(sender, 16).map_err(drop)?, rings })
@@ -144,6 +154,7 @@ mod tests {
         }
         let notices = Rings::changed(many.clone()).notices(1);
         assert!(notices.iter().all(|notice| notice.len() < 8_000), "PostgreSQL takes no more");
+        assert!(notices.iter().all(|notice| notice.parse::<Notice>().unwrap().rings.changed));
         let named = notices.iter().flat_map(|notice| notice.parse::<Notice>().unwrap().rings.deployments);
         assert_eq!(named.collect::<Vec<_>>(), many);
     }

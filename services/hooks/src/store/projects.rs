@@ -15,6 +15,7 @@ use super::{
     Store, StoreError,
     again::again,
     entity::{deployment, hook, project},
+    lists,
     notices::Rings,
     rows,
 };
@@ -27,6 +28,15 @@ pub enum ProjectRef {
     Id(ProjectId),
     /// By its name.
     Name(ProjectName),
+}
+
+/// Which projects to list.
+#[derive(Clone, Debug, Default)]
+pub struct ProjectFilter {
+    /// Only those whose names contain this; empty is all.
+    pub search: String,
+    /// Only those that were made before this time.
+    pub until: Option<DateTime<Utc>>,
 }
 
 impl Store {
@@ -68,11 +78,18 @@ impl Store {
     pub async fn list_projects(
         &self,
         team: TeamId,
+        filter: &ProjectFilter,
         after: Option<ProjectId>,
         limit: u64,
     ) -> Result<Page<Project>, StoreError> {
         let mut query =
             project::Entity::find().filter(live_of(team)).order_by_desc(project::Column::Id).limit(limit + 1);
+        if !filter.search.is_empty() {
+            query = query.filter(lists::named_like(&filter.search));
+        }
+        if let Some(until) = filter.until {
+            query = query.filter(project::Column::CreatedAt.lt(until));
+        }
         if let Some(after) = after {
             query = query.filter(project::Column::Id.lt(after.to_string()));
         }

@@ -59,12 +59,32 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn prune_logs(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> Result<Step, StoreError> {
-        let transaction = self.begin().await?;
         let old = deployment::Entity::find()
             .filter(deployment::Column::LogEmptied.eq(false))
             .filter(deployment::Column::FinishedAt.lt(before))
             .order_by_asc(deployment::Column::FinishedAt);
-        let found = lock(old, DEPLOYMENTS_AT_ONCE).all(&transaction).await?;
+        self.empty_logs(old, now).await
+    }
+
+    /// Does the same with the logs of deleted deployments, however new.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn prune_logs_of_deleted(&self, now: DateTime<Utc>) -> Result<Step, StoreError> {
+        let deleted = deployment::Entity::find()
+            .filter(deployment::Column::DeletedAt.is_not_null())
+            .filter(deployment::Column::LogEmptied.eq(false))
+            .filter(deployment::Column::FinishedAt.is_not_null());
+        self.empty_logs(deleted, now).await
+    }
+
+    async fn empty_logs(
+        &self,
+        which: Select<deployment::Entity>,
+        now: DateTime<Utc>,
+    ) -> Result<Step, StoreError> {
+        let transaction = self.begin().await?;
+        let found = lock(which, DEPLOYMENTS_AT_ONCE).all(&transaction).await?;
         let (mut room, mut step) = (ROWS_AT_ONCE, Step { removed: 0, more: !found.is_empty() });
         for row in found {
             if room == 0 {
@@ -112,6 +132,18 @@ impl Store {
         self.retire(due, now).await
     }
 
+    /// Does the same with the artifacts of deleted deployments.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn retire_artifacts_of_deleted(&self, now: DateTime<Utc>) -> Result<Step, StoreError> {
+        let due = deployment::Entity::find()
+            .filter(deployment::Column::DeletedAt.is_not_null())
+            .filter(deployment::Column::State.eq(State::Ready.as_str()))
+            .filter(deployment::Column::ArtifactRemovedAt.is_null());
+        self.retire(due, now).await
+    }
+
     async fn retire(&self, due: Select<deployment::Entity>, now: DateTime<Utc>) -> Result<Step, StoreError> {
         let transaction = self.begin().await?;
         let ids = unserved(&transaction, due).await?;
@@ -133,6 +165,7 @@ impl Store {
         let replaceable = Condition::any()
             .add(deployment::Column::State.ne(State::Ready.as_str()))
             .add(deployment::Column::ProjectId.in_subquery(deleted_projects()))
+            .add(deployment::Column::DeletedAt.is_not_null())
             .add(replaced(old.keep_ready));
         let due = deployment::Entity::find()
             .filter(deployment::Column::LogEmptied.eq(true))
@@ -282,15 +315,24 @@ async fn unserved(
     let due = due.filter(deployment::Column::Id.not_in_subquery(served.clone()));
     let found = lock(due, DEPLOYMENTS_AT_ONCE).all(transaction).await?;
     let ids: Vec<String> = found.into_iter().map(|row| row.id).collect();
-    let served: Vec<String> = branch_address::Entity::find()
+    let served = served_among(transaction, &ids).await?;
+    Ok(ids.into_iter().filter(|id| !served.contains(id)).collect())
+}
+
+/// Returns those of these deployments that the address of a branch serves.
+pub(super) async fn served_among(
+    transaction: &DatabaseTransaction,
+    ids: &[String],
+) -> Result<Vec<String>, StoreError> {
+    let served = branch_address::Entity::find()
         .select_only()
         .column(branch_address::Column::DeploymentId)
-        .filter(branch_address::Column::DeploymentId.is_in(&ids))
+        .filter(branch_address::Column::DeploymentId.is_in(ids))
         .filter(branch_address::Column::ProjectId.not_in_subquery(deleted_projects()))
         .into_tuple()
         .all(transaction)
         .await?;
-    Ok(ids.into_iter().filter(|id| !served.contains(id)).collect())
+    Ok(served)
 }
 
 fn deleted_projects() -> sea_orm::sea_query::SelectStatement {
@@ -301,7 +343,7 @@ fn deleted_projects() -> sea_orm::sea_query::SelectStatement {
         .to_owned()
 }
 
-/// Says of a READY deployment that its branch has at least `keep` newer ones.
+/// Says of a READY deployment that its branch has at least `keep` newer ones, deleted ones not counted.
 fn replaced(keep: u32) -> Condition {
     let Some(skipped) = keep.checked_sub(1) else {
         return Condition::all();
@@ -315,6 +357,7 @@ fn replaced(keep: u32) -> Condition {
         .and_where(of(deployment::Column::ProjectId).eq(own(deployment::Column::ProjectId)))
         .and_where(of(deployment::Column::Branch).eq(own(deployment::Column::Branch)))
         .and_where(of(deployment::Column::State).eq(State::Ready.as_str()))
+        .and_where(of(deployment::Column::DeletedAt).is_null())
         .and_where(of(deployment::Column::Id).gt(own(deployment::Column::Id)))
         .order_by((newer.clone(), deployment::Column::Id), Order::Desc)
         .limit(1)

@@ -12,8 +12,8 @@ pub use sources::{credential, credential_row, trusted_host, variable};
 
 use super::{StoreError, entity::*};
 use crate::model::{
-    ClaimedStatus, CommitStatus, Deployment, Hook, Key, Project, StoredEvent, Team, Token, Trigger,
-    TriggerRequest,
+    Address, ClaimedStatus, CommitStatus, Deployment, Hook, Key, Project, Session, StoredEvent, Team, Token,
+    Trigger, TriggerRequest,
 };
 
 pub fn parse<T>(table: &'static str, text: &str) -> Result<T, StoreError>
@@ -52,6 +52,16 @@ pub fn key(row: api_key::Model) -> Result<Key, StoreError> {
         scopes: scopes?,
         last_four: row.last_four,
         created_at: row.created_at,
+    })
+}
+
+pub fn session(row: &session::Model) -> Result<Session, StoreError> {
+    Ok(Session {
+        id: parse("session", &row.id)?,
+        team_id: parse("session", &row.team_id)?,
+        key_id: parse("session", &row.key_id)?,
+        created_at: row.created_at,
+        expires_at: row.expires_at,
     })
 }
 
@@ -166,6 +176,16 @@ pub fn deployment(row: deployment::Model, promoted: bool) -> Result<Deployment, 
         log_removed_at: row.log_removed_at,
         artifact_removed_at: row.artifact_removed_at,
         last_position: number(TABLE, row.last_position)?,
+    })
+}
+
+pub fn address(row: &branch_address::Model) -> Result<Address, StoreError> {
+    const TABLE: &str = "branch_address";
+    Ok(Address {
+        branch: branch(TABLE, &row.branch)?,
+        deployment: parse(TABLE, &row.deployment_id)?,
+        held: row.held,
+        updated_at: row.updated_at,
     })
 }
 

@@ -8,15 +8,14 @@ use grapnel_domain::{
     id::DeploymentId,
 };
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::{Expr, ExprTrait as _, OnConflict},
+    ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect,
 };
 
 use super::{
-    Store, StoreError,
+    Store, StoreError, addresses,
     again::again,
-    entity::{branch_address, deployment, deployment_event},
+    entity::{deployment, deployment_event},
     notices::Rings,
     outgoing_events, rows, statuses,
 };
@@ -132,7 +131,8 @@ pub(super) async fn insert(
 }
 
 /// Changes a deployment's state by the table and stores the event of it, with those of the endpoints that hear of it;
-/// `more` is what else becomes known. READY promotes the branch's address, unless it serves a newer deployment.
+/// `more` is what else becomes known. READY promotes the branch's address, unless it is held
+/// or serves a newer deployment, or this one was deleted.
 ///
 /// Whoever changed the row since it was read wins, and this change is [`StoreError::Fenced`].
 pub(super) async fn apply(
@@ -146,6 +146,7 @@ pub(super) async fn apply(
     let from: State = rows::deployment(row.clone(), false)?.state;
     let to = from.apply(transition)?;
     debug_assert_eq!(to, change.state, "the event tells another state than the table");
+    let deleted = row.deleted_at.is_some();
     let position = row.last_position + 1;
     let optional = |value: Option<String>| {
         if value.is_some() { Set(value) } else { Default::default() }
@@ -179,41 +180,14 @@ pub(super) async fn apply(
     let updated = updated.into_iter().next().ok_or(StoreError::Fenced)?;
     insert_event(transaction, row.id, position, &DeploymentEvent::State(change), now).await?;
     let mut deployment = rows::deployment(updated, false)?;
-    if to == State::Ready {
-        deployment.promoted = promote(transaction, &deployment, now).await?;
+    if to == State::Ready && !deleted {
+        deployment.promoted = addresses::serve_newer(transaction, &deployment, now).await?;
     }
     statuses::record(transaction, &deployment, now).await?;
     if let Some(kind) = EventType::of(to, first) {
         outgoing_events::store(transaction, &deployment, kind, position, now).await?;
     }
     Ok(deployment)
-}
-
-/// Lets the branch's address serve this deployment, if it serves none that is newer.
-async fn promote(
-    transaction: &DatabaseTransaction,
-    deployment: &Deployment,
-    now: DateTime<Utc>,
-) -> Result<bool, StoreError> {
-    let row = branch_address::ActiveModel {
-        project_id: Set(deployment.project_id.to_string()),
-        branch: Set(deployment.branch.to_string()),
-        deployment_id: Set(deployment.id.to_string()),
-        updated_at: Set(now),
-    };
-    // Ids sort by time, so the statement itself never moves an address back.
-    let newer = Expr::col((branch_address::Entity, branch_address::Column::DeploymentId))
-        .lt(deployment.id.to_string());
-    let moved = branch_address::Entity::insert(row)
-        .on_conflict(
-            OnConflict::columns([branch_address::Column::ProjectId, branch_address::Column::Branch])
-                .update_columns([branch_address::Column::DeploymentId, branch_address::Column::UpdatedAt])
-                .action_and_where(newer)
-                .to_owned(),
-        )
-        .exec_without_returning(transaction)
-        .await?;
-    Ok(moved > 0)
 }
 
 async fn insert_event(

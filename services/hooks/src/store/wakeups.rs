@@ -4,20 +4,29 @@
 //! waits registers before reading, so that nothing falls between.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
 use grapnel_domain::id::DeploymentId;
 use rand::RngExt as _;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, broadcast::error::TryRecvError, watch};
 
 use super::notices::Rings;
 
 /// For how long rings are gathered where nobody waits for the answer: a burst of triggers rings for each of them, and to look
 /// a hundred times a second would take from the triggers what they need.
 const GATHER: Duration = Duration::from_millis(50);
+
+/// For how long they are gathered where people look on.
+const GATHER_FOR_PEOPLE: Duration = Duration::from_millis(200);
+
+/// How many rings are kept for whoever does not listen just now; whoever missed some looks at everything anyway.
+const RINGS_KEPT: usize = 256;
+
+/// How many deployments are named at once to whoever watches all.
+const NAMED: usize = 1_000;
 
 /// The bells of one process.
 #[derive(Clone, Debug)]
@@ -31,6 +40,7 @@ pub struct Wakeups {
     events: Arc<Notify>,
     retention: Arc<Notify>,
     deployments: Arc<Mutex<HashMap<DeploymentId, watch::Sender<()>>>>,
+    changes: broadcast::Sender<Arc<[DeploymentId]>>,
 }
 
 impl Default for Wakeups {
@@ -43,6 +53,7 @@ impl Default for Wakeups {
             events: Arc::default(),
             retention: Arc::default(),
             deployments: Arc::default(),
+            changes: broadcast::channel(RINGS_KEPT).0,
         }
     }
 }
@@ -56,6 +67,10 @@ impl Wakeups {
     pub(super) fn ring(&self, rings: &Rings) {
         for id in &rings.deployments {
             self.deployment(*id);
+        }
+        if rings.changed {
+            // Nobody may be there.
+            let _ = self.changes.send(rings.deployments.as_slice().into());
         }
         if rings.work {
             self.work();
@@ -133,10 +148,80 @@ impl Wakeups {
         deployments.retain(|_, bell| bell.receiver_count() > 0);
         deployments.entry(id).or_insert_with(|| watch::channel(()).0).subscribe()
     }
+
+    /// Registers for all deployments whose states change.
+    pub fn watch_all(&self) -> Changes {
+        Changes(self.changes.subscribe())
+    }
+}
+
+/// What is heard of all deployments whose states change.
+#[derive(Debug)]
+pub struct Changes(broadcast::Receiver<Arc<[DeploymentId]>>);
+
+impl Changes {
+    /// Waits until deployments change, at most for `longest`, and a little longer for what changes with them. Returns those
+    /// that were named; others may have changed too.
+    pub async fn gathered(&mut self, longest: Duration) -> HashSet<DeploymentId> {
+        let mut named = HashSet::new();
+        let Ok(first) = tokio::time::timeout(longest, self.0.recv()).await else {
+            return named;
+        };
+        tokio::time::sleep(GATHER_FOR_PEOPLE).await;
+        let mut next = first.map_err(|_| TryRecvError::Lagged(0));
+        loop {
+            match next {
+                Ok(ids) => {
+                    let room = NAMED.saturating_sub(named.len());
+                    named.extend(ids.iter().copied().take(room));
+                }
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return named,
+            }
+            next = self.0.try_recv();
+        }
+    }
 }
 
 /// Waits until a bell rings, and a little longer for what rings with it. Whoever gives up waiting in between looks anyway.
 async fn gathered(bell: &Notify) {
     bell.notified().await;
     tokio::time::sleep(GATHER).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use grapnel_runtime::Clock;
+
+    use super::*;
+
+    #[test]
+    fn whoever_watches_all_hears_of_states_and_not_of_logs() {
+        let (bells, clock) = (Wakeups::default(), Clock::system());
+        let mut changes = bells.watch_all();
+        let id = clock.new_id();
+        for rings in [Rings::told(id), Rings::work(), Rings::statuses(), Rings::events()] {
+            bells.ring(&rings);
+            assert_eq!(changes.0.try_recv().unwrap_err(), TryRecvError::Empty, "{rings:?}");
+        }
+        bells.ring(&Rings::changed(vec![id]));
+        assert_eq!(*changes.0.try_recv().unwrap(), [id]);
+        bells.ring_all();
+        assert!(changes.0.try_recv().unwrap().is_empty(), "what was missed is looked for");
+    }
+
+    #[tokio::test]
+    async fn what_rings_together_is_gathered_and_nobody_is_named_without_end() {
+        let (bells, clock) = (Wakeups::default(), Clock::system());
+        let mut changes = bells.watch_all();
+        let ids: Vec<DeploymentId> = (0..2 * NAMED).map(|_| clock.new_id()).collect();
+        bells.ring(&Rings::changed(ids[..1].to_vec()));
+        bells.ring(&Rings::changed(ids[1..3].to_vec()));
+        assert_eq!(changes.gathered(Duration::MAX).await, ids[..3].iter().copied().collect());
+        for _ in 0..2 * RINGS_KEPT {
+            bells.ring(&Rings::changed(ids.clone()));
+        }
+        assert_eq!(changes.gathered(Duration::MAX).await.len(), NAMED);
+        assert!(changes.gathered(Duration::ZERO).await.is_empty());
+    }
 }

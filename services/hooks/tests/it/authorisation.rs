@@ -1,17 +1,24 @@
 //! Who may do what: every method of every service, as the contracts list them.
 
+mod addresses;
 mod endpoints;
+mod scopes;
+mod sessions;
 mod settings;
 mod sources;
 
-use std::collections::BTreeMap;
-
-use grapnel_domain::{Reason, SecretText, id::KeyId, scope::Scope, secret_token::ApiKey};
+use grapnel_domain::{
+    Reason, SecretText,
+    id::KeyId,
+    scope::Scope,
+    secret_token::{ApiKey, SessionSecret},
+};
 use grapnel_hooks::app::{NewCredential, NewEndpoint, NewHook, NewSecret};
 use grapnel_proto::{DESCRIPTORS, error::from_status, hooks::v1::*};
 use prost::Message;
 use prost_reflect::DescriptorPool;
 use prost_types::FieldMask;
+use sessions::of_sessions;
 use tonic::{Code, Status};
 
 use crate::support::Service;
@@ -25,9 +32,15 @@ enum Needs {
     Trigger,
     /// A gateway.
     Gateway,
+    /// Any team's key, and no session.
+    Key,
+    /// Any team's session, and no key.
+    Session,
+    /// Any team's key or session.
+    Anybody,
 }
 
-use Needs::{Gateway, Trigger};
+use Needs::{Anybody, Gateway, Key, Session, Trigger};
 
 const READ: Needs = Needs::Scope(Scope::Read);
 const WRITE: Needs = Needs::Scope(Scope::Write);
@@ -48,6 +61,7 @@ struct Things {
     project: String,
     hook: String,
     deployment: String,
+    ready: String,
     key: KeyId,
     credential: String,
     endpoint: String,
@@ -56,6 +70,7 @@ struct Things {
 
 impl Things {
     async fn of(service: &Service) -> Self {
+        let ready = Self::ready(service).await;
         let Service { app, team, project, .. } = service;
         let new = NewHook::named("cms".parse().unwrap());
         let hook = app.create_hook(team.id, project, new).await.unwrap().hook;
@@ -85,6 +100,7 @@ impl Things {
             project: hook.project_id.to_string(),
             hook: hook.id.to_string(),
             deployment: deployment.id.to_string(),
+            ready,
             key: key.id,
         }
     }
@@ -122,7 +138,9 @@ impl Things {
         let list_hooks = ListHooksRequest { project: project(), ..Default::default() };
         let list_triggers = ListTriggersRequest { project: project(), ..Default::default() };
         let status = ReadStatusRequest { deployment_id: deployment(), ..Default::default() };
-        let watch = WatchDeploymentRequest { deployment_id: deployment(), after_position: 0 };
+        let watch =
+            WatchDeploymentRequest { deployment_id: deployment(), after_position: 0, ..Default::default() };
+        let watch_all = WatchDeploymentsRequest { project: project() };
         let site = ResolveSiteRequest { label: "site".into() };
         let none = Code::NotFound;
         let mut methods = self.of_endpoints();
@@ -170,12 +188,16 @@ impl Things {
             ),
             method("HookService/ListDeployments", READ, list_deployments.encode_to_vec(), none),
             method("HookService/WatchDeployment", READ, watch.encode_to_vec(), none),
+            method("HookService/WatchDeployments", READ, watch_all.encode_to_vec(), none),
             method(
                 "HookService/CancelDeployment",
                 DEPLOY,
                 CancelDeploymentRequest { deployment_id: deployment() }.encode_to_vec(),
                 none,
             ),
+        ]);
+        methods.extend(self.of_addresses());
+        methods.extend([
             method(
                 "HookService/ListCaches",
                 READ,
@@ -206,12 +228,14 @@ impl Things {
                 none,
             ),
         ]);
+        // Last: one session may stand for all calls.
+        methods.extend(of_sessions());
         methods
     }
 
-    fn ids(&self) -> [String; 7] {
-        let Self { project, hook, deployment, key, credential, endpoint, event } = self.clone();
-        [project, hook, deployment, key.to_string(), credential, endpoint, event]
+    fn ids(&self) -> [String; 8] {
+        let Self { project, hook, deployment, ready, key, credential, endpoint, event } = self.clone();
+        [project, hook, deployment, ready, key.to_string(), credential, endpoint, event]
     }
 }
 
@@ -249,6 +273,9 @@ async fn nobody_without_a_good_key_may_do_anything() {
     };
     let unknown = ApiKey::generate(&mut rand::rng()).expose().to_owned();
     let good = service.key(&service.team, &[Scope::Admin]).await;
+    let unknown_session = SessionSecret::generate(&mut rand::rng()).expose().to_owned();
+    let signed_out = service.session(&good).await;
+    service.call(&full("SessionService/DeleteSession"), Some(&bearer(&signed_out)), &[]).await.unwrap();
     for method in things.methods() {
         for (shown, reason) in [
             (None, Reason::KeyMissing),
@@ -259,6 +286,10 @@ async fn nobody_without_a_good_key_may_do_anything() {
             (Some(bearer(&format!("{good} {good}"))), Reason::KeyInvalid),
             (Some(bearer(&unknown)), Reason::KeyInvalid),
             (Some(bearer(&revoked)), Reason::KeyInvalid),
+            (Some(bearer("grs_nonsense")), Reason::KeyInvalid),
+            (Some(bearer(&good.replacen("gra_", "grs_", 1))), Reason::KeyInvalid),
+            (Some(bearer(&unknown_session)), Reason::KeyInvalid),
+            (Some(bearer(&signed_out)), Reason::KeyInvalid),
         ] {
             let refused = service.call(&full(method.path), shown.as_deref(), &method.request).await;
             let refused = refused.expect_err(method.path);
@@ -267,48 +298,6 @@ async fn nobody_without_a_good_key_may_do_anything() {
             assert_eq!(error.reason, reason, "{} {shown:?}", method.path);
             assert!(!format!("{refused:?}").contains(&good[4..20]), "{}: a key is repeated", method.path);
         }
-    }
-}
-
-#[tokio::test]
-async fn every_scope_opens_its_own_methods_and_no_other() {
-    let service = Service::start().await;
-    let things = Things::of(&service).await;
-    let mut keys = BTreeMap::new();
-    for scope in Scope::ALL {
-        keys.insert(scope, bearer(&service.key(&service.team, &[scope]).await));
-    }
-    let gateway = bearer(service.gateway_key.expose());
-    // Whoever may not is refused for every method before anybody who may has changed anything.
-    for method in things.methods() {
-        let mut callers: Vec<_> =
-            keys.iter().filter(|(scope, _)| !opens(**scope, method.needs)).map(|(_, key)| key).collect();
-        if !matches!(method.needs, Gateway | Trigger) {
-            callers.push(&gateway);
-        }
-        for caller in callers {
-            let refused = service.call(&full(method.path), Some(caller), &method.request).await;
-            assert_eq!(refused.expect_err(method.path).code(), Code::PermissionDenied, "{}", method.path);
-        }
-    }
-    for method in things.methods() {
-        let key = match method.needs {
-            Needs::Scope(scope) => &keys[&scope],
-            Trigger => &keys[&Scope::Deploy],
-            Gateway => &gateway,
-        };
-        let answer = service.call(&full(method.path), Some(key), &method.request).await;
-        // Nothing is served yet: a gateway that asks is told so.
-        let served = if method.needs == Gateway { Code::NotFound } else { Code::Ok };
-        assert_eq!(answer.map_or_else(|status| status.code(), |_| Code::Ok), served, "{}", method.path);
-    }
-}
-
-fn opens(scope: Scope, needs: Needs) -> bool {
-    match needs {
-        Needs::Scope(needed) => scope == needed || scope == Scope::Admin,
-        Trigger => matches!(scope, Scope::Deploy | Scope::Admin),
-        Gateway => false,
     }
 }
 
@@ -361,13 +350,24 @@ async fn ids_that_are_none_name_nothing_and_break_nothing() {
         "\u{202e}",
         &long,
     ];
-    for text in texts.iter().map(|&text| text.to_owned()).chain(things.ids()) {
+    let others = things.ids().into_iter().filter(|id| *id != things.ready);
+    for text in texts.iter().map(|&text| text.to_owned()).chain(others) {
         let wrong_type = |own: &str| if text == own { "-".to_owned() } else { text.clone() };
         let (hook, deployment) = (wrong_type(&things.hook), wrong_type(&things.deployment));
         let (project, id) = (wrong_type(&things.project), wrong_type(&things.key.to_string()));
         for (path, request) in [
             ("HookService/GetProject", GetProjectRequest { project: project.clone() }.encode_to_vec()),
-            ("HookService/ListHooks", ListHooksRequest { project, ..Default::default() }.encode_to_vec()),
+            (
+                "HookService/ListHooks",
+                ListHooksRequest { project: project.clone(), ..Default::default() }.encode_to_vec(),
+            ),
+            (
+                "HookService/WatchDeployments",
+                WatchDeploymentsRequest {
+                    project: if project.is_empty() { "-".into() } else { project.clone() },
+                }
+                .encode_to_vec(),
+            ),
             ("HookService/GetHook", GetHookRequest { hook_id: hook.clone() }.encode_to_vec()),
             ("HookService/RevokeHook", RevokeHookRequest { hook_id: hook }.encode_to_vec()),
             (
@@ -376,8 +376,12 @@ async fn ids_that_are_none_name_nothing_and_break_nothing() {
             ),
             (
                 "HookService/WatchDeployment",
-                WatchDeploymentRequest { deployment_id: deployment, after_position: u64::MAX }
-                    .encode_to_vec(),
+                WatchDeploymentRequest {
+                    deployment_id: deployment,
+                    after_position: u64::MAX,
+                    ..Default::default()
+                }
+                .encode_to_vec(),
             ),
             ("KeyService/RevokeKey", RevokeKeyRequest { key_id: id }.encode_to_vec()),
             (
@@ -471,7 +475,7 @@ async fn health_and_reflection_need_no_key_and_show_the_public_services_only() {
         .await
         .unwrap();
     let listed = String::from_utf8_lossy(&listed).into_owned();
-    for name in ["EndpointService", "HookService", "KeyService"] {
+    for name in ["EndpointService", "HookService", "KeyService", "SessionService"] {
         assert!(listed.contains(&format!("grapnel.hooks.v1.{name}")), "{name}");
     }
     assert!(!listed.contains("SiteService") && !listed.contains("ExecutorService"), "{listed}");

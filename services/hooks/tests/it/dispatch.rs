@@ -177,7 +177,7 @@ async fn a_deployment_can_be_ended_in_every_state() {
     let begun = Instant::now();
     let ended = house.ended(id).await;
     assert_eq!((ended.state, ended.canceled), (State::Canceled, canceled), "while it is built");
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     assert_eq!(house.executor.lock().canceled, 1);
 
     let again = house.cancel(id).await;
@@ -211,7 +211,7 @@ async fn revoking_a_hook_ends_what_waits_and_deleting_a_project_ends_what_runs_t
     house.app.delete_project(house.team.id, &house.project).await.unwrap();
     let begun = Instant::now();
     while house.executor.lock().canceled == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(10), "the build goes on though its project is gone");
+        assert!(begun.elapsed() < Duration::from_secs(60), "the build goes on though its project is gone");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -13,7 +13,7 @@ use grapnel_domain::{
     id::DeploymentId,
 };
 use grapnel_hooks::{
-    app::App,
+    app::{App, Part},
     model::Team,
     store::{Claim, Claimed, Hearing, Store, projects::ProjectRef},
 };
@@ -86,7 +86,9 @@ impl Two {
         let over = tokio::spawn(async move {
             loop {
                 let position = keeps.lock().unwrap().last().map_or(0, |(position, _)| *position);
-                let Ok(events) = app.watch_deployment(team, id, position).await else { continue };
+                let Ok(events) = app.watch_deployment(team, id, Part::all_after(position)).await else {
+                    continue;
+                };
                 let mut events = std::pin::pin!(events);
                 while let Some(Ok(stored)) = events.next().await {
                     let (what, last) = match stored.event {

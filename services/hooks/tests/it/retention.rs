@@ -15,7 +15,7 @@ use grapnel_domain::{
     secret_token::ApiKey,
 };
 use grapnel_hooks::{
-    app::App,
+    app::{App, Part},
     dispatch::{Connect, ExecutorAddress, Fleet},
     model::Team,
     retention::{Pruned, Pruner, Reconciled, Reconciler, Retention},
@@ -108,7 +108,7 @@ impl House {
 
     /// Tells a deployment's history in words, to its end.
     async fn history(&self, id: DeploymentId, after: u64) -> Vec<String> {
-        let watched = self.app.watch_deployment(self.team.id, id, after).await.unwrap();
+        let watched = self.app.watch_deployment(self.team.id, id, Part::all_after(after)).await.unwrap();
         let told = watched.map_ok(|event| match event.event {
             DeploymentEvent::State(change) => change.state.to_string(),
             DeploymentEvent::Build { .. } => "log".to_owned(),

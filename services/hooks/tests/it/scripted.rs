@@ -17,7 +17,7 @@ use grapnel_domain::{
     source::well_known_hosts,
 };
 use grapnel_hooks::{
-    app::App,
+    app::{App, Part},
     dispatch::{Connect, Dispatcher, ExecutorAddress, Fleet, Patience},
     model::{Deployment, Team},
     store::projects::ProjectRef,
@@ -69,6 +69,9 @@ pub struct Script {
     pub built: Vec<DeploymentId>,
     pub resolves: VecDeque<Result<resolve_source_response::Result, Status>>,
     pub resolve_held: bool,
+    /// What it answers to who asks for branches; none of them else. And who asked.
+    pub branches: VecDeque<Result<list_branches_response::Result, Status>>,
+    pub inspected: Vec<ListBranchesRequest>,
     pub plays: VecDeque<Play>,
     /// The attempt and `after_sequence` of every call.
     pub triggered: Vec<(u32, u64)>,
@@ -112,9 +115,15 @@ impl ExecutorService for Scripted {
 
     async fn list_branches(
         &self,
-        _: Request<ListBranchesRequest>,
+        request: Request<ListBranchesRequest>,
     ) -> Result<Response<ListBranchesResponse>, Status> {
-        Err(Status::unimplemented("no branches"))
+        let mut script = self.lock();
+        script.inspected.push(request.into_inner());
+        let result = script
+            .branches
+            .pop_front()
+            .unwrap_or_else(|| Ok(list_branches_response::Result::Branches(Branches::default())));
+        Ok(Response::new(ListBranchesResponse { result: Some(result?) }))
     }
 
     async fn resolve_source(
@@ -363,7 +372,7 @@ impl House {
 
     /// Counts the lines of a deployment's log that are stored.
     pub async fn log_lines(&self, id: DeploymentId) -> usize {
-        let events = self.app.store.events_after(id, 0, 1_000).await.unwrap();
+        let events = self.app.store.events_after(id, 0, true, 1_000).await.unwrap();
         let is_log = |event: &DeploymentEvent| {
             matches!(event, DeploymentEvent::Build { event: BuildEvent::Log { .. }, .. })
         };
@@ -372,7 +381,7 @@ impl House {
 
     /// Returns a deployment's history as a watcher is told it.
     pub async fn history(&self, id: DeploymentId) -> Vec<String> {
-        let events = self.app.watch_deployment(self.team.id, id, 0).await.unwrap();
+        let events = self.app.watch_deployment(self.team.id, id, Part::all_after(0)).await.unwrap();
         let told = events.map(|stored| match stored.unwrap().event {
             DeploymentEvent::State(change) => change.state.to_string(),
             DeploymentEvent::Build { attempt, event: BuildEvent::Log { lines, .. } } => {

@@ -4,11 +4,12 @@ use std::{
     net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
-    sync::Arc,
+    time::Duration,
 };
 
 use grapnel_domain::{
     BranchName, Error, RepositoryUrl,
+    failure::Failure,
     id::{ProjectId, TeamId},
     plan::{HookLimits, Plan},
     project::BuildSettings,
@@ -18,12 +19,13 @@ use grapnel_domain::{
 };
 use grapnel_hooks::{
     app::{Addresses, AllExecutors, App, Executors, NewProject, TriggerRates},
-    model::{BuildCache, ExecutorInfo, ExecutorState, PurgedCaches, Team},
+    model::{BuildCache, ExecutorInfo, ExecutorState, PurgedCaches, RepositoryBranches, Team},
     sealing::Sealer,
     store::{Store, projects::ProjectRef},
 };
-use grapnel_proto::DESCRIPTORS;
+use grapnel_proto::{DESCRIPTORS, hooks::v1::CreateSessionResponse};
 use grapnel_runtime::{CancellationToken, Clock, grpc};
+use prost::Message as _;
 use prost::bytes::{Buf as _, BufMut as _, Bytes};
 use sea_orm::{ConnectionTrait as _, Database};
 use tempfile::TempDir;
@@ -41,6 +43,14 @@ struct NoExecutors;
 impl Executors for NoExecutors {
     async fn refusal(&self, _: &RepositoryUrl, _: &BranchName, _: &str, _: &SourceAccess) -> Option<String> {
         None
+    }
+
+    async fn branches(
+        &self,
+        _: &RepositoryUrl,
+        _: &SourceAccess,
+    ) -> Result<Result<RepositoryBranches, Failure>, Error> {
+        Ok(Ok(RepositoryBranches::default()))
     }
 
     async fn scan_host(&self, _: &str, _: u16) -> Result<Vec<HostKey>, Error> {
@@ -118,7 +128,16 @@ pub async fn app_at(url: &str, clock: Clock) -> (App, Team, ProjectRef) {
     let executors = AllExecutors::new(NoExecutors);
     let sealer = Sealer::open(secret_key_file(url), true).unwrap();
     store.seal_under(&sealer.current()).await.unwrap();
-    let app = App { store, sealer, clock, limits: HookLimits::default(), rates, executors, addresses };
+    let app = App {
+        store,
+        sealer,
+        clock,
+        limits: HookLimits::default(),
+        rates,
+        executors,
+        addresses,
+        session_lifetime: Duration::from_secs(12 * 60 * 60),
+    };
     let project = new_project(&app, team.id, "site").await;
     (app, team, project)
 }
@@ -142,13 +161,22 @@ pub struct Service {
     pub gateway_key: ApiKey,
     channel: Channel,
     stopping: CancellationToken,
-    _directory: Arc<TempDir>,
+    directory: Option<TempDir>,
 }
 
 impl Service {
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (app, team, project) = app(&format!("sqlite://{}/grapnel.db", directory.path().display())).await;
+        let url = format!("sqlite://{}/grapnel.db", directory.path().display());
+        let clock = Clock::set_to("2026-01-01T00:00:00Z".parse().unwrap()).0;
+        let mut service = Self::over(&url, clock).await;
+        service.directory = Some(directory);
+        service
+    }
+
+    /// The same over any database, by any clock.
+    pub async fn over(url: &str, clock: Clock) -> Self {
+        let (app, team, project) = app_at(url, clock).await;
         let gateway_key = ApiKey::generate(&mut rand::rng());
         let stopping = CancellationToken::new();
         let routes = grapnel_hooks::grpc::routes(&app, gateway_key.clone(), stopping.clone());
@@ -157,7 +185,14 @@ impl Service {
         let (listener, address): (_, SocketAddr) = grpc::listen("127.0.0.1:0").await.unwrap();
         tokio::spawn(grpc::serve(listener, None, routes.unwrap(), stopping.clone()));
         let channel = grpc::channel(&format!("http://{address}"), None).unwrap();
-        Self { app, team, project, gateway_key, channel, stopping, _directory: Arc::new(directory) }
+        Self { app, team, project, gateway_key, channel, stopping, directory: None }
+    }
+
+    /// Signs in with a key, and returns what is shown from then on.
+    pub async fn session(&self, key: &str) -> String {
+        let path = "/grapnel.hooks.v1.SessionService/CreateSession";
+        let opened = self.call(path, Some(&format!("Bearer {key}")), &[]).await.unwrap();
+        CreateSessionResponse::decode(opened).unwrap().secret
     }
 
     /// Makes a key of a team.
@@ -172,6 +207,11 @@ impl Service {
         let team = Team { id: self.app.clock.new_id(), plan: Plan::Hobby };
         self.app.store.create_team(&team, "other", self.app.clock.now()).await.unwrap();
         team
+    }
+
+    /// Asks it to stop.
+    pub fn stop(&self) {
+        self.stopping.cancel();
     }
 
     /// Returns a connection.
@@ -196,7 +236,7 @@ impl Drop for Service {
     }
 }
 
-/// Makes any call with any bytes, and returns the first message of its answer.
+/// Makes any call with any bytes, and returns the first message of its answer; nothing of what is told as it happens.
 pub async fn call(
     channel: &Channel,
     path: &str,
@@ -210,6 +250,9 @@ pub async fn call(
         request.metadata_mut().insert("authorization", MetadataValue::try_from(value).unwrap());
     }
     let answer = client.server_streaming(request, path.parse().unwrap(), RawCodec).await?;
+    if path.ends_with("/WatchDeployments") {
+        return Ok(Bytes::new());
+    }
     Ok(answer.into_inner().message().await?.unwrap_or_default())
 }
 

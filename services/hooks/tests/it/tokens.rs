@@ -45,7 +45,7 @@ impl Bench {
     }
 
     async fn rotate(&self, grace: Option<Duration>) -> String {
-        self.app.rotate_token(self.team.id, self.hook, grace).await.unwrap().url
+        self.app.rotate_token(self.team.id, self.hook, grace, None).await.unwrap().url
     }
 
     async fn live(&self) -> Vec<String> {
@@ -102,7 +102,7 @@ async fn ten_rotations_at_once_leave_two_tokens_that_work() {
         let rotating: Vec<_> = (0..10)
             .map(|_| {
                 let (app, team, hook) = (bench.app.clone(), bench.team.id, bench.hook);
-                tokio::spawn(async move { app.rotate_token(team, hook, None).await.unwrap().url })
+                tokio::spawn(async move { app.rotate_token(team, hook, None, None).await.unwrap().url })
             })
             .collect();
         let mut working = 0;

@@ -334,7 +334,7 @@ async fn the_ledger_knows_of_every_request_and_who_used_which_token() {
         assert_eq!(bench.request(&bench.url, Brought::default()).await, Err(Reason::HookPaused));
         change(HookChanges { paused: Some(false), ..HookChanges::default() }).await;
         let old = bench.url.clone();
-        let fresh = app.rotate_token(team, hook, None).await.unwrap().url;
+        let fresh = app.rotate_token(team, hook, None, None).await.unwrap().url;
         bench.request(&old, Brought::default()).await.unwrap();
         bench.request(&fresh, Brought::default()).await.unwrap();
         let unknown = HookToken::generate(&mut rand::rng());

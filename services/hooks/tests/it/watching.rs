@@ -76,7 +76,8 @@ async fn watch(
     id: DeploymentId,
     after_position: u64,
 ) -> Result<(Vec<u64>, Vec<String>), Status> {
-    let request = WatchDeploymentRequest { deployment_id: id.to_string(), after_position };
+    let request =
+        WatchDeploymentRequest { deployment_id: id.to_string(), after_position, ..Default::default() };
     let mut stream = client.watch_deployment(request).await?.into_inner();
     let (mut positions, mut lines) = (Vec::new(), Vec::new());
     while let Some(message) = stream.message().await? {
@@ -119,7 +120,11 @@ async fn a_watcher_that_never_reads_holds_nobody_up_and_one_that_leaves_is_forgo
     let service = Service::start().await;
     let mut building = Building::start(&service).await;
     let mut client = client(&service).await;
-    let request = || WatchDeploymentRequest { deployment_id: building.id().to_string(), after_position: 0 };
+    let request = || WatchDeploymentRequest {
+        deployment_id: building.id().to_string(),
+        after_position: 0,
+        ..Default::default()
+    };
     let mut idle = Vec::new();
     for _ in 0..50 {
         idle.push(client.watch_deployment(request()).await.unwrap());
@@ -213,4 +218,31 @@ async fn lists_are_paged_through_with_nothing_left_out_and_nothing_twice() {
     }
     listed.reverse();
     assert_eq!(listed, made, "the newest came first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wants_the_history_so_far_gets_it_with_or_without_the_log() {
+    let service = Service::start().await;
+    let mut building = Building::start(&service).await;
+    building.print(5).await;
+    let mut client = client(&service).await;
+    let mut told = async |without_log: bool| {
+        let request = WatchDeploymentRequest {
+            deployment_id: building.id().to_string(),
+            without_log,
+            history_only: true,
+            ..Default::default()
+        };
+        let mut stream = client.watch_deployment(request).await.unwrap().into_inner();
+        let (mut all, mut logs) = (0, 0);
+        // It ends while the build goes on.
+        while let Some(message) = stream.message().await.unwrap() {
+            all += 1;
+            logs += u32::from(matches!(message.event.unwrap().event, Some(Event::Log(_))));
+        }
+        (all, logs)
+    };
+    // PENDING, QUEUED and BUILDING.
+    assert_eq!(told(false).await, (3 + 5, 5));
+    assert_eq!(told(true).await, (3, 0));
 }

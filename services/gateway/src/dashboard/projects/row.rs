@@ -45,7 +45,8 @@ impl Row {
             name: project.name.clone(),
             link: links::project(key),
             branch: project.production_branch.clone(),
-            site_url: web_address(&project.site_url).map(str::to_owned),
+            // Before the first deployment nothing is there.
+            site_url: latest.and(web_address(&project.site_url)).map(str::to_owned),
             latest: latest.map(|it| Latest {
                 link: links::deployment(key, &it.id),
                 state: StateBadge::of(it),

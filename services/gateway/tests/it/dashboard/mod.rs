@@ -1,6 +1,7 @@
 //! The dashboard's pages, as a browser without scripts has them.
 
 mod attacks;
+mod deployments;
 mod forgery;
 mod new_project;
 mod projects;

@@ -51,6 +51,11 @@ impl Served {
         Self { url, hooks, stopping, _directory: directory }
     }
 
+    /// Tells the gateway to stop.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
     /// Opens a browser that is signed in nowhere.
     pub fn browser(&self) -> Browser {
         Browser::new(&self.url)

@@ -30,6 +30,7 @@ impl Things {
         };
         let trust_host = TrustHostRequest { host: "git.example.org".into(), port: 0, keys: vec![host_key] };
         let distrust_host = DistrustHostRequest { host: "git.example.org".into(), port: 0 };
+        let inspect = InspectRepositoryRequest { project: project(), ..Default::default() };
         let none = Code::NotFound;
         vec![
             method("VariableService/SetVariables", WRITE, set_variables.encode_to_vec(), none),
@@ -49,6 +50,7 @@ impl Things {
             ),
             method("CredentialService/DeleteCredential", WRITE, delete_credential.encode_to_vec(), none),
             method("CredentialService/ScanHost", WRITE, scan_host.encode_to_vec(), Code::Ok),
+            method("RepositoryService/InspectRepository", WRITE, inspect.encode_to_vec(), none),
             // The hosts that a stranger trusts are the stranger's.
             method("CredentialService/TrustHost", ADMIN, trust_host.encode_to_vec(), Code::Ok),
             method(
