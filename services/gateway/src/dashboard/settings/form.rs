@@ -218,7 +218,7 @@ mod tests {
         ]);
         let form = Form::refused(typed, error).unwrap();
         assert_eq!((form.problem("name"), form.problem("value")), ("Must be right.", "Must be right."));
-        assert_eq!(form.alert().text, "`update_mask` must be right.");
+        assert_eq!(form.alert().text, "“update_mask” must be right.");
         assert_eq!(form.status(), StatusCode::BAD_REQUEST);
     }
 

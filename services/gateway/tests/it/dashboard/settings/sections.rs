@@ -52,7 +52,7 @@ async fn a_secret_is_not_shown_again_even_where_its_form_is_refused() {
     let variables = "/projects/site/settings/variables";
     let typed = [("name", "PATH"), ("value", "hunter2"), ("branches", "main")];
     let page = browser.submit(variables, variables, &typed).await;
-    assert_eq!((page.status, page.texts("#name-problem")), (400, vec!["Must not be `PATH`.".to_owned()]));
+    assert_eq!((page.status, page.texts("#name-problem")), (400, vec!["Must not be “PATH”.".to_owned()]));
     assert!(page.texts("textarea")[0].contains("hunter2"), "what is no secret is kept");
     assert_eq!(page.attributes("#branches", "value"), ["main"]);
     let [name, value, branches] = typed;
