@@ -2,10 +2,10 @@
 
 use grapnel_proto::hooks::v1::{
     address_service_client::AddressServiceClient, credential_service_client::CredentialServiceClient,
-    endpoint_service_client::EndpointServiceClient, fleet_service_client::FleetServiceClient,
-    hook_service_client::HookServiceClient, key_service_client::KeyServiceClient,
-    repository_service_client::RepositoryServiceClient, session_service_client::SessionServiceClient,
-    status_service_client::StatusServiceClient, variable_service_client::VariableServiceClient,
+    endpoint_service_client::EndpointServiceClient, hook_service_client::HookServiceClient,
+    key_service_client::KeyServiceClient, repository_service_client::RepositoryServiceClient,
+    session_service_client::SessionServiceClient, status_service_client::StatusServiceClient,
+    variable_service_client::VariableServiceClient,
 };
 use http::HeaderValue;
 use tonic::{
@@ -56,8 +56,6 @@ clients! {
     credentials: CredentialServiceClient;
     /// Who hears of deployments.
     endpoints: EndpointServiceClient;
-    /// The executors.
-    fleet: FleetServiceClient;
     /// Projects, hooks, deployments.
     hooks: HookServiceClient;
     /// API keys.

@@ -17,10 +17,7 @@ async fn every_section_is_reached_and_says_where_one_is() {
     for section in general.attributes(".settings-nav a", "href") {
         assert!(PAGES.contains(&section.as_str()), "{section}");
         let page = browser.get(&section).await;
-        assert_eq!(
-            page.attributes(".settings-nav a[aria-current=page]", "href"),
-            std::slice::from_ref(&section)
-        );
+        assert_eq!(page.attributes(".settings-nav a[aria-current=page]", "href"), [section.as_str()]);
         assert_eq!(page.texts("h1").len(), 1, "{section}");
         let ids = page.attributes("[id]", "id");
         let mut once = ids.clone();
