@@ -9,6 +9,7 @@
 //! | `/projects/{project}` | a project: its deployments |
 //! | `/projects/{project}/deployments/{id}` | one deployment |
 //! | `/projects/{project}/settings`, `/projects/{project}/settings/{section}` | a project's settings |
+//! | `/keys` | the team's API keys |
 //! | `/assets/{name}` | style, scripts and pictures, which are part of the program |
 //!
 //! Each address is made in [`links`] and nowhere else. A page takes [`session::SignedIn`], a form's target

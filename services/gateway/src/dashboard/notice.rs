@@ -29,7 +29,6 @@ const NOTICES: &[(&str, &str)] = &[
     ("credential-deleted", "The credential is removed."),
     ("host-trusted", "The host is trusted by these keys."),
     ("host-distrusted", "The host is not trusted any more."),
-    ("endpoint-saved", "The endpoint is changed."),
     ("endpoint-enabled", "The endpoint is enabled."),
     ("endpoint-disabled", "The endpoint is disabled: what waited for it is dropped."),
     ("endpoint-deleted", "The endpoint is deleted."),

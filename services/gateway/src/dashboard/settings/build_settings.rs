@@ -116,7 +116,9 @@ fn sources(form: &Form, settings: &BuildSettings, admin: bool) -> Vec<Input> {
 fn limits(form: &Form, limits: &BuildLimits) -> Vec<Input> {
     let whole = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
     let cpus = limits.milli_cpus.map(|milli| (f64::from(milli) / 1_000.0).to_string()).unwrap_or_default();
-    let mebibytes = |bytes: Option<u64>| whole(bytes.map(|bytes| bytes / MEBIBYTE));
+    #[expect(clippy::cast_precision_loss, reason = "limits are far below where doubles lose anything")]
+    let mebibytes =
+        |bytes: Option<u64>| bytes.map_or(String::new(), |it| (it as f64 / MEBIBYTE as f64).to_string());
     vec![
         form.number(
             "settings.limits.timeout_seconds",
@@ -163,10 +165,7 @@ fn read_cached(fields: &Fields) -> Option<CachedPaths> {
 fn read_limits(fields: &Fields) -> Result<BuildLimits, (&'static str, &'static str)> {
     let large = |name: &'static str, unit: u64| match fields.get(name) {
         "" => Ok(None),
-        text => {
-            let number = text.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-            number.map(Some).ok_or((name, "must be a whole number"))
-        }
+        text => amount(text, unit).map(Some).ok_or((name, "must be a number")),
     };
     let small = |name: &'static str| {
         let number = large(name, 1)?.map(u32::try_from).transpose();
@@ -184,6 +183,17 @@ fn read_limits(fields: &Fields) -> Result<BuildLimits, (&'static str, &'static s
         processes: small("settings.limits.processes")?,
         open_files: None,
     })
+}
+
+/// Reads an amount in a unit. Of what has no parts it takes whole numbers only.
+fn amount(text: &str, unit: u64) -> Option<u64> {
+    /// Up to here each whole number has its own double.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    #[expect(clippy::cast_precision_loss, reason = "units are small")]
+    let amount = text.parse::<f64>().ok()? * unit as f64;
+    let fits = (0.0..=EXACT).contains(&amount) && (unit > 1 || amount.fract() == 0.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is known to fit")]
+    fits.then_some(amount.round() as u64)
 }
 
 fn milli(text: &str) -> Option<u32> {
@@ -226,9 +236,17 @@ mod tests {
         let read = |text: &str| read_limits(&Fields::parse(text.as_bytes()));
         let limits = read("settings.limits.memory_bytes=512&settings.limits.milli_cpus=1.5").unwrap();
         assert_eq!((limits.memory_bytes, limits.milli_cpus), (Some(512 << 20), Some(1_500)));
-        for wrong in
-            ["memory_bytes=-1", "memory_bytes=x", "memory_bytes=99999999999999999999", "processes=5000000000"]
-        {
+        // What is not a whole number of mebibytes is shown, and read, as it is.
+        let odd = BuildLimits { memory_bytes: Some((512 << 20) + 1), ..Default::default() };
+        let shown = (odd.memory_bytes.unwrap() as f64 / MEBIBYTE as f64).to_string();
+        assert_eq!(read(&format!("settings.limits.memory_bytes={shown}")).unwrap(), odd);
+        for wrong in [
+            "memory_bytes=-1",
+            "memory_bytes=x",
+            "memory_bytes=99999999999999999999",
+            "processes=1.5",
+            "processes=5000000000",
+        ] {
             assert!(read(&format!("settings.limits.{wrong}")).is_err(), "{wrong}");
         }
     }

@@ -1,4 +1,4 @@
-//! `/projects/{project}/settings/commit-statuses`: what the git host is told about the project's commits.
+//! `/projects/{project}/settings/statuses`: what the git host is told about the project's commits.
 
 use askama::Template;
 use axum::{Router, extract::Path, response::Response, routing::get};
@@ -40,7 +40,7 @@ const HOSTS: [(GitHost, &str, &str); 4] = [
 
 /// The routes.
 pub fn routes() -> Router<Interface> {
-    Router::new().route("/projects/{project}/settings/commit-statuses", get(show).post(save))
+    Router::new().route("/projects/{project}/settings/statuses", get(show).post(save))
 }
 
 #[derive(Template)]
@@ -59,7 +59,7 @@ struct StatusesPage {
     save: String,
 }
 
-/// `GET /projects/{project}/settings/commit-statuses`
+/// `GET /projects/{project}/settings/statuses`
 async fn show(
     signed_in: SignedIn,
     Path(project): Path<String>,
@@ -69,7 +69,7 @@ async fn show(
     page_of(&opened, &Form::default(), &asked).await
 }
 
-/// `POST /projects/{project}/settings/commit-statuses`
+/// `POST /projects/{project}/settings/statuses`
 async fn save(
     Path(project): Path<String>,
     Posted { signed_in, fields }: Posted,

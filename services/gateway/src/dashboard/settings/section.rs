@@ -53,7 +53,7 @@ impl Section {
             Self::Endpoints => "endpoints",
             Self::Addresses => "addresses",
             Self::Caches => "caches",
-            Self::CommitStatuses => "commit-statuses",
+            Self::CommitStatuses => "statuses",
         }
     }
 

@@ -7,6 +7,7 @@ use grapnel_proto::hooks::v1::{Hook, InspectRepositoryRequest, InspectRepository
 use crate::{
     dashboard::{
         forms::Fields,
+        page_error::sentence,
         settings::{form::Form, input::Input, section::Opened},
     },
     hooks_client::{answered, answered_within},
@@ -141,7 +142,10 @@ impl Branches {
             Err(error) => Self {
                 names: used(opened).await,
                 whole: false,
-                note: format!("The repository does not tell its branches now, so type one: {error}."),
+                note: format!(
+                    "The repository does not tell its branches now, so type one. {}",
+                    sentence(&error.message)
+                ),
             },
         }
     }

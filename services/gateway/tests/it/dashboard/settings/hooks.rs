@@ -146,7 +146,7 @@ async fn a_branch_is_typed_where_the_repository_does_not_tell_them() {
     let page = browser.get(NEW).await;
     assert_eq!(page.attributes("input#branch", "value"), ["main"]);
     assert_eq!(page.attributes("#branch-known option", "value"), ["main"]);
-    assert!(page.texts("#branches-note")[0].contains("git asks for a password"));
+    assert!(page.texts("#branches-note")[0].contains("Git asks for a password"));
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ const FORMS: [&str; 31] = [
     "/projects/site/settings/endpoints/ep_1/delete",
     "/projects/site/settings/endpoints/ep_1/redeliver",
     "/projects/site/settings/caches/purge",
-    "/projects/site/settings/commit-statuses",
+    "/projects/site/settings/statuses",
     "/keys",
     "/keys/revoke",
     // Not the settings', but on each page.
@@ -60,7 +60,7 @@ const PAGES: [&str; 13] = [
     "/projects/site/settings/endpoints/ep_1",
     "/projects/site/settings/addresses",
     "/projects/site/settings/caches",
-    "/projects/site/settings/commit-statuses",
+    "/projects/site/settings/statuses",
     "/keys",
 ];
 

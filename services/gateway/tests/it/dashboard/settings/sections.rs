@@ -62,7 +62,7 @@ async fn a_secret_is_not_shown_again_even_where_its_form_is_refused() {
         assert_eq!(page.status, 409, "{}", page.text);
         assert!(!page.text.contains("hunter2") && page.text.contains("There is one for the origin."));
     }
-    let statuses = "/projects/site/settings/commit-statuses";
+    let statuses = "/projects/site/settings/statuses";
     let page = browser.submit(statuses, statuses, &[("mode", "automatic"), ("token", "hunter2")]).await;
     assert_eq!((page.status, page.texts("#token-problem").len()), (400, 1));
     assert!(!page.text.contains("hunter2"));
