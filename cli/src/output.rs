@@ -112,6 +112,7 @@ impl Printer {
         table.force_no_tty().load_preset(presets::NOTHING).set_header(head).add_rows(rows);
         if self.terminal.colours {
             table.enforce_styling();
+            table.style_text_only();
         }
         match self.terminal.width {
             Some(width) => {

@@ -83,7 +83,8 @@ async fn app(url: &str, sealer: Sealer) -> Result<(App, TeamId, Vec<HookId>), Bo
     };
     // None of them: nothing is built.
     let executors = AllExecutors::new(Reachable(Fleet::new(Vec::new(), connect, store.wakeups.clone())?));
-    let app = App { store, sealer, clock, limits, rates, executors, addresses };
+    let session_lifetime = Duration::from_secs(3_600);
+    let app = App { store, sealer, clock, limits, rates, executors, addresses, session_lifetime };
     let new = NewProject {
         name: format!("bench-{:x}", rand::random::<u32>()).parse()?,
         repository: RepositoryUrl::parse("https://example.org/site.git")

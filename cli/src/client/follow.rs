@@ -78,7 +78,8 @@ impl Client {
         let request = WatchDeploymentRequest {
             deployment_id: deployment.id.clone(),
             after_position: place.after,
-            ..Default::default()
+            without_log: !telling.shows_log(),
+            history_only: false,
         };
         let mut events = match self.hooks.clone().watch_deployment(request).await {
             Ok(answer) => answer.into_inner(),

@@ -48,7 +48,8 @@ pub struct Telling<'a> {
 impl<'a> Telling<'a> {
     /// Begins; `moving` says whether what goes on is to be shown where there is a terminal.
     pub fn start(printer: &'a Printer, shown: Shown, deployment: &Deployment, moving: bool) -> Self {
-        let moving = moving && printer.for_people() && printer.terminal().progress;
+        let goes_on = deployment.finished_at.is_none();
+        let moving = moving && goes_on && printer.for_people() && printer.terminal().progress;
         let mut telling = Self {
             printer,
             shown,
@@ -64,12 +65,12 @@ impl<'a> Telling<'a> {
     /// Tells one event.
     pub fn tell(&mut self, event: &DeploymentEvent) -> Result<(), Failure> {
         if !self.printer.for_people() {
-            let wanted = self.shown == Shown::Log || !matches!(event.event, Some(Event::Log(_)));
+            let wanted = self.shows_log() || !matches!(event.event, Some(Event::Log(_)));
             let json = || to_json("grapnel.hooks.v1.DeploymentEvent", event).to_string();
             return if wanted { self.line(&json()) } else { Ok(()) };
         }
         match &event.event {
-            Some(Event::Log(log)) if self.shown == Shown::Log => {
+            Some(Event::Log(log)) if self.shows_log() => {
                 let colours = self.printer.terminal().colours;
                 log.lines.iter().try_for_each(|line| self.line(&log_line(&line.text, colours)))
             }
@@ -82,6 +83,11 @@ impl<'a> Telling<'a> {
             ),
             Some(Event::Log(_)) | None => Ok(()),
         }
+    }
+
+    /// Tells whether it shows the lines of a log.
+    pub fn shows_log(&self) -> bool {
+        self.shown == Shown::Log
     }
 
     /// Tells how many deployments wait before this one, while it waits.
@@ -134,7 +140,7 @@ impl<'a> Telling<'a> {
 
     fn finish(&mut self, finished: &StepFinished) -> Result<(), Failure> {
         let began = self.step_began.take();
-        if self.shown == Shown::Log {
+        if self.shows_log() {
             return Ok(());
         }
         let (began, ended) = (datetime(began.as_ref()), datetime(finished.at.as_ref()));

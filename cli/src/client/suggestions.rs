@@ -85,13 +85,19 @@ impl Client {
     }
 }
 
-/// Returns the name that is so close to what was typed that it may have been meant.
+/// How many characters of a name have to be typed before the rest of it is taken as meant.
+const BEGINNING: usize = 3;
+
+/// Returns the name that is so close to what was typed, or begins so, that it may have been meant.
 pub fn closest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let typed = typed.to_lowercase();
     let allowed = 1 + typed.chars().count() / 4;
+    let begins = |name: &str| typed.chars().count() >= BEGINNING && name.starts_with(&typed);
     names
-        .map(|name| (strsim::osa_distance(&typed, &name.to_lowercase()), name))
-        .filter(|(distance, _)| *distance <= allowed)
+        .map(|name| (name.to_lowercase(), name))
+        .map(|(lower, name)| (strsim::osa_distance(&typed, &lower), begins(&lower), name))
+        .filter(|(distance, begins, _)| *distance <= allowed || *begins)
+        .map(|(distance, _, name)| (distance, name))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
@@ -107,6 +113,7 @@ mod tests {
         assert_eq!(meant("Harbour"), Some("harbour"));
         assert_eq!(meant("lihgthouse"), Some("lighthouse"));
         assert_eq!(meant("csm"), Some("cms"));
+        assert_eq!(meant("light"), Some("lighthouse"), "as far as it was typed");
         assert_eq!(meant("website"), None);
         assert_eq!(closest("x", std::iter::empty()), None);
     }

@@ -1,5 +1,7 @@
 //! The browser that tests drive, tried itself: pages that do what no page of Grapnel may do are found.
 
+mod walk;
+
 use axum::{
     Router,
     http::{StatusCode, Uri, header},

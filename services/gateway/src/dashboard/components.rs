@@ -187,6 +187,33 @@ mod tests {
     }
 
     #[test]
+    fn no_template_switches_escaping_off() {
+        let mut directories = vec![std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("templates")];
+        let mut looked_at = 0;
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    directories.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                let off = ["safe", "escape", "e("].map(|word| format!("|{word}"));
+                let plain: String = text.split_whitespace().collect();
+                assert!(!off.iter().any(|word| plain.contains(word)), "{}", path.display());
+                assert_eq!(
+                    path.extension().unwrap(),
+                    "html",
+                    "only HTML is escaped as HTML: {}",
+                    path.display()
+                );
+                looked_at += 1;
+            }
+        }
+        assert!(looked_at > 5);
+    }
+
+    #[test]
     fn pieces_escape_what_they_are_given() {
         let evil = "\"><script>alert(1)</script>";
         let action = Action {

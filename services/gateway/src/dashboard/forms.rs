@@ -170,11 +170,6 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Tells whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.general.is_empty() && self.fields.is_empty()
-    }
-
     /// Adds one of a field.
     #[must_use]
     pub fn with(mut self, field: &str, what: &str) -> Self {

@@ -98,6 +98,26 @@ pub fn settings_section(project: &str, section: &str) -> String {
     format!("/projects/{}/settings/{}", part(project), part(section))
 }
 
+/// One thing of a section of a project's settings, such as a hook by its id.
+pub fn settings_item(project: &str, section: &str, item: &str) -> String {
+    format!("{}/{}", settings_section(project, section), part(item))
+}
+
+/// Where a form leads that does something to one thing of a section.
+pub fn settings_action(project: &str, section: &str, item: &str, action: &str) -> String {
+    format!("{}/{}", settings_item(project, section, item), part(action))
+}
+
+/// The team's API keys.
+pub fn keys() -> String {
+    "/keys".to_owned()
+}
+
+/// Where the form that revokes a key leads.
+pub fn revoke_key() -> String {
+    "/keys/revoke".to_owned()
+}
+
 /// Adds a query to an address; what is empty is left out.
 pub fn with_query(address: &str, query: &[(&str, &str)]) -> String {
     let mut pairs = form_urlencoded::Serializer::new(String::new());

@@ -57,13 +57,22 @@ pub struct Frame {
     pub project: Option<ProjectTabs>,
     /// What was done just before.
     pub notice: Option<&'static str>,
+    /// Whether it is about the team's keys.
+    about_keys: bool,
     scripts: Vec<&'static str>,
 }
 
 impl Frame {
     /// Starts a page for whoever is not, or may not be, signed in.
     pub fn signed_out(title: impl Into<String>) -> Self {
-        Self { title: title.into(), who: None, project: None, notice: None, scripts: Vec::new() }
+        Self {
+            title: title.into(),
+            who: None,
+            project: None,
+            notice: None,
+            about_keys: false,
+            scripts: Vec::new(),
+        }
     }
 
     /// Starts a page.
@@ -77,6 +86,18 @@ impl Frame {
         let (key, name) = (links::key_of(project).to_owned(), project.name.clone());
         self.project = Some(ProjectTabs { key, name, site_url: project.site_url.clone(), tab });
         self
+    }
+
+    /// Makes it a page of the team's keys.
+    #[must_use]
+    pub fn of_keys(mut self) -> Self {
+        self.about_keys = true;
+        self
+    }
+
+    /// Tells whether it is a page of the team's keys.
+    pub fn is_keys(&self) -> bool {
+        self.about_keys
     }
 
     /// Adds what the address says was done just before.

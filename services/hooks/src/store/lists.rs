@@ -8,7 +8,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use grapnel_domain::id::{DeploymentId, ProjectId, TeamId, TriggerId};
 use grapnel_runtime::clock::first_id_from;
 use sea_orm::{
-    ColumnTrait, EntityTrait, IdenStatic as _, Iterable as _, QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, Condition, EntityTrait, IdenStatic as _, Iterable as _, QueryFilter, QueryOrder,
+    QuerySelect, Select,
     sea_query::{Alias, Expr, ExprTrait as _, IntoColumnRef, Order, Query, SelectStatement, SimpleExpr},
 };
 
@@ -165,20 +166,23 @@ fn of_deployment(team: TeamId, project: Option<ProjectId>) -> SimpleExpr {
     lives((deployment::Entity, deployment::Column::ProjectId), team, project)
 }
 
-/// Says of a row that its project is a team's, is this one where one is named, and was not deleted. It compares a value that is
-/// looked up: SQLite makes a join of EXISTS, and has another index to choose from then.
+/// Says of a row that its project is a team's, is this one where one is named, and was not deleted. It is said as what is not
+/// so: of EXISTS SQLite makes a join, with another index to choose from, and PostgreSQL knows that few rows are left out.
 fn lives(project_of_row: impl IntoColumnRef, team: TeamId, wanted: Option<ProjectId>) -> SimpleExpr {
     let of = |column: project::Column| Expr::col((project::Entity, column));
-    let mut team_of_row: SelectStatement = Query::select()
-        .expr(of(project::Column::TeamId))
+    let mut other = Condition::any()
+        .add(of(project::Column::TeamId).ne(team.to_string()))
+        .add(of(project::Column::DeletedAt).is_not_null());
+    if let Some(wanted) = wanted {
+        other = other.add(of(project::Column::Id).ne(wanted.to_string()));
+    }
+    let of_another: SelectStatement = Query::select()
+        .expr(Expr::val(1))
         .from(project::Entity)
         .and_where(of(project::Column::Id).eq(Expr::col(project_of_row)))
-        .and_where(of(project::Column::DeletedAt).is_null())
+        .cond_where(other)
         .to_owned();
-    if let Some(wanted) = wanted {
-        team_of_row.and_where(of(project::Column::Id).eq(wanted.to_string()));
-    }
-    SimpleExpr::SubQuery(None, Box::new(team_of_row.into())).eq(team.to_string())
+    Expr::exists(of_another).not()
 }
 
 fn later(at: DateTime<Utc>) -> DateTime<Utc> {

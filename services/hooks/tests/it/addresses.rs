@@ -1,5 +1,7 @@
 //! Which deployment an address serves, on both databases: by itself, and when somebody says so.
 
+mod calls;
+
 use std::time::Duration;
 
 use chrono::TimeDelta;

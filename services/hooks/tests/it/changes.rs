@@ -194,6 +194,36 @@ async fn what_goes_on_is_told_however_many_are_newer_and_what_is_gone_is_told_on
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_somebody_promotes_or_deletes_is_told() {
+    on_both(async |url| {
+        let house = House::at(&url).await;
+        let (app, team) = (&house.app, house.team.id);
+        let first = house.deploy(&house.project).await;
+        house.finish(house.start().await).await;
+        let second = house.deploy(&house.project).await;
+        house.finish(house.start().await).await;
+        let mut watching = house.watch(Some(&house.project)).await;
+        app.promote_deployment(team, first).await.unwrap();
+        let served = |it: &Watching| (it.is_promoted(first), it.is_promoted(second));
+        watching.until("that it went back", |it| served(it) == (Some(true), Some(false))).await;
+        app.promote_deployment(team, second).await.unwrap();
+        watching.until("that it goes on", |it| served(it) == (Some(false), Some(true))).await;
+        app.delete_deployment(team, first).await.unwrap();
+        watching.until("that one is gone", |it| it.deleted.contains(&first)).await;
+
+        let runs = house.deploy(&house.project).await;
+        let attempt = house.start().await;
+        app.delete_deployment(team, runs).await.unwrap();
+        let is_asked = |it: &Watching| it.told.get(&runs).is_some_and(|it| it.cancel_requested.is_some());
+        watching.until("that it is to end", is_asked).await;
+        assert!(!watching.deleted.contains(&runs), "it goes on");
+        app.store.finished(attempt, OWNER, Outcome::Canceled, app.clock.now()).await.unwrap();
+        watching.until("that it is gone", |it| it.deleted.contains(&runs)).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_another_process_stores_is_told_whether_it_is_heard_or_not() {
     let url = support::new_postgres_database().await;
     let house = House::at(&url).await;

@@ -16,12 +16,19 @@ use grapnel_hooks::{
 };
 use grapnel_proto::{
     error::from_status,
-    hooks::v1::{CreateSessionResponse, GetSessionResponse, Session},
+    hooks::v1::{
+        CreateSessionResponse, GetSessionResponse, Session, WatchDeploymentsRequest,
+        WatchDeploymentsResponse, hook_service_client::HookServiceClient,
+    },
 };
 use grapnel_runtime::{CancellationToken, Clock, clock::ClockHand};
 use prost::{Message, bytes::Bytes};
+use tonic::{Request, Streaming};
 
 use crate::support::{Service, on_both};
+
+/// Longer than anything takes.
+const LONG: Duration = Duration::from_secs(60);
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -213,6 +220,31 @@ async fn s6_nobody_chooses_a_session_and_a_session_opens_no_other() {
         assert_eq!(refused.reason, Reason::KeyInvalid);
         assert!(refused.message.contains("RevokeKey"), "{refused}");
         assert_eq!((bench.works(&session).await, bench.works(&bench.secret).await), (Ok(()), Ok(())));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s6_who_is_signed_out_or_whose_time_is_over_watches_no_longer() {
+    on_both(async |url| {
+        let bench = Bench::new(&url).await;
+        let watch = async |session: &str| {
+            let mut request = Request::new(WatchDeploymentsRequest::default());
+            let shown = format!("Bearer {session}").parse().unwrap();
+            request.metadata_mut().insert("authorization", shown);
+            let mut client = HookServiceClient::new(bench.service.channel());
+            client.watch_deployments(request).await.unwrap().into_inner()
+        };
+        let end = async |watching: &mut Streaming<WatchDeploymentsResponse>| {
+            let ended = tokio::time::timeout(LONG, watching.message()).await.unwrap();
+            from_status(&ended.unwrap_err(), Reason::Internal).reason
+        };
+        let (here, there) = (bench.sign_in().await, bench.sign_in().await);
+        let (mut signed_out, mut over) = (watch(&here).await, watch(&there).await);
+        bench.call("SessionService/DeleteSession", &here).await.unwrap();
+        assert_eq!(end(&mut signed_out).await, Reason::KeyInvalid);
+        bench.hand.advance(TimeDelta::hours(12));
+        assert_eq!(end(&mut over).await, Reason::KeyInvalid);
     })
     .await;
 }

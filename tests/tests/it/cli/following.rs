@@ -35,12 +35,12 @@ async fn line_before(grapnel: &Grapnel) -> Line {
     Line::before(port).await
 }
 
-/// Cuts a line until somebody has felt it, and tries again.
-async fn cut(line: &Line) {
+/// Cuts a line until whoever uses it has felt it and tries again, or has ended.
+async fn cut(line: &Line, user: &mut Child) {
     let asked = line.asked();
     line.make(Quality::Cut);
     let felt = async {
-        while line.asked() == asked {
+        while line.asked() == asked && user.try_wait().unwrap().is_none() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -78,7 +78,7 @@ async fn a_log_goes_on_where_the_line_was_cut_and_ends_with_its_deployment() {
     let mut seen = Vec::new();
     for last in ["line-5", "line-15"] {
         read_to(&mut lines, last, &mut seen);
-        cut(&line).await;
+        cut(&line, &mut child).await;
     }
     seen.extend(lines.map(Result::unwrap));
     let counted: Vec<_> = seen.iter().filter(|line| line.starts_with("line-")).cloned().collect();

@@ -67,7 +67,7 @@ impl Filter {
     /// Reads it from an address. A state that is none is no wish.
     pub fn read(asked: &Fields) -> Self {
         let state = asked.get("state");
-        let state = STATES.iter().find(|known| known.as_str() == state).map(|known| known.to_string());
+        let state = STATES.iter().find(|known| known.as_str() == state).map(ToString::to_string);
         Self {
             state: state.unwrap_or_default(),
             branch: asked.get("branch").to_owned(),

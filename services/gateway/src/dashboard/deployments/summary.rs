@@ -55,6 +55,7 @@ pub struct Summary {
     triggers: Vec<TriggerView>,
     more_triggers: bool,
     actions: Vec<Action>,
+    output: Option<String>,
 }
 
 impl HtmlSafe for Summary {}
@@ -172,6 +173,10 @@ impl Summary {
                 .collect(),
             triggers: triggers.iter().map(|it| trigger(it, now)).collect(),
             more_triggers,
+            output: it.artifact.as_ref().map(|artifact| {
+                let files = if artifact.files == 1 { "file" } else { "files" };
+                format!("{} {files}, {}", artifact.files, bytes(artifact.bytes))
+            }),
             actions: actions(signed_in, &key, &it, state),
             what,
             project,
@@ -250,7 +255,7 @@ fn cache(report: &grapnel_proto::hooks::v1::CacheReported) -> String {
 }
 
 /// Says how much a number of bytes is, in units of 1,024.
-pub fn bytes(count: u64) -> String {
+fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if count < 1_024 {
         return format!("{count} B");

@@ -6,7 +6,7 @@ use axum::response::Response;
 use futures_util::{Stream, stream};
 use grapnel_domain::Error;
 use grapnel_proto::hooks::v1::{
-    Deployment, GetProjectRequest, Project, WatchDeploymentsRequest, WatchDeploymentsResponse,
+    CancelReason, Deployment, GetProjectRequest, Project, WatchDeploymentsRequest, WatchDeploymentsResponse,
     watch_deployments_response::Change as Told,
 };
 use tonic::Streaming;
@@ -46,6 +46,10 @@ pub async fn stream(
     Ok(live::answer(signed_in, list.changes(told)))
 }
 
+fn ended_with_its_project(deployment: &Deployment) -> bool {
+    deployment.cancellation.as_ref().is_some_and(|it| it.reason() == CancelReason::ProjectDeleted)
+}
+
 /// The page of the list, as its browser has it.
 struct List {
     interface: Interface,
@@ -75,6 +79,7 @@ impl List {
 
     async fn take(&mut self, told: Told) -> Result<(), Error> {
         match told {
+            Told::Deployment(deployment) if ended_with_its_project(&deployment) => self.read().await,
             Told::Deployment(deployment) => self.put(deployment).await,
             Told::DeletedId(id) => {
                 let shown =
@@ -115,6 +120,9 @@ impl List {
     /// Reads the page anew, and tells all of it.
     async fn read(&mut self) -> Result<(), Error> {
         let answer = ask(&self.signed_in, &self.asked).await?;
+        let goes = |project: &Project| !answer.projects.iter().any(|it| it.id == project.id);
+        let gone = self.projects.iter().map(|(project, _)| project).filter(|project| goes(project));
+        self.waiting.extend(gone.map(|project| Change::gone(&project.id)));
         self.projects =
             with_latest(&answer).map(|(project, latest)| (project.clone(), latest.cloned())).collect();
         for place in 0..self.projects.len() {

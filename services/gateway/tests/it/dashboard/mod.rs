@@ -6,6 +6,7 @@ mod forgery;
 mod new_project;
 mod projects;
 mod sessions;
+mod settings;
 mod sign_in;
 
 use grapnel_proto::hooks::v1::{

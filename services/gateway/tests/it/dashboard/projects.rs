@@ -1,11 +1,16 @@
 //! The list of projects.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt as _, stream};
 use grapnel_domain::{Error, Reason};
 use grapnel_proto::hooks::v1::{
-    DeploymentState, GetProjectRequest, GetProjectResponse, ListProjectsRequest, ListProjectsResponse,
-    WatchDeploymentsRequest, WatchDeploymentsResponse, watch_deployments_response::Change,
+    CancelReason, Cancellation, DeploymentState, GetProjectRequest, GetProjectResponse, ListProjectsRequest,
+    ListProjectsResponse, WatchDeploymentsRequest, WatchDeploymentsResponse,
+    watch_deployments_response::Change,
 };
+
+use tokio::sync::Notify;
 
 use super::{deployment, have, no_projects, project};
 use crate::support::Served;
@@ -138,6 +143,33 @@ async fn what_changes_is_told_after_all_that_the_page_shows() {
         [("prj_site", "Queued"), ("prj_site", "Building"), ("prj_zebra", "Pending")],
         "an older deployment says nothing of how a project stands, and a new project comes in"
     );
+}
+
+#[tokio::test]
+async fn a_project_that_is_deleted_goes_from_the_page_when_its_deployments_end() {
+    let served = Served::start().await;
+    let listed = Arc::new(Notify::new());
+    let (first, hooks) = (listed.clone(), served.hooks.clone());
+    served.hooks.answer("HookService/ListProjects", move |_: ListProjectsRequest| {
+        have(&hooks, vec![project("other")], Vec::new());
+        first.notify_one();
+        Ok(ListProjectsResponse { projects: vec![project("site"), project("other")], ..Default::default() })
+    });
+    served.hooks.stream("HookService/WatchDeployments", move |_: WatchDeploymentsRequest| {
+        let listed = listed.clone();
+        let told = async move {
+            listed.notified().await;
+            let mut ended = deployment("site", "1", DeploymentState::Canceled);
+            let reason = CancelReason::ProjectDeleted.into();
+            ended.cancellation = Some(Cancellation { reason, ..Default::default() });
+            Ok(WatchDeploymentsResponse { change: Some(Change::Deployment(ended)) })
+        };
+        Ok(stream::once(told).boxed())
+    });
+    let browser = served.signed_in(&["read"]).await;
+    let text = browser.stream("/projects/events").await.text().await.unwrap();
+    assert!(text.contains(r#"{"id":"prj_site","html":null}"#), "{text}");
+    assert_eq!(text.matches(r#"{"id":"prj_other""#).count(), 2, "what stays is told once more");
 }
 
 #[tokio::test]

@@ -154,6 +154,11 @@ impl FakeHooks {
         self.people.lock().unwrap().sessions.len()
     }
 
+    /// Returns the methods that were asked for.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().iter().map(|(method, _)| method.clone()).collect()
+    }
+
     /// Returns the methods that were asked for without a key or a session.
     pub fn asked_as_nobody(&self) -> Vec<String> {
         let asked = self.asked.lock().unwrap();
