@@ -8,7 +8,7 @@ use std::{
 use axum::{Json, extract::RawQuery};
 use form_urlencoded::parse;
 use futures_util::{StreamExt as _, stream};
-use grapnel_domain::{Error, Reason};
+use grapnel_domain::{BranchName, Error, Reason};
 use grapnel_proto::hooks::v1::{self as wire, DeploymentState, ListDeploymentsRequest};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -181,6 +181,11 @@ pub async fn list(
         until: window.until(),
         ..Default::default()
     };
+    // Nothing is of what cannot be a branch.
+    if filter.branch.as_ref().is_some_and(|branch| BranchName::parse(branch).is_err()) {
+        let pagination = Pagination { count: 0, next: None, prev: None };
+        return Ok(Json(DeploymentsAnswer { deployments: Vec::new(), pagination }));
+    }
     let give = |page_size, page_token| {
         let request = ListDeploymentsRequest { page_size, page_token, ..request.clone() };
         give(&caller, &projects, request)

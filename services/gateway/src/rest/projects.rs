@@ -26,6 +26,7 @@ const AT_ONCE: usize = 8;
 #[into_params(parameter_in = Query)]
 pub struct Which {
     /// Only those whose names contain this.
+    #[param(max_length = 100, pattern = "^[^\\x00]*$")]
     search: Option<String>,
     /// Only those of this repository, by its address.
     repo_url: Option<String>,

@@ -27,7 +27,9 @@ fn canonical(method: &Method, uri: &Uri) -> Option<Uri> {
     // The first version of these is our own, and older.
     let is_own =
         asked == Some("1") && matches!(segments[..], ["deployments", _] | ["deployments", _, "events"]);
-    if is_page || is_own {
+    // Each of these two is an address of its own, for reading or for writing.
+    let is_itself = matches!(segments[..], ["deployments"]) && matches!(asked, Some("6" | "13"));
+    if is_page || is_own || is_itself {
         return None;
     }
     let address = format!("/v{}{rest}", version_of(method, &segments)?);
@@ -65,7 +67,7 @@ fn version_of(method: &Method, segments: &[&str]) -> Option<u32> {
         ["projects", _, "deploy-hooks"] | ["projects", _, "deploy-hooks", _] => 2,
         ["projects", _, "promote", _] => 10,
         ["deployments"] if method == Method::POST => 13,
-        ["deployments"] if method == Method::GET || method == Method::HEAD => 6,
+        ["deployments"] => 6,
         ["deployments", _] => 13,
         ["deployments", _, "events"] => 3,
         ["deployments", _, "builds"] => 11,
@@ -109,6 +111,7 @@ mod tests {
         for address in [
             "/projects/site",
             "/projects",
+            "/v13/deployments",
             "/v1/deployments/dpl_1",
             "/v1/deployments/dpl_1/events",
             "/v1/integrations/deploy/prj_1/grh_1",
