@@ -25,7 +25,7 @@ async fn a_person_goes_from_signing_in_to_a_deployment_and_back() {
         "key": grapnel.key(),
         "repository": repository.path(),
         "checkout": path,
-        "sections": ["general", "variables", "credentials", "endpoints", "caches", "commit-statuses"],
+        "sections": ["general", "variables", "credentials", "endpoints", "caches", "statuses"],
     });
     let told = Browser::of(&grapnel).play("walk", config).await;
     for id in told["ready"].as_array().unwrap() {
