@@ -31,8 +31,6 @@ pub struct Plot {
 /// One deployment of the plot.
 #[derive(Debug)]
 pub struct Bar {
-    /// The id of the deployment.
-    pub id: String,
     /// Where it stands.
     pub x: usize,
     /// Where it begins, from above.
@@ -52,11 +50,10 @@ impl Plot {
         if built.len() < 2 {
             return None;
         }
-        let longest = built.iter().map(|(_, _, ms)| *ms).max().unwrap_or_default().max(1);
-        let bars = built.iter().rev().enumerate().map(|(index, (deployment, outcome, ms))| {
+        let longest = built.iter().map(|(_, ms)| *ms).max().unwrap_or_default().max(1);
+        let bars = built.iter().rev().enumerate().map(|(index, (outcome, ms))| {
             let height = (ms * HEIGHT / longest).max(LEAST);
             Bar {
-                id: deployment.id.clone(),
                 x: index * STEP,
                 y: HEIGHT - height,
                 height,
@@ -65,7 +62,7 @@ impl Plot {
             }
         });
         let ready: Vec<u64> =
-            built.iter().filter(|(_, outcome, _)| *outcome == "ready").map(|(_, _, ms)| *ms).collect();
+            built.iter().filter(|(outcome, _)| *outcome == "ready").map(|(_, ms)| *ms).collect();
         let words = format!(
             "Build times of the last {}: {} ready, the longest {}, the median of those ready {}",
             built.len(),
@@ -77,7 +74,7 @@ impl Plot {
     }
 }
 
-fn built(deployment: &Deployment) -> Option<(&Deployment, &'static str, u64)> {
+fn built(deployment: &Deployment) -> Option<(&'static str, u64)> {
     let outcome = match deployment.state() {
         DeploymentState::Ready => "ready",
         DeploymentState::Error => "error",
@@ -85,7 +82,7 @@ fn built(deployment: &Deployment) -> Option<(&Deployment, &'static str, u64)> {
         _ => return None,
     };
     let took = datetime(deployment.finished_at.as_ref())? - datetime(deployment.building_at.as_ref())?;
-    Some((deployment, outcome, u64::try_from(took.num_milliseconds()).ok()?))
+    Some((outcome, u64::try_from(took.num_milliseconds()).ok()?))
 }
 
 fn median(mut times: Vec<u64>) -> Option<u64> {
