@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: bench faults help setup build image demo up test lint deny compose
+.PHONY: bench faults help setup build image demo up test lint screenshots deny compose
 
 help: ## Show the targets.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
@@ -36,6 +36,9 @@ bench: image ## Measure, beside what one would do instead; writes bench/results.
 
 faults: build image ## Kill every part under load, TIMES times each (50), and say what was lost, doubled, left over.
 	target/debug/faults $${TIMES:-50}
+
+screenshots: setup build image ## Take the pictures of docs/screenshots anew, on a walk through the dashboard.
+	scripts/screenshots.sh
 
 deny: ## Licences, bans and advisories of dependencies (needs cargo-deny).
 	cargo deny check licenses bans sources

@@ -24,11 +24,17 @@
   let pending = false;
   let before = 0; // where the view was scrolled to
 
+  const counted = (count) => `${count} ${count === 1 ? "line" : "lines"}`;
+
   // --- drawing
+
+  const stretch = () => {
+    list.style.height = `${lines.length * height}px`;
+  };
 
   const draw = () => {
     pending = false;
-    list.style.height = `${lines.length * height}px`;
+    stretch();
     if (following) view.scrollTop = view.scrollHeight;
     const top = Math.floor(view.scrollTop / height);
     const from = Math.max(0, top - beyond);
@@ -124,7 +130,7 @@
   const say = () => {
     if (!search.value) found.textContent = "";
     else if (hits.length === 0) found.textContent = "not found";
-    else found.textContent = hit < 0 ? `${hits.length} lines` : `${hit + 1} of ${hits.length}`;
+    else found.textContent = hit < 0 ? counted(hits.length) : `${hit + 1} of ${hits.length}`;
   };
 
   const go = (by) => {
@@ -137,6 +143,7 @@
 
   const reveal = (index) => {
     setFollowing(false);
+    stretch(); // or there is nowhere to scroll to yet
     view.scrollTop = Math.max(0, index * height - view.clientHeight / 2);
   };
 
@@ -245,7 +252,7 @@
   });
   source.addEventListener("end", () => {
     source.close();
-    note.textContent = lines.length === 0 ? "The log is empty." : `${lines.length} lines`;
+    note.textContent = lines.length === 0 ? "The log is empty." : counted(lines.length);
     log.dataset.ended = "true";
     follow.hidden = true;
     schedule();

@@ -83,6 +83,7 @@ export default async function walk(session) {
   await log.locator('.line .number').first().click();
   assert.match(page.url(), /#L\d+$/);
   assert.deepEqual(await page.locator('.steps tbody th').allInnerTexts(), ['source', 'cache', 'install', 'build', 'output']);
+  await page.evaluate(() => window.scrollTo(0, 0));
   await judge('deployment');
 
   session.step('visit what it made');

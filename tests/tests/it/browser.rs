@@ -1,5 +1,7 @@
 //! The browser that tests drive, tried itself: pages that do what no page of Grapnel may do are found.
 
+mod plain;
+mod scale;
 mod walk;
 
 use axum::{

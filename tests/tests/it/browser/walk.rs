@@ -14,17 +14,22 @@ for (let line = 1; line <= 50; line += 1) console.log(`boat ${line} of the editi
 
 const PACKAGE: &str = r#"{ "name": "harbour", "private": true, "scripts": { "build": "node build.mjs" } }"#;
 
+/// Makes a site whose build prints in colour.
+pub fn site(grapnel: &Grapnel) -> Repository {
+    let path = grapnel.repositories().join("harbour");
+    Repository::with(&path, &[("package.json", PACKAGE), ("build.mjs", BUILD)])
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_goes_from_signing_in_to_a_deployment_and_back() {
     let grapnel = Grapnel::start(Setup::default()).await;
-    let path = grapnel.repositories().join("harbour");
-    let repository = Repository::with(&path, &[("package.json", PACKAGE), ("build.mjs", BUILD)]);
+    let repository = site(&grapnel);
     repository.git(&["branch", "next"]);
     let config = json!({
         "url": grapnel.url("/"),
         "key": grapnel.key(),
         "repository": repository.path(),
-        "checkout": path,
+        "checkout": repository.path(),
         "sections": ["general", "variables", "credentials", "endpoints", "caches", "statuses"],
     });
     let told = Browser::of(&grapnel).play("walk", config).await;

@@ -24,8 +24,13 @@ use crate::{
     },
 };
 
-/// How many of the last events are looked through for lines, for readers without scripts.
-const EVENTS: u64 = 20;
+/// How many of the last events are looked through for lines, for readers without scripts: a few first, since a build that
+/// prints a lot has a thousand lines in each, and twice as many as long as that was little.
+const FEW_EVENTS: u64 = 4;
+const MANY_EVENTS: u64 = 64;
+
+/// How many lines are enough of them.
+const ENOUGH: usize = 100;
 
 /// How many of the last lines such a reader is shown; the whole log is a file.
 const LINES: usize = 500;
@@ -69,7 +74,22 @@ pub async fn show(
 }
 
 async fn last_lines(caller: &Caller, deployment: &Deployment) -> Result<(Vec<Line>, bool), PageError> {
-    let after = deployment.last_position.saturating_sub(EVENTS);
+    let mut events = FEW_EVENTS;
+    loop {
+        let (lines, cut) = lines_of_last(events, caller, deployment).await?;
+        if lines.len() >= ENOUGH || !cut || events >= MANY_EVENTS {
+            return Ok((lines, cut));
+        }
+        events *= 2;
+    }
+}
+
+async fn lines_of_last(
+    count: u64,
+    caller: &Caller,
+    deployment: &Deployment,
+) -> Result<(Vec<Line>, bool), PageError> {
+    let after = deployment.last_position.saturating_sub(count);
     let mut events = stream::watch(caller, &deployment.id, after, true).await?;
     let mut lines = Vec::new();
     while let Some(message) = events.message().await? {
