@@ -14,7 +14,7 @@ use tokio::{io::AsyncWriteExt as _, process::Command};
 use crate::{Grapnel, root, told};
 
 /// How long a scenario may take, on a machine that does other things too.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(280);
 
 /// What a scenario's browser may talk to, and where its pictures go.
 #[derive(Clone, Debug)]

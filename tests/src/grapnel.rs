@@ -262,6 +262,22 @@ impl Grapnel {
         self.page_request(label, path).send().await.expect("the sites' listener answers")
     }
 
+    /// Waits until a page of a site has a text in it: a gateway believes an address for a second.
+    ///
+    /// # Panics
+    /// It has not after a minute.
+    pub async fn page_says(&self, label: &str, path: &str, wanted: &str) {
+        let begun = Instant::now();
+        loop {
+            let page = self.page(label, path).await.text().await.expect("the page comes whole");
+            if page.contains(wanted) {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{label} says: {page}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Makes a request for a page of a site, which follows no redirect.
     ///
     /// # Panics

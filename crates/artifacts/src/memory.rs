@@ -57,8 +57,14 @@ impl SiteFiles {
             let content = local.read(deployment, file.clone()).await;
             content.map_err(|error| FileError::Store(error.into()))
         };
-        let content = self.small.0.try_get_with_by_ref(&file.digest, read).await;
-        content.map_err(|error: std::sync::Arc<FileError>| FileError::clone(&error))
+        match self.small.0.try_get_with_by_ref(&file.digest, read).await {
+            Ok(content) => Ok(content),
+            // It may have been another deployment's copy that could not be read: this one's has a try of its own.
+            Err(_) => {
+                let local = self.file(deployment, file).await?;
+                local.read(deployment, file.clone()).await.map_err(|error| FileError::Store(error.into()))
+            }
+        }
     }
 
     /// Opens a file to be read from its beginning.

@@ -94,6 +94,10 @@ impl ExecutorService for Service {
         let result = match self.mirrors.branches(Source::new(&repository, &access), &self.stopping).await {
             Ok(found) => list_branches_response::Result::Branches(branches(found)),
             Err(SourceError::Canceled) => return Err(to_status(&stopping())),
+            // That is not the repository's doing.
+            Err(error @ SourceError::Busy) => {
+                return Err(to_status(&Error::new(Reason::ExecutorUnavailable, error.to_string())));
+            }
             Err(error) => list_branches_response::Result::Failure(failure_to_wire(&error.failure())),
         };
         Ok(Response::new(ListBranchesResponse { result: Some(result) }))

@@ -36,22 +36,18 @@ impl Mirrors {
     /// Asks a repository for its branches. An empty one has none. A branch whose name could not be a hook's is left out.
     ///
     /// # Errors
-    /// See [`SourceError`]. It takes 40 s at most, less where a fetch may take less.
+    /// See [`SourceError`]. It takes a minute at most, less where a fetch may take less.
     pub async fn branches(
         &self,
         source: Source<'_>,
         cancel: &CancellationToken,
     ) -> Result<Branches, SourceError> {
         self.refuse_directories_not_allowed(source.repository)?;
-        let busy = || SourceError::Unreachable {
-            url: source.url(),
-            cause: "too many repositories are asked at once; try again".to_owned(),
-        };
         let turn = tokio::select! {
             turn = timeout(TURN, self.asking.acquire()) => turn,
             () = cancel.cancelled() => return Err(SourceError::Canceled),
         };
-        let _turn = turn.ok().and_then(Result::ok).ok_or_else(busy)?;
+        let _turn = turn.ok().and_then(Result::ok).ok_or(SourceError::Busy)?;
         let bounds = Bounds { timeout: self.config.timeout.min(ANSWER), cancel: cancel.clone() };
         // Both by pattern: `--heads` would leave out what `HEAD` stands for.
         let url = source.url();

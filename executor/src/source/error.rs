@@ -21,6 +21,9 @@ pub enum SourceError {
         /// Whether we had a credential to show.
         shown: Shown,
     },
+    /// As many repositories are asked as may be asked at once.
+    #[error("too many repositories are asked at once; try again")]
+    Busy,
     /// Nobody has said by which key the SSH host is known.
     #[error(
         "the key of the SSH host {host} is not known: compare it with what the host's operator publishes, and trust it with `grapnel credential trust-host {host}`"
@@ -151,7 +154,7 @@ impl SourceError {
             Self::HostKeyChanged { .. } => FailureCode::HostKeyChanged,
             Self::Submodule { cause, .. } => cause.failure().code,
             Self::LargeFile { .. } => FailureCode::LargeFileUnavailable,
-            Self::Unreachable { .. } => FailureCode::RepositoryUnreachable,
+            Self::Unreachable { .. } | Self::Busy => FailureCode::RepositoryUnreachable,
             Self::BranchNotFound { .. } => FailureCode::BranchNotFound,
             Self::CommitNotFound { .. } | Self::CommitNotOnBranch { .. } => FailureCode::CommitNotFound,
             Self::RepositoryEmpty(_) => FailureCode::RepositoryEmpty,

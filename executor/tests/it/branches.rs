@@ -125,8 +125,10 @@ async fn what_is_wrong_with_a_repository_is_told_as_for_a_deployment() {
     let unknown = with_key(&ssh.origin(), &pair, None);
     assert_eq!(refused(&site, &ssh.url("site"), &unknown).await, FailureCode::HostKeyUnknown);
 
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let away = format!("http://{gone}/site.git");
+    // Nobody listens there, and nobody else gets the port meanwhile.
+    let unheard = tokio::net::TcpSocket::new_v4().unwrap();
+    unheard.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let away = format!("http://{}/site.git", unheard.local_addr().unwrap());
     assert_eq!(refused(&site, &away, &NOBODY()).await, FailureCode::RepositoryUnreachable);
     let outside = tempfile::tempdir().unwrap();
     let outside = Repository::with(&outside.path().join("site"), &[("index.html", "secret")]);

@@ -1,7 +1,7 @@
 // Keeps a list live. An element with data-live="/address" names a stream of events, each {"id", "html"}: the element with
-// that id is replaced by the piece of page, which the server has escaped; a new one goes to the top of the element with
-// data-live-new, and one without html goes away. A stream begins with all that the page shows, so one may end and begin
-// at any time: it does when nobody looks, since browsers open only six at once.
+// that id is replaced by the piece of page, which the server has escaped; a new one goes into the element with data-live-new,
+// before what is older (ids sort by time), and one without html goes away. A stream begins with the ids of all that the page
+// shows, and with them, so one may end and begin at any time: it does when nobody looks, since browsers open only six at once.
 "use strict";
 
 for (const list of document.querySelectorAll("[data-live]")) {
@@ -28,12 +28,19 @@ for (const list of document.querySelectorAll("[data-live]")) {
     }
     const fresh = piece(html);
     if (!old) {
-      list.querySelector("[data-live-new]")?.prepend(fresh);
+      const rows = list.querySelector("[data-live-new]");
+      rows?.insertBefore(fresh, [...rows.children].find((row) => row.id < id) ?? null);
     } else if (old.outerHTML !== fresh.outerHTML) {
       const link = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
       old.replaceWith(fresh);
       if (link) [...fresh.querySelectorAll("a")].find((it) => it.getAttribute("href") === link)?.focus();
     }
+  };
+
+  // What went while nobody listened is named by nobody else.
+  const all = (event) => {
+    const ids = new Set(JSON.parse(event.data));
+    for (const row of list.querySelectorAll("[data-live-new] > [id]")) if (!ids.has(row.id)) row.remove();
   };
 
   const close = () => {
@@ -44,6 +51,7 @@ for (const list of document.querySelectorAll("[data-live]")) {
   const open = () => {
     if (source || over) return;
     source = new EventSource(list.dataset.live);
+    source.addEventListener("all", all);
     source.addEventListener("change", change);
     source.addEventListener("open", () => say(""));
     source.addEventListener("ended", () => {

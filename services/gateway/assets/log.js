@@ -234,43 +234,92 @@
     schedule();
   };
 
-  const source = new EventSource(log.dataset.stream);
-  source.addEventListener("lines", (event) => take(JSON.parse(event.data)));
   // What stands above the log: state, steps, what can be done. The server made it, like the page itself.
-  source.addEventListener("page", (event) => {
+  const summary = (event) => {
     const part = document.getElementById("deployment");
+    const all = () => [...part.querySelectorAll("a, button, summary")];
+    const sign = (it) => [it.tagName, it.getAttribute("href"), it.closest("form")?.getAttribute("action"), it.textContent].join();
+    const focused = part.contains(document.activeElement) ? sign(document.activeElement) : "";
     const fresh = document.createElement("template");
     fresh.innerHTML = JSON.parse(event.data).html;
-    const focused = document.activeElement && part.contains(document.activeElement) ? document.activeElement.id : "";
     part.replaceChildren(fresh.content);
-    if (focused) document.getElementById(focused)?.focus();
+    if (focused) all().find((it) => sign(it) === focused)?.focus();
     const title = part.querySelector("[data-title]");
     if (title) document.title = title.dataset.title;
-  });
-  source.addEventListener("removed", () => {
-    note.textContent = "The log was removed.";
-  });
-  source.addEventListener("end", () => {
-    source.close();
-    note.textContent = lines.length === 0 ? "The log is empty." : counted(lines.length);
-    log.dataset.ended = "true";
-    follow.hidden = true;
-    schedule();
-  });
-  source.addEventListener("ended", () => {
-    source.close();
-    note.textContent = "Your session has ended. Load the page again.";
-  });
-  source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) note.textContent = "The connection was refused. Load the page again.";
-    else note.textContent = "The connection was lost; trying again …";
-  });
-  source.addEventListener("open", () => {
-    note.textContent = "";
-  });
+  };
+
+  let source = null;
+  let over = false;
+  let removed = false;
+  let place = ""; // where the stream goes on after a break
+
+  const close = () => {
+    source?.close();
+    source = null;
+  };
+
+  const end = (text) => {
+    over = true;
+    close();
+    note.textContent = text;
+  };
+
+  const handlers = {
+    lines: (event) => take(JSON.parse(event.data)),
+    page: summary,
+    removed: () => {
+      removed = true;
+    },
+    end: () => {
+      end(removed ? "The log was removed." : lines.length === 0 ? "The log is empty." : counted(lines.length));
+      log.dataset.ended = "true";
+      follow.hidden = true;
+      schedule();
+    },
+    ended: () => end("Your session has ended. Sign in again."),
+    open: () => {
+      note.textContent = "";
+    },
+    error: () => {
+      note.textContent = "The connection is gone; trying again.";
+      // A browser comes back by itself from a break, but not from a refusal.
+      if (source?.readyState === EventSource.CLOSED) refused();
+    },
+  };
+
+  // One that is not looked at is closed: browsers open only six at once.
+  const open = () => {
+    if (source || over) return;
+    source = new EventSource(log.dataset.stream + (place && `&place=${encodeURIComponent(place)}`));
+    for (const [name, act] of Object.entries(handlers)) {
+      source.addEventListener(name, (event) => {
+        act(event);
+        if (event.lastEventId) place = event.lastEventId;
+      });
+    }
+  };
+
+  const refused = async () => {
+    close();
+    try {
+      const page = await fetch(location.href, { method: "HEAD", redirect: "manual" });
+      if (page.type === "opaqueredirect") {
+        end("Your session has ended. Sign in again.");
+        return;
+      }
+    } catch {
+      // Nobody answers; nothing is known.
+    }
+    setTimeout(() => document.hidden || open(), 5000 + Math.random() * 5000);
+  };
+
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", open);
 
   list.replaceChildren();
   list.classList.add("windowed");
   log.classList.add("live");
   setFollowing(following);
+  open();
 })();

@@ -127,6 +127,19 @@ pub async fn answered<T>(
     answered_within(ANSWER, call).await
 }
 
+/// How long a person at a page is let wait: longer than the service itself waits for an executor.
+const PEOPLE: Duration = Duration::from_secs(10);
+
+/// As [`answered`], for people, who wait longer than callers of hook URLs and lose what they typed if nobody does.
+///
+/// # Errors
+/// As there.
+pub async fn answered_to_people<T>(
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, Error> {
+    answered_within(PEOPLE, call).await
+}
+
 /// As [`answered`], for calls that may take longer.
 ///
 /// # Errors

@@ -77,7 +77,7 @@ export default async function walk(session) {
   await log.locator('.line .f2', { hasText: 'built' }).waitFor();
   await page.locator('[data-log][data-ended="true"]').waitFor();
   await page.getByLabel('Search the log').fill('edition');
-  await page.getByRole('status').filter({ hasText: 'lines' }).first().waitFor();
+  await page.locator('[data-log-found]', { hasText: 'lines' }).waitFor();
   await page.getByRole('button', { name: 'Next line found' }).click();
   await log.locator('.line.hit.current').waitFor();
   await log.locator('.line .number').first().click();

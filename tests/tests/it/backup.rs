@@ -95,6 +95,6 @@ async fn a_backup_under_load_has_everything_that_was_answered_before_it_began() 
     assert!(page.text().await.unwrap().contains("missing, though it is READY"), "it is told honestly");
     let again = grapnel.trigger(&url).await;
     grapnel.ready(&again).await;
-    assert_eq!(grapnel.page("site", "/").await.text().await.unwrap(), "hi");
+    grapnel.page_says("site", "/", "hi").await;
     grapnel.nothing_is_left().await;
 }

@@ -29,10 +29,8 @@ async fn a_vite_site_is_built_from_a_git_server_and_built_again_when_it_changes(
     repository.commit("Second edition");
     let second = grapnel.ready(&grapnel.trigger(&url).await).await;
     assert_ne!(first.commit, second.commit);
-    // A gateway believes an address for a second at most.
-    while !grapnel.page("harbour", "/").await.text().await.unwrap().contains("<title>Second edition</title>")
-    {
-    }
+    grapnel.page_says("harbour", "/", "<title>Second edition</title>").await;
+    grapnel.page_says("harbour--main", "/", "<title>Second edition</title>").await;
     let old = grapnel.page(&first.id, "/").await.text().await.unwrap();
     assert!(old.contains("<title>The Harbour Log</title>"), "an artifact never changes");
     assert_eq!(

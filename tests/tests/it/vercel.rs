@@ -168,11 +168,11 @@ async fn the_vercel_command_works_unchanged_from_the_first_hook_to_the_rollback(
     repository.commit("Second");
     let second = grapnel.trigger(url).await;
     grapnel.ready(&second).await;
-    assert_eq!(grapnel.page("site", "/").await.text().await.unwrap(), "second");
+    grapnel.page_says("site", "/", "second").await;
     vercel.run(&["rollback", &first]).await.well().says(&["Success!", "was rolled back to", &first]);
-    assert_eq!(grapnel.page("site", "/").await.text().await.unwrap(), "first");
+    grapnel.page_says("site", "/", "first").await;
     vercel.run(&["promote", &second]).await.well().says(&["Success!", "was promoted to", &second]);
-    assert_eq!(grapnel.page("site", "/").await.text().await.unwrap(), "second");
+    grapnel.page_says("site", "/", "second").await;
 
     let begun = vercel.run(&["redeploy", &first, "--no-wait"]).await.well().says(&["Inspect", "Production"]);
     let third = begun.out.trim().trim_start_matches("https://").split('.').next().unwrap().to_owned();

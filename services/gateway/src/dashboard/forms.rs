@@ -91,7 +91,7 @@ impl FromRequest<Interface> for Posted {
 
     async fn from_request(request: Request, interface: &Interface) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
-        if !is_from_here(&parts.headers, interface.public_url.as_deref()) {
+        if !is_from_here(&parts, interface.public_url.as_deref()) {
             return Err(PageError::forged().into_response());
         }
         let signed_in = SignedIn::from_request_parts(&mut parts, interface).await?;
@@ -111,7 +111,7 @@ impl FromRequest<Interface> for Unsigned {
 
     async fn from_request(request: Request, interface: &Interface) -> Result<Self, PageError> {
         let (parts, body) = request.into_parts();
-        if !is_from_here(&parts.headers, interface.public_url.as_deref()) {
+        if !is_from_here(&parts, interface.public_url.as_deref()) {
             return Err(PageError::forged());
         }
         read(&parts.headers, body).await.map(Self)
@@ -120,14 +120,17 @@ impl FromRequest<Interface> for Unsigned {
 
 /// Tells whether a browser says that a form comes from a page of this origin, or nothing about it. A page of another
 /// origin cannot keep the browser from saying so (Fetch, sections 3.2 and 4.6).
-fn is_from_here(headers: &HeaderMap, public_url: Option<&str>) -> bool {
+fn is_from_here(parts: &Parts, public_url: Option<&str>) -> bool {
+    let headers = &parts.headers;
     let text = |name| headers.get(name).map(|value: &http::HeaderValue| value.to_str().unwrap_or_default());
     if text("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none") {
         return false;
     }
     let Some(origin) = text("origin") else { return true };
     let host = origin.split_once("://").map(|(_, host)| host);
-    let ours = host.is_some() && host == text("host");
+    // Over HTTP/2 the host stands in the address (RFC 9113, section 8.3.1).
+    let asked = text("host").or_else(|| parts.uri.authority().map(http::uri::Authority::as_str));
+    let ours = host.is_some() && host == asked;
     ours || public_url.is_some_and(|url| {
         url == origin || url.strip_prefix(origin).is_some_and(|rest| rest.starts_with('/'))
     })

@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::session::SignedIn;
-use crate::hooks_client::answered;
+use crate::hooks_client::answered_to_people as answered;
 
 /// How often a stream asks whether its session goes on. A page that is open for days ends soon after its key is revoked.
 const CHECK: Duration = Duration::from_secs(5);
@@ -49,14 +49,19 @@ impl Change {
     }
 }
 
-/// Answers with a stream of changes. It ends with them, when the gateway stops, and with the session: an event `ended`
-/// says so.
-pub fn answer(signed_in: SignedIn, changes: impl Stream<Item = Change> + Send + 'static) -> Response {
+/// Answers with a stream of changes of a list, of which the browser keeps these `ids` alone. It ends with them, when the
+/// gateway stops, and with the session: an event `ended` says so.
+pub fn answer(
+    signed_in: SignedIn,
+    ids: &[String],
+    changes: impl Stream<Item = Change> + Send + 'static,
+) -> Response {
+    let all = Event::default().event("all").data(serde_json::json!(ids).to_string());
     let events = changes.filter_map(async |change| {
         let written = serde_json::to_string(&change).ok()?;
         Some(Event::default().event("change").data(written))
     });
-    answer_with(signed_in, events)
+    answer_with(signed_in, stream::iter([all]).chain(events))
 }
 
 /// Answers with a stream of events, which ends as [`answer`] says.

@@ -14,7 +14,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use super::page_error::PageError;
-use crate::{caller::Caller, hooks_client::answered, server::Interface};
+use crate::{caller::Caller, hooks_client::answered_to_people as answered, server::Interface};
 
 /// What the secret of a session begins with. A key in a cookie is no session.
 const SECRET: &str = "grs_";

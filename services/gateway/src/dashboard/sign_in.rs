@@ -21,7 +21,7 @@ use super::{
     page_error::PageError,
     session,
 };
-use crate::{error::status_of, hooks_client::answered, server::Interface};
+use crate::{error::status_of, hooks_client::answered_to_people as answered, server::Interface};
 
 /// How long a browser keeps the cookie of a session whose end is not said, in seconds.
 const A_DAY: i64 = 24 * 60 * 60;

@@ -16,7 +16,7 @@ use super::{
     project,
     project::{AliasRequestKind, JobStatus, LastAliasRequest},
 };
-use crate::{error::HttpError, hooks_client::answered};
+use crate::{error::HttpError, hooks_client::answered_to_people as answered};
 
 /// Some of a project's addresses: the production branch's first, then those that changed last.
 pub struct Addresses(Vec<Address>);

@@ -8,7 +8,8 @@ use grapnel_proto::hooks::v1::{GetSessionRequest, Session};
 use http::{StatusCode, header, request::Parts};
 
 use crate::{
-    caller::Caller as Calls, error::HttpError, hooks_client::answered, server::Interface, status::own_address,
+    caller::Caller as Calls, error::HttpError, hooks_client::answered_to_people as answered,
+    server::Interface, status::own_address,
 };
 
 /// Whoever asks, known to the hooks service.

@@ -16,7 +16,7 @@ use super::{
     paging::milliseconds,
     project::{self, Project},
 };
-use crate::{error::HttpError, hooks_client::answered};
+use crate::{error::HttpError, hooks_client::answered_to_people as answered};
 
 /// A hook of a project.
 #[derive(Serialize, ToSchema)]

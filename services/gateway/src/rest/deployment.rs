@@ -21,7 +21,7 @@ use super::{
     status::{State, Target},
     teams::Team,
 };
-use crate::{error::HttpError, hooks_client::answered};
+use crate::{error::HttpError, hooks_client::answered_to_people as answered};
 
 /// A deployment.
 #[derive(Serialize, ToSchema)]

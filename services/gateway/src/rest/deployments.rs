@@ -22,7 +22,7 @@ use super::{
     project,
     status::{State, Target},
 };
-use crate::{error::HttpError, hooks_client::answered};
+use crate::{error::HttpError, hooks_client::answered_to_people as answered};
 
 /// How many projects are asked for at once.
 const AT_ONCE: usize = 8;

@@ -24,7 +24,7 @@ use super::{
     paging::check_time,
     status::State,
 };
-use crate::{error::HttpError, hooks_client::answered};
+use crate::{error::HttpError, hooks_client::answered_to_people as answered};
 
 /// The content type of lines of JSON.
 const LINES: &str = "application/x-ndjson";

@@ -14,7 +14,7 @@ use super::{
     project,
     status::Target,
 };
-use crate::{error::HttpError, hooks_client::answered};
+use crate::{error::HttpError, hooks_client::answered_to_people as answered};
 
 /// How to deploy.
 #[derive(Debug, Deserialize, IntoParams)]

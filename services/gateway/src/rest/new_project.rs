@@ -13,7 +13,7 @@ use super::{
     caller::Caller,
     project::{self, Project},
 };
-use crate::{error::HttpError, hooks_client::answered};
+use crate::{error::HttpError, hooks_client::answered_to_people as answered};
 
 /// How much of a name is shown to whoever sent it.
 const SHOWN: usize = 60;

@@ -14,7 +14,7 @@ use super::{
     paging::{Made, milliseconds},
     status::{State, Target},
 };
-use crate::hooks_client::answered;
+use crate::hooks_client::answered_to_people as answered;
 
 /// A project.
 #[derive(Serialize, ToSchema)]

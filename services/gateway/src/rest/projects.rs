@@ -15,7 +15,7 @@ use super::{
     paging::{Pagination, Window, page},
     project::{self, Project},
 };
-use crate::{error::HttpError, hooks_client::answered};
+use crate::{error::HttpError, hooks_client::answered_to_people as answered};
 
 /// How many projects are made whole at once.
 const AT_ONCE: usize = 8;

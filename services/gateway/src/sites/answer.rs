@@ -118,8 +118,9 @@ impl Answer<'_> {
         if variant.varies {
             headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         }
-        let is_there = !matches!(status, StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE);
-        let control = if is_there { caching::control(&file.path) } else { caching::LOOK_AGAIN };
+        // What is no answer to the question is not kept in the file's place.
+        let is_it = matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED);
+        let control = if is_it { caching::control(&file.path) } else { caching::LOOK_AGAIN };
         headers.insert(header::CACHE_CONTROL, control);
         if !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_FOUND) {
             return;

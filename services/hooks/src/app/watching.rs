@@ -39,8 +39,15 @@ impl App {
         // Registered before the first reading, so that nothing falls between history and what follows.
         let bell = self.store.wakeups.watch(id);
         self.deployment(team, id).await?;
-        let watch =
-            Watch { store: self.store.clone(), bell, id, part, read: Vec::new().into_iter(), over: false };
+        let watch = Watch {
+            store: self.store.clone(),
+            bell,
+            id,
+            part,
+            until: None,
+            read: Vec::new().into_iter(),
+            over: false,
+        };
         Ok(stream::try_unfold(watch, Watch::next))
     }
 
@@ -95,6 +102,8 @@ struct Watch {
     id: DeploymentId,
     /// What is still to be told.
     part: Part,
+    /// What is told of who wants the history alone: as far as it went when it was asked for.
+    until: Option<u64>,
     read: std::vec::IntoIter<StoredEvent>,
     over: bool,
 }
@@ -112,14 +121,22 @@ impl Watch {
             }
             self.bell.mark_unchanged();
             // Asked before reading: what has ended then has nothing more to come after what is read.
-            let ended = self.store.is_final(self.id).await;
-            let ended = ended.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
+            let end = self.store.end_of_history(self.id).await;
+            let (last, ended) = end.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
+            if !self.part.follow {
+                self.until.get_or_insert(last);
+            }
             let read = self.store.events_after(self.id, self.part.after, self.part.log, READ_AT_ONCE).await;
-            let read = read.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
+            let mut read = read.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
+            if let Some(until) = self.until {
+                read.retain(|event| event.position <= until);
+            }
             if read.is_empty() && (ended || !self.part.follow) {
                 return Ok(None);
             }
             if read.is_empty() {
+                // There is nothing but log up to there: it is not looked through again.
+                self.part.after = self.part.after.max(last);
                 // Rung by this process; another one's changes are found by looking again.
                 let _ = tokio::time::timeout(LOOK_AGAIN, self.bell.changed()).await;
             }

@@ -50,7 +50,7 @@ const CANCEL: Duration = Duration::from_secs(30);
 const SCAN: Duration = Duration::from_secs(15);
 
 /// How long a repository may take to name its branches: the executor's own limits, and a little more.
-const BRANCHES: Duration = Duration::from_secs(45);
+const BRANCHES: Duration = Duration::from_secs(70);
 
 /// How long to wait before an executor is looked for again, at first and at most.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

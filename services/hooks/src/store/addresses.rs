@@ -112,7 +112,7 @@ impl Store {
             .await?;
         let previous = served.map(|served| rows::parse("branch_address", &served)).transpose()?;
         let changed = [Some(id), previous].into_iter().flatten().collect();
-        self.commit(transaction, Rings { deployments: changed, ..Rings::default() }).await?;
+        self.commit(transaction, Rings { deployments: changed, changed: true, ..Rings::default() }).await?;
         crash_point("store.promoted");
         Ok(Promoted { project, address: rows::address(&address)?, previous })
     }

@@ -152,18 +152,20 @@ impl Store {
         rows::deployment(row.ok_or(StoreError::NotFound)?, false)
     }
 
-    /// Tells whether a deployment has ended.
+    /// Returns the position of the last event of a deployment's history so far, and whether it has ended. One that is not there has
+    /// ended. All events up to the position can be read by then: they are stored with it.
     ///
     /// # Errors
     /// The database fails.
-    pub async fn is_final(&self, id: DeploymentId) -> Result<bool, StoreError> {
-        let finished_at: Option<Option<DateTime<Utc>>> = deployment::Entity::find_by_id(id.to_string())
+    pub async fn end_of_history(&self, id: DeploymentId) -> Result<(u64, bool), StoreError> {
+        use deployment::Column::{FinishedAt, LastPosition};
+        let row: Option<(i64, Option<DateTime<Utc>>)> = deployment::Entity::find_by_id(id.to_string())
             .select_only()
-            .column(deployment::Column::FinishedAt)
+            .columns([LastPosition, FinishedAt])
             .into_tuple()
             .one(&self.reader)
             .await?;
-        Ok(finished_at.is_none_or(|at| at.is_some()))
+        Ok(row.map_or((0, true), |(last, at)| (u64::try_from(last).unwrap_or_default(), at.is_some())))
     }
 
     /// Lists a team's deployments, or those of one of its projects.

@@ -18,6 +18,7 @@ use sea_orm::{
 
 use super::{
     Store, StoreError,
+    deleting::visible,
     deployments::NewDeployment,
     entity::{deployment, hook, hook_token, project, trigger},
     ledger, rows, transitions,
@@ -256,7 +257,8 @@ async fn replayed(
     let Some(id) = seen.and_then(|seen| seen.deployment_id) else {
         return Ok(None);
     };
-    let row = deployment::Entity::find_by_id(id).one(transaction).await?;
+    // One that was deleted since answers nothing any more: the request deploys again.
+    let row = deployment::Entity::find_by_id(id).filter(visible()).one(transaction).await?;
     row.map(|row| rows::deployment(row, false)).transpose()
 }
 

@@ -246,3 +246,24 @@ async fn who_wants_the_history_so_far_gets_it_with_or_without_the_log() {
     assert_eq!(told(false).await, (3 + 5, 5));
     assert_eq!(told(true).await, (3, 0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_wants_no_log_is_told_what_comes_after_it() {
+    let service = Service::start().await;
+    let mut building = Building::start(&service).await;
+    let mut client = client(&service).await;
+    let request = WatchDeploymentRequest {
+        deployment_id: building.id().to_string(),
+        without_log: true,
+        ..Default::default()
+    };
+    let mut stream = client.watch_deployment(request).await.unwrap().into_inner();
+    for position in 1..=3 {
+        assert_eq!(stream.message().await.unwrap().unwrap().event.unwrap().position, position);
+    }
+    building.print(20).await;
+    building.finish().await;
+    let last = stream.message().await.unwrap().unwrap().event.unwrap();
+    assert!(matches!(last.event, Some(Event::StateChanged(_))), "{last:?}");
+    assert!(stream.message().await.unwrap().is_none());
+}

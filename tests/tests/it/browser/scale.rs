@@ -25,7 +25,7 @@ async fn ten_thousand_deployments_and_a_hundred_thousand_lines_stay_usable() {
     let figure = |name: &str| told[name].as_u64().unwrap();
     assert!(figure("megabytes") < 200, "{told}");
     for page in ["list", "filtered", "none", "page"] {
-        assert!(figure(page) < 2_000, "the first byte of {page}: {told}");
+        assert!(figure(page) < 5_000, "the first byte of {page}: {told}");
     }
 }
 

@@ -12,7 +12,7 @@ use grapnel_proto::hooks::v1::{
 use crate::{
     caller::Caller,
     dashboard::{forms::Posted, links, notice, page_error::PageError},
-    hooks_client::answered,
+    hooks_client::answered_to_people as answered,
 };
 
 type Done = Result<Response, PageError>;

@@ -23,7 +23,7 @@ use crate::{
         page_error::PageError,
         session::SignedIn,
     },
-    hooks_client::answered,
+    hooks_client::answered_to_people as answered,
 };
 
 /// How many deployments a page shows.

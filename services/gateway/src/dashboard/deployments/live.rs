@@ -21,7 +21,7 @@ use crate::{
         page_error::PageError,
         session::SignedIn,
     },
-    hooks_client::answered,
+    hooks_client::answered_to_people as answered,
     server::Interface,
 };
 
@@ -41,6 +41,7 @@ pub async fn events(
     let changes = answered(caller.hooks().watch_deployments(request)).await?;
     // What changed before this was asked for is told first, the newest last, since each new one goes to the top.
     let first = list::deployments(caller, &project, &filter, "").await?.deployments;
+    let ids: Vec<String> = first.iter().map(|it| it.id.clone()).collect();
     let first = stream::iter(first.into_iter().rev().map(|it| Some(Changed::Deployment(it))));
     let later = changes.take_while(|message| future::ready(message.is_ok()));
     let later = later.map(|message| message.ok().and_then(|message| message.change));
@@ -54,7 +55,7 @@ pub async fn events(
             None => None,
         })
     });
-    Ok(live::answer(signed_in, told))
+    Ok(live::answer(signed_in, &ids, told))
 }
 
 fn fits(filter: &Filter, deployment: &Deployment) -> bool {

@@ -63,7 +63,7 @@ pub async fn show(
     let summary = summary::read(&signed_in, &name, &id).await?;
     let (lines, cut) = last_lines(&signed_in.caller, &summary.deployment).await?;
     let key = links::key_of(&summary.project);
-    let stream = links::deployment_stream(key, &id, summary.deployment.last_position);
+    let stream = links::deployment_stream(&summary.project.id, &id, summary.shown);
     let log = links::deployment_log(key, &id);
     let frame = Frame::of(&signed_in, summary.title.clone())
         .in_project(&summary.project, Tab::Deployments)

@@ -16,6 +16,8 @@ use grapnel_proto::{
 #[derive(Debug, Default)]
 pub struct Story {
     attempt: u32,
+    /// The position of the last event that it tells of.
+    pub position: u64,
     /// The steps of the last attempt, in the order in which they began.
     pub steps: Vec<StepRun>,
     /// What was told of the last attempt's cache.
@@ -66,6 +68,7 @@ impl StepRun {
 impl Story {
     /// Goes on with what happened next. Log lines are not part of it.
     pub fn tell(&mut self, event: &DeploymentEvent) {
+        self.position = event.position;
         if event.attempt > self.attempt {
             self.attempt = event.attempt;
             self.steps.clear();

@@ -28,7 +28,7 @@ use super::{ansi, story::step_name, summary};
 use crate::{
     caller::Caller,
     dashboard::{live, page_error::PageError, session::SignedIn},
-    hooks_client::answered,
+    hooks_client::answered_to_people as answered,
     server::Interface,
 };
 
@@ -41,6 +41,9 @@ pub struct Shown {
     /// The position up to which the page tells the story.
     #[serde(default)]
     shown: u64,
+    /// Where the reader was before it came back by itself.
+    #[serde(default)]
+    place: String,
 }
 
 /// Where a reader is: the position of the last event that came, and how many lines came up to it.
@@ -70,11 +73,11 @@ pub async fn stream(
     signed_in: SignedIn,
     State(interface): State<Interface>,
     Path((project, id)): Path<(String, String)>,
-    Query(Shown { shown }): Query<Shown>,
+    Query(Shown { shown, place }): Query<Shown>,
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    let place = last.and_then(Place::read).unwrap_or_default();
+    let place = last.and_then(Place::read).or_else(|| Place::read(&place)).unwrap_or_default();
     let events = watch(&signed_in.caller, &id, place.position, false).await?;
     let viewer = signed_in.clone();
     let reader = Reader { signed_in, clock: interface.clock, project, id, shown, place };
@@ -82,7 +85,7 @@ pub async fn stream(
         // What was not told to the end is told anew to a reader who comes back.
         let next = events.message().await.map_err(|_| ())?;
         let told = match next {
-            Some(WatchDeploymentResponse { event: Some(event) }) => reader.tell(&event).await,
+            Some(WatchDeploymentResponse { event: Some(event) }) => reader.tell(&event).await?,
             Some(WatchDeploymentResponse { event: None }) => Vec::new(),
             None => return Ok(None),
         };
@@ -107,27 +110,25 @@ struct Reader {
 }
 
 impl Reader {
-    async fn tell(&mut self, event: &DeploymentEvent) -> Vec<Event> {
+    /// Tells an event. Where the page cannot be made anew the stream breaks off before it, so that the browser comes back for it.
+    async fn tell(&mut self, event: &DeploymentEvent) -> Result<Vec<Event>, ()> {
         self.place.position = event.position;
-        match &event.event {
+        Ok(match &event.event {
             Some(Happened::Log(log)) => self.lines(log),
             Some(Happened::LogRemoved(_)) => {
                 vec![Event::default().id(self.place.id()).event("removed").data("{}")]
             }
             _ if event.position <= self.shown => Vec::new(),
-            _ => self.page().await,
-        }
+            _ => vec![self.page().await?],
+        })
     }
 
-    async fn page(&mut self) -> Vec<Event> {
+    async fn page(&mut self) -> Result<Event, ()> {
         self.signed_in.now = self.clock.now();
         let read = summary::read(&self.signed_in, &self.project, &self.id).await;
-        let Some(html) = read.ok().and_then(|summary| summary.render().ok()) else {
-            // The next change tells it; the log goes on.
-            return Vec::new();
-        };
+        let html = read.ok().and_then(|summary| summary.render().ok()).ok_or(())?;
         let data = serde_json::json!({ "html": html }).to_string();
-        vec![Event::default().id(self.place.id()).event("page").data(data)]
+        Ok(Event::default().id(self.place.id()).event("page").data(data))
     }
 
     fn lines(&mut self, log: &LogLines) -> Vec<Event> {

@@ -21,7 +21,7 @@ use crate::{
         page_error::PageError,
         session::SignedIn,
     },
-    hooks_client::answered,
+    hooks_client::answered_to_people as answered,
 };
 
 /// How many triggers are shown; the ledger has them all.
@@ -37,6 +37,8 @@ pub struct Summary {
     pub deployment: Deployment,
     /// Its project.
     pub project: Project,
+    /// The position up to which it tells the story.
+    pub shown: u64,
     state: StateBadge,
     what: String,
     says: &'static str,
@@ -180,6 +182,7 @@ impl Summary {
             actions: actions(signed_in, &key, &it, state),
             what,
             project,
+            shown: story.position,
             deployment: it,
         }
     }

@@ -19,11 +19,11 @@ use crate::{
         session::SignedIn,
     },
     error::status_of,
-    hooks_client::{answered, answered_within},
+    hooks_client::{answered_to_people as answered, answered_within},
 };
 
 /// How long a repository may take to tell its branches. The executor gives up before.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_secs(75);
 
 /// The first step.
 #[derive(Template)]

@@ -22,7 +22,7 @@ use crate::{
         page_error::PageError,
         session::SignedIn,
     },
-    hooks_client::answered,
+    hooks_client::answered_to_people as answered,
     server::Interface,
 };
 
@@ -43,7 +43,8 @@ pub async fn stream(
         waiting: VecDeque::new(),
     };
     list.read().await?;
-    Ok(live::answer(signed_in, list.changes(told)))
+    let ids: Vec<String> = list.projects.iter().map(|(project, _)| project.id.clone()).collect();
+    Ok(live::answer(signed_in, &ids, list.changes(told)))
 }
 
 fn ended_with_its_project(deployment: &Deployment) -> bool {

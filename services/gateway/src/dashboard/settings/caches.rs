@@ -25,7 +25,7 @@ use crate::{
         session::SignedIn,
     },
     error::status_of,
-    hooks_client::answered,
+    hooks_client::answered_to_people as answered,
     server::Interface,
 };
 

@@ -21,7 +21,7 @@ use crate::{
         page_error::{PageError, sentence},
         session::SignedIn,
     },
-    hooks_client::answered,
+    hooks_client::answered_to_people as answered,
     server::Interface,
 };
 

@@ -26,7 +26,7 @@ use crate::{
         page_error::PageError,
         session::SignedIn,
     },
-    hooks_client::answered,
+    hooks_client::answered_to_people as answered,
     server::Interface,
 };
 

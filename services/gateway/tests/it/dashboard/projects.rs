@@ -124,9 +124,11 @@ async fn what_changes_is_told_after_all_that_the_page_shows() {
     let answer = browser.stream("/projects/events").await;
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
     let text = answer.text().await.unwrap();
+    assert!(text.starts_with("event: all\ndata: [\"prj_site\"]\n"), "{text}");
     let told: Vec<(String, String)> = text
         .lines()
         .filter_map(|line| line.strip_prefix("data: "))
+        .skip(1)
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
         .map(|it| (it["id"].as_str().unwrap().to_owned(), it["html"].as_str().unwrap().to_owned()))
         .collect();

@@ -22,7 +22,7 @@ use crate::{
             section::{Lacking, Nav, Opened, Section},
         },
     },
-    hooks_client::{answered, answered_within},
+    hooks_client::{answered_to_people as answered, answered_within},
 };
 
 /// How long a host may take to show its keys. The service gives up before.

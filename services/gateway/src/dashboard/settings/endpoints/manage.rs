@@ -25,7 +25,7 @@ use crate::{
             section::{Lacking, Nav, Opened, Section},
         },
     },
-    hooks_client::answered,
+    hooks_client::answered_to_people as answered,
 };
 
 /// How many events and tries a page shows.

@@ -16,7 +16,7 @@ use crate::{
             section::{Opened, Section},
         },
     },
-    hooks_client::answered,
+    hooks_client::answered_to_people as answered,
 };
 
 type Named = Path<(String, String)>;

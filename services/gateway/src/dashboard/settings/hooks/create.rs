@@ -21,7 +21,7 @@ use crate::{
             section::{Nav, Opened, Section},
         },
     },
-    hooks_client::answered,
+    hooks_client::answered_to_people as answered,
 };
 
 #[derive(Template)]

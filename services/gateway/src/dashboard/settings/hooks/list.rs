@@ -17,7 +17,7 @@ use crate::{
         session::SignedIn,
         settings::section::{Lacking, Nav, Opened, Section},
     },
-    hooks_client::answered,
+    hooks_client::answered_to_people as answered,
 };
 
 /// How many hooks a page shows.

@@ -28,7 +28,7 @@ use crate::{
             section::{Lacking, Nav, Opened, Section},
         },
     },
-    hooks_client::answered,
+    hooks_client::answered_to_people as answered,
 };
 
 /// For how long the URL that is replaced works on: seconds, and what that is called.

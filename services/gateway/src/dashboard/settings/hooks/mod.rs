@@ -16,7 +16,9 @@ use grapnel_proto::hooks::v1::{GetHookRequest, Hook};
 
 pub use self::options::thousandths;
 use super::section::{Opened, Section};
-use crate::{dashboard::page_error::PageError, hooks_client::answered, server::Interface};
+use crate::{
+    dashboard::page_error::PageError, hooks_client::answered_to_people as answered, server::Interface,
+};
 
 /// The routes.
 pub fn routes() -> Router<Interface> {

@@ -10,7 +10,7 @@ use crate::{
         page_error::sentence,
         settings::{form::Form, input::Input, section::Opened},
     },
-    hooks_client::{answered, answered_within},
+    hooks_client::{answered_to_people as answered, answered_within},
 };
 
 /// How long a repository may keep a page from being shown. Its branches are a help, and can be typed.
