@@ -15,7 +15,9 @@ install() {
     say "installing $*"
     # A mirror may fail once, and somebody else may be installing.
     local patient=(-o Acquire::Retries=5 -o DPkg::Lock::Timeout=300)
-    [ -n "${apt_updated:-}" ] || { apt-get update -qq "${patient[@]}"; apt_updated=1; }
+    # The lists' own lock is not waited for by itself; the last try says what is wrong.
+    [ -n "${apt_updated:-}" ] || wait_for 120 apt-get update -qq "${patient[@]}" || apt-get update -qq "${patient[@]}"
+    apt_updated=1
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${patient[@]}" "$@" >/dev/null
 }
 
