@@ -170,7 +170,7 @@ async fn s0_a_secret_variable_is_nowhere_but_in_its_build() {
     let site = Repository::from_example(&grapnel.repositories().join("site"), "vite-site");
     // It reads its token as it should, and then does all that a build can do to spill it.
     let spill = "npm run build; code=$?; env; echo \"token: $CMS_TOKEN\"; printf 'cms-4f9a1c7' ; sleep 0.2; \
-         printf 'be2d84e0db6\\n'; echo \"$CMS_TOKEN\" >&2; echo waiting; sleep 4; exit $code";
+         printf 'be2d84e0db6\\n'; echo \"$CMS_TOKEN\" >&2; echo waiting; sleep 8; exit $code";
     let settings = BuildSettings { build_command: Some(spill.into()), ..Default::default() };
     let request = CreateProjectRequest {
         name: "site".into(),
@@ -200,7 +200,9 @@ async fn s0_a_secret_variable_is_nowhere_but_in_its_build() {
     let id = grapnel.trigger(&url).await;
     let begun = std::time::Instant::now();
     let logs = || printed_by(&grapnel.cli(&["deployment", "logs", &id]));
-    while !logs().contains("waiting") {
+    // The log begins the step with its command: only a line that is the word says that the step is there, and that no other
+    // process of it comes and goes while they are looked through.
+    while !logs().lines().any(|line| line.trim_end().ends_with("waiting")) {
         assert!(begun.elapsed().as_secs() < 90, "{}\n{}", logs(), grapnel.log());
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }

@@ -25,12 +25,12 @@ use crate::{
 };
 
 /// How many of the last events are looked through for lines, for readers without scripts: a few first, since a build that
-/// prints a lot has a thousand lines in each, and twice as many as long as that was little.
+/// prints a lot has a thousand lines in each, and half as many more as long as that was little.
 const FEW_EVENTS: u64 = 4;
 const MANY_EVENTS: u64 = 64;
 
 /// How many lines are enough of them.
-const ENOUGH: usize = 100;
+const ENOUGH: usize = 50;
 
 /// How many of the last lines such a reader is shown; the whole log is a file.
 const LINES: usize = 500;
@@ -80,7 +80,7 @@ async fn last_lines(caller: &Caller, deployment: &Deployment) -> Result<(Vec<Lin
         if lines.len() >= ENOUGH || !cut || events >= MANY_EVENTS {
             return Ok((lines, cut));
         }
-        events *= 2;
+        events += events / 2;
     }
 }
 
