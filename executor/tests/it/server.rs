@@ -162,7 +162,7 @@ async fn a_silent_build_beats_and_a_cancel_returns_when_its_sandbox_is_gone() {
     let mut stream = served.trigger(&request).await.unwrap();
     let mut beats = 0;
     while beats < 2 {
-        let message = tokio::time::timeout(Duration::from_secs(30), stream.message()).await.unwrap();
+        let message = tokio::time::timeout(Duration::from_secs(5), stream.message()).await.unwrap();
         let message = message.unwrap().unwrap();
         beats += usize::from(matches!(message.event, Some(Event::Heartbeat(_))));
     }
