@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use grapnel_domain::{Error, ErrorCode, Reason};
 use serde_json::json;
 
-use crate::{advice::advice, args::Format, out};
+use crate::{advice::advice, args::Format, out, output::printable};
 
 /// A command that did not do what it was asked.
 #[derive(Debug)]
@@ -95,8 +95,10 @@ impl Failure {
     }
 
     fn for_people(&self) -> String {
-        let hint = self.hint.as_ref().map(|hint| format!("{hint}\n")).unwrap_or_default();
-        format!("grapnel: {}\n{hint}", self.message)
+        // A service says it, and what it says may repeat what somebody else has sent it.
+        let shown = |text: &str| text.lines().map(printable).collect::<Vec<_>>().join("\n");
+        let hint = self.hint.as_ref().map(|hint| format!("{}\n", shown(hint))).unwrap_or_default();
+        format!("grapnel: {}\n{hint}", shown(&self.message))
     }
 
     fn for_programs(&self) -> String {
@@ -112,5 +114,17 @@ impl Failure {
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::failed(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_steers_a_terminal_does_not_reach_it() {
+        let failure = Failure::failed("the branch `\u{1b}[2Jmain` is unknown\nsecond line").hint("look\u{7}");
+        let shown = failure.for_people();
+        assert_eq!(shown, "grapnel: the branch `\u{FFFD}[2Jmain` is unknown\nsecond line\nlook\u{FFFD}\n");
     }
 }
