@@ -13,10 +13,33 @@ use super::Installation;
 const DONE: Duration = Duration::from_secs(90);
 
 impl Installation {
+    /// Waits until a build has just begun: for a moment in which none goes on, and then for one in which one does.
+    ///
+    /// # Panics
+    /// None begins.
+    pub async fn begins_to_build(&self) {
+        let begun = Instant::now();
+        for wanted in [false, true] {
+            while self.builds().await != wanted {
+                assert!(begun.elapsed() < DONE, "no build begins: {}", self.logs());
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+
+    async fn builds(&self) -> bool {
+        for project in self.projects() {
+            if !self.newest(project, DeploymentState::Building).await.is_empty() {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Goes back to the deployment before the newest in every project that has one, as far as the service answers.
     pub async fn go_back(&self) {
         for project in self.projects() {
-            if let [_, older, ..] = self.ready(project).await.as_slice() {
+            if let [_, older, ..] = self.newest(project, DeploymentState::Ready).await.as_slice() {
                 self.promote(older).await;
             }
         }
@@ -31,7 +54,7 @@ impl Installation {
         for project in self.projects() {
             loop {
                 // Another one may get READY in between.
-                let held = match self.ready(project).await.first() {
+                let held = match self.newest(project, DeploymentState::Ready).await.first() {
                     Some(newest) => self.promote(newest).await,
                     None => None,
                 };
@@ -54,11 +77,11 @@ impl Installation {
         let _ = self.client().delete_deployment(delete).await;
     }
 
-    /// Returns the newest READY deployments of a project; none where the service does not answer.
-    async fn ready(&self, project: &str) -> Vec<String> {
+    /// Returns the newest deployments of a project in a state; none where the service does not answer.
+    async fn newest(&self, project: &str, state: DeploymentState) -> Vec<String> {
         let request = ListDeploymentsRequest {
             project: project.to_owned(),
-            state: DeploymentState::Ready.into(),
+            state: state.into(),
             page_size: 2,
             ..Default::default()
         };

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     OwnPostgres, Repository, S3Server, SmallDisk,
-    grapnel::{Client, binary, free_port, lines_of},
+    grapnel::{Client, binary, free_port, lines_of, without_what_stands_ready},
     http_client,
 };
 
@@ -169,6 +169,14 @@ impl Installation {
     pub fn ended(&mut self, part: Part) -> Option<ExitStatus> {
         let process = self.processes.get_mut(&part).expect("it is a process of Grapnel");
         process.try_wait().expect("it can be waited for")
+    }
+
+    /// Returns a process's id.
+    ///
+    /// # Panics
+    /// There is no such process.
+    pub fn pid(&self, part: Part) -> u32 {
+        self.processes.get(&part).expect("it is a process of Grapnel").id()
     }
 
     /// Sends a process a signal.
@@ -319,11 +327,12 @@ impl Installation {
         let mut left = Vec::new();
         for n in 0..self.shape.of_each {
             let own = format!("label=grapnel.executor={}", self.executor_name(n));
-            left.extend(self.docker(&["ps", "--all", "--quiet", "--filter", &own]));
-            left.extend(self.docker(&["volume", "ls", "--quiet", "--filter", &own]));
+            let mut own_things = self.docker(&["ps", "--all", "--format", "{{.Names}}", "--filter", &own]);
+            own_things.extend(self.docker(&["volume", "ls", "--quiet", "--filter", &own]));
             let workspaces = fs::read_dir(self.data(Part::Executor(n)).join("workspaces"));
             let workspaces = workspaces.into_iter().flatten().flatten();
-            left.extend(workspaces.map(|entry| entry.path().display().to_string()));
+            own_things.extend(workspaces.map(|entry| entry.path().display().to_string()));
+            left.extend(without_what_stands_ready(own_things));
         }
         left
     }

@@ -3,11 +3,13 @@
 use std::{
     fs,
     path::PathBuf,
-    process::Command,
     time::{Duration, Instant},
 };
 
-use grapnel_e2e::Repository;
+use grapnel_e2e::{
+    Repository,
+    grapnel::{docker_lines, without_what_stands_ready},
+};
 
 use crate::processes::{Manner, Processes};
 
@@ -87,13 +89,14 @@ impl Site {
         let begun = Instant::now();
         let own = format!("label=grapnel.executor={}", self.processes.name);
         loop {
-            let mut left = docker(&["ps", "--all", "--quiet", "--filter", &own]);
-            left += &docker(&["volume", "ls", "--quiet", "--filter", &own]);
-            left += &names(self.processes.path("data/workspaces")).join("\n");
+            let mut left = docker_lines(&["ps", "--all", "--format", "{{.Names}}", "--filter", &own]);
+            left.extend(docker_lines(&["volume", "ls", "--quiet", "--filter", &own]));
+            left.extend(names(self.processes.path("data/workspaces")));
+            let left = without_what_stands_ready(left);
             if left.is_empty() {
                 return;
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "{left}\n{}", self.processes.logs());
+            assert!(begun.elapsed() < Duration::from_secs(60), "{left:?}\n{}", self.processes.logs());
         }
     }
 }
@@ -101,11 +104,6 @@ impl Site {
 fn names(directory: PathBuf) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-}
-
-fn docker(arguments: &[&str]) -> String {
-    let output = Command::new("docker").args(arguments).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
