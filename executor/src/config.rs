@@ -23,6 +23,11 @@ pub const SETTINGS: &[Setting] = &[
     ),
     Setting::new("executor.slots", "2", "How many builds run at once."),
     Setting::new(
+        "executor.prestart",
+        "2",
+        "How many sandboxes may stand ready for the next build of hooks that were triggered last, each with its source and cache in place; 0 is none. One that nobody takes is removed after 10 min.",
+    ),
+    Setting::new(
         "executor.stop_within",
         "10s",
         "How long builds may take to come to their end when the executor is told to stop. Those that take longer go on in their sandboxes, and the next process takes them up.",
@@ -118,6 +123,8 @@ pub struct ExecutorConfig {
     pub name: String,
     /// Builds at once.
     pub slots: usize,
+    /// Sandboxes that may stand ready for builds to come.
+    pub prestart: usize,
     /// How long they may take to end when the process stops.
     pub stop_within: Duration,
     /// How long those that are found running wait to be asked for.
@@ -222,6 +229,7 @@ impl ExecutorConfig {
             data_dir: shared::data_dir(settings),
             name: settings.get("executor.name").unwrap_or_else(host_name),
             slots,
+            prestart: settings.require("executor.prestart", 2),
             stop_within: settings.duration("executor.stop_within"),
             adopt_within: settings.duration("executor.adopt_within"),
             docker_socket: settings.require("executor.docker", String::new()),

@@ -1,14 +1,53 @@
 //! The directories of one attempt.
 
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{
+    collections::HashSet,
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use crate::disk;
+use grapnel_domain::build::AttemptId;
 use grapnel_runtime::crash_point;
 
 /// The directories of one attempt, below one that only its executor can enter… except through the mounts.
 #[derive(Clone, Debug)]
 pub struct Workspace {
     root: PathBuf,
+    /// What says that it is somebody's, where it has not the name of an attempt that runs.
+    _held: Option<Arc<Held>>,
+}
+
+/// The names under which something was made ahead of attempts, and is somebody's. Clones are the same ones.
+#[derive(Clone, Debug, Default)]
+pub struct Names(Arc<Mutex<HashSet<AttemptId>>>);
+
+/// Keeps a name among those that are somebody's until it is dropped.
+#[derive(Debug)]
+pub struct Held {
+    names: Names,
+    id: AttemptId,
+}
+
+impl Names {
+    /// Returns all of them.
+    pub fn all(&self) -> HashSet<AttemptId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds one.
+    pub fn hold(&self, id: AttemptId) -> Held {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        Held { names: self.clone(), id }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.names.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
 }
 
 impl Workspace {
@@ -17,23 +56,40 @@ impl Workspace {
     /// # Errors
     /// The disk is full, or the data directory cannot be written.
     pub fn create(root: PathBuf, owner: (u32, u32), body: &[u8]) -> io::Result<Self> {
-        let workspace = Self { root };
+        let workspace = Self::open(root);
         fs::create_dir_all(workspace.tree())?;
         fs::create_dir_all(workspace.link())?;
         // The sandbox's user has to reach the socket, and nobody has to list the directory.
         fs::set_permissions(workspace.link(), fs::Permissions::from_mode(0o711))?;
         std::os::unix::fs::chown(workspace.tree(), Some(owner.0), Some(owner.1))?;
-        if !body.is_empty() {
-            fs::write(workspace.body(), body)?;
-            fs::set_permissions(workspace.body(), fs::Permissions::from_mode(0o444))?;
-        }
+        workspace.give_body(body)?;
         crash_point("workspace.made");
         Ok(workspace)
     }
 
+    /// Writes the body of the trigger, where a sandbox that has it mounted finds it.
+    ///
+    /// # Errors
+    /// The disk is full, or the data directory cannot be written.
+    pub fn give_body(&self, body: &[u8]) -> io::Result<()> {
+        let path = self.body();
+        if path.exists() {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+        }
+        // In its place: what is mounted is the file.
+        fs::write(&path, body)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444))
+    }
+
+    /// Keeps it from being taken for nobody's for as long as this, or a clone of it, is there.
+    #[must_use]
+    pub fn held(self, held: Held) -> Self {
+        Self { _held: Some(Arc::new(held)), ..self }
+    }
+
     /// Takes the directories that another process has made.
     pub fn open(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, _held: None }
     }
 
     /// Where the checkout is.
@@ -46,7 +102,7 @@ impl Workspace {
         self.root.join("link")
     }
 
-    /// Where the body of the trigger is, where it has one.
+    /// Where the body of the trigger is; empty where it has none.
     pub fn body(&self) -> PathBuf {
         self.root.join("body")
     }

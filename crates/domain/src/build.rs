@@ -28,6 +28,32 @@ impl std::fmt::Display for AttemptId {
     }
 }
 
+impl AttemptId {
+    /// The number that no attempt has. What is made ahead of attempts has a deployment's id of its own, and this.
+    pub const AHEAD: u32 = 0;
+
+    /// Tells whether it names something that was made ahead of an attempt, and no attempt.
+    pub fn is_ahead(&self) -> bool {
+        self.attempt == Self::AHEAD
+    }
+}
+
+/// A text that names no attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must look like `dpl_…-1`")]
+pub struct AttemptIdError;
+
+impl std::str::FromStr for AttemptId {
+    type Err = AttemptIdError;
+
+    fn from_str(text: &str) -> Result<Self, AttemptIdError> {
+        let (deployment, attempt) = text.rsplit_once('-').ok_or(AttemptIdError)?;
+        let deployment = deployment.parse().map_err(|_| AttemptIdError)?;
+        let attempt = attempt.parse().map_err(|_| AttemptIdError)?;
+        Ok(Self { deployment, attempt })
+    }
+}
+
 /// What to build, from which commit, for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildSpec {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, time::Instant};
 
+use chrono::{DateTime, Utc};
 use grapnel_domain::{
     build::BuildSpec,
     event::{CacheAction, CacheOutcome, CacheReport},
@@ -47,6 +48,9 @@ pub struct Prepared {
     /// What the install step was given when the snapshot was made; none where it has to run.
     pub installed: Option<String>,
     pub(super) base: Snapshot,
+    /// Which snapshot it is of.
+    #[serde(default)]
+    found: Option<Found>,
     /// The cached paths that the repository has no files in.
     pub(super) kept: Vec<String>,
     /// Whether the build works on a copy of the layers in place of above them.
@@ -56,6 +60,20 @@ pub struct Prepared {
     volumes: Vec<String>,
     #[serde(skip)]
     in_use: InUse,
+}
+
+/// One generation of a snapshot: what it says never changes, whatever its layers are merged into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Found {
+    key: Key,
+    generation: u64,
+    made_at: DateTime<Utc>,
+}
+
+impl Found {
+    fn of(snapshot: &Snapshot) -> Self {
+        Self { key: snapshot.key.clone(), generation: snapshot.generation, made_at: snapshot.made_at }
+    }
 }
 
 /// A volume to be made, and where it is mounted from.
@@ -99,6 +117,31 @@ impl Caches {
         Ok(prepared)
     }
 
+    /// Brings what was put in place ahead of its build up to the moment in which that begins. Tells whether it is what the
+    /// build would find now; where it is not it can only be released.
+    pub fn renew(&self, prepared: &mut Prepared, build: &Build<'_>) -> bool {
+        let began = Instant::now();
+        let root = root_of(build.spec);
+        let key = key_of(build, root);
+        let now = self.clock.now();
+        let mut index = self.index();
+        let (found, outcome, detail) =
+            find(&index, &key, build.spec.use_cache, &cached_paths(build.spec, root));
+        let base = &prepared.base;
+        let same = base.key == key && base.production == build.spec.production;
+        if !same || found.as_ref().map(Found::of) != prepared.found {
+            return false;
+        }
+        if let Some(found) = &found {
+            self.touch(&mut index, found, now);
+        }
+        prepared.began = index.now();
+        prepared.report.outcome = outcome;
+        prepared.report.detail = detail;
+        prepared.report.took = began.elapsed();
+        true
+    }
+
     /// Takes over what another process has put in place.
     pub fn adopt(&self, prepared: Prepared) -> Prepared {
         let in_use = self.index().use_layers(prepared.base.layers());
@@ -121,23 +164,14 @@ impl Caches {
     /// Decides which snapshot a build starts from.
     fn choose(&self, build: &Build<'_>, workspace: &Workspace) -> Prepared {
         let spec = build.spec;
-        let root = spec.settings.root_directory.as_ref().map_or(".", |path| path.as_str());
-        let key = Key {
-            project: spec.project_id.to_string(),
-            branch: spec.branch.to_string(),
-            image: build.image_id.to_owned(),
-            root: root.to_owned(),
-            user: build.owner.0,
-        };
+        let root = root_of(spec);
+        let key = key_of(build, root);
         let paths = cached_paths(spec, root);
         let now = self.clock.now();
         let mut index = self.index();
         let (found, outcome, detail) = find(&index, &key, spec.use_cache, &paths);
         if let Some(found) = &found {
-            index.touch(&found.key, now);
-            let file = fs::File::open(self.snapshot_path(&found.key.hash()));
-            // Only the order in which caches go away depends on it.
-            let _ = file.and_then(|file| file.set_modified(now.into()));
+            self.touch(&mut index, found, now);
         }
         let empty = Snapshot::empty(key.clone(), build.image_name, spec.production, &paths, now);
         let told = CacheReport {
@@ -157,6 +191,7 @@ impl Caches {
         };
         Prepared {
             report: report(told, found.as_ref()),
+            found: found.as_ref().map(Found::of),
             workspace: MountSource::Host(workspace.tree()),
             tools: MountSource::Host(workspace.tools()),
             installed: found.and_then(|found| found.install),
@@ -167,6 +202,14 @@ impl Caches {
             copied: false,
             volumes: Vec::new(),
         }
+    }
+
+    /// Notes that a snapshot is used now.
+    fn touch(&self, index: &mut Index, found: &Snapshot, now: DateTime<Utc>) {
+        index.touch(&found.key, now);
+        let file = fs::File::open(self.snapshot_path(&found.key.hash()));
+        // Only the order in which caches go away depends on it.
+        let _ = file.and_then(|file| file.set_modified(now.into()));
     }
 
     /// What the repository itself has is the repository's: it is neither kept nor mixed with what an older build left.
@@ -286,6 +329,22 @@ fn copy_parents(stack: &Stack, path: &Path, tree: &Path) -> std::io::Result<()> 
         }
     }
     Ok(())
+}
+
+/// Returns the project's root directory, `.` for the top.
+fn root_of(spec: &BuildSpec) -> &str {
+    spec.settings.root_directory.as_ref().map_or(".", |path| path.as_str())
+}
+
+/// Returns what a build shares its cache by.
+fn key_of(build: &Build<'_>, root: &str) -> Key {
+    Key {
+        project: build.spec.project_id.to_string(),
+        branch: build.spec.branch.to_string(),
+        image: build.image_id.to_owned(),
+        root: root.to_owned(),
+        user: build.owner.0,
+    }
 }
 
 /// Returns the paths that a project's builds cache, from the top of the workspace, none inside another.

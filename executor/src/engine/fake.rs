@@ -104,6 +104,11 @@ impl FakeEngine {
         self.lock().started
     }
 
+    /// Brings an image.
+    pub fn add_image(&self, name: &str) {
+        self.lock().images.push(name.to_owned());
+    }
+
     /// Takes an image away.
     pub fn forget_image(&self, name: &str) {
         self.lock().images.retain(|image| image != name);

@@ -21,7 +21,7 @@ pub mod fake;
 pub mod label {
     /// The deployment that a sandbox or volume belongs to.
     pub const DEPLOYMENT: &str = "grapnel.deployment";
-    /// The attempt of that deployment.
+    /// The attempt of that deployment; 0 is what is made ahead of an attempt, whichever takes it.
     pub const ATTEMPT: &str = "grapnel.attempt";
     /// The executor (its stable name) that created it. A sweep touches only its own.
     pub const EXECUTOR: &str = "grapnel.executor";

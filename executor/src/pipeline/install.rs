@@ -14,16 +14,23 @@ pub const LEFT_OUT: &str = "left out: the files, the image, the command and the 
      cache was made (install.skip_unchanged = false turns this off)";
 
 /// Returns what an install step is given, where a build that is given the same may leave it out.
-pub async fn record(story: &Story<'_>, script: &Script, image: &Image) -> Option<Installed> {
+/// `tree` is the hash of the commit's tree, where it is known already.
+pub async fn record(
+    story: &Story<'_>,
+    script: &Script,
+    image: &Image,
+    tree: Option<String>,
+) -> Option<Installed> {
     let request = story.request(script.plan.install.as_deref()?, script);
     let modules = match script.root.below() {
         "." => "node_modules".to_owned(),
         below => format!("{below}/node_modules"),
     };
     story.cache.as_ref().filter(|cache| cache.keeps(&modules))?;
-    let mirrors = &story.pipeline.mirrors;
-    let source = Source::new(&story.spec.repository, &story.spec.access);
-    let tree = mirrors.tree_of(source, &story.spec.commit, &story.given_up).await.ok()?;
+    let tree = match tree {
+        Some(tree) => tree,
+        None => tree_of(story).await?,
+    };
     let mut given = Sha256::new();
     for part in [&tree, &image.id, &request.command, &request.directory] {
         given.update(part);
@@ -35,4 +42,10 @@ pub async fn record(story: &Story<'_>, script: &Script, image: &Image) -> Option
         given.update(format!("{name}={value}\0"));
     }
     Some(Installed { given: hex::encode(given.finalize()), modules })
+}
+
+/// Returns the hash of the commit's tree.
+pub async fn tree_of(story: &Story<'_>) -> Option<String> {
+    let source = Source::new(&story.spec.repository, &story.spec.access);
+    story.pipeline.mirrors.tree_of(source, &story.spec.commit, &story.given_up).await.ok()
 }

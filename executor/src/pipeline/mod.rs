@@ -4,9 +4,11 @@
 //! database. However it ends, its sandbox is gone when it returns, and its directories soon after; unless it is handed over
 //! to the next process, as [`stage`] says, which goes on with it where it is.
 
+pub mod ahead;
 mod collect;
 mod detect;
 pub mod environment;
+mod ground;
 mod install;
 pub mod mask;
 mod output;
@@ -21,6 +23,7 @@ mod watch;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use ahead::Shelf;
 use grapnel_artifacts::ArtifactStore;
 use grapnel_domain::{
     build::{AttemptId, BuildLimits, BuildSpec},
@@ -60,6 +63,8 @@ pub struct Pipeline {
     pub caches: Caches,
     /// What they reach.
     pub network: BuildNetwork,
+    /// What was made ahead of builds.
+    pub shelf: Shelf,
     /// How sandboxes look.
     pub sandbox: SandboxConfig,
     /// The directory of all workspaces.
@@ -101,6 +106,8 @@ pub struct Left {
     pub progress: Progress,
     /// The line to its sandbox.
     pub link: Link,
+    /// Its directories.
+    pub workspace: Workspace,
 }
 
 /// Why a story was not told to its end.
@@ -122,7 +129,12 @@ impl Pipeline {
             return Told::Outcome(Outcome::Failed { failure });
         }
         let limits = self.ceilings.under_ceilings(spec.settings.limits);
-        let workspace = match Workspace::create(self.root_of(spec.id), self.owner(spec), &spec.body) {
+        let staged = self.take_ahead(spec, &limits, wishes).await;
+        let (workspace, staged) = match staged {
+            Some((workspace, staged)) => (Ok(workspace), Some(staged)),
+            None => (Workspace::create(self.root_of(spec.id), self.owner(spec), &spec.body), None),
+        };
+        let workspace = match workspace {
             Ok(workspace) => workspace,
             Err(error) => {
                 let message = format!("the workspace cannot be made: {error}");
@@ -130,14 +142,16 @@ impl Pipeline {
                 return Told::Outcome(Outcome::Failed { failure });
             }
         };
-        let story = Story::new(self, spec, &limits, &workspace, recorder, &wishes.cancel);
+        let mut story = Story::new(self, spec, &limits, &workspace, recorder, &wishes.cancel);
+        if let Some(staged) = staged {
+            story.begin_on(staged);
+        }
         self.tell(story, limits.timeout, wishes).await
     }
 
     /// Goes on with a build that another process has begun, given its specification once more.
     pub async fn resume(&self, spec: &BuildSpec, left: Left, recorder: &Recorder, wishes: &Wishes) -> Told {
-        let Left { stage, progress, link } = left;
-        let workspace = Workspace::open(self.root_of(spec.id));
+        let Left { stage, progress, link, workspace } = left;
         let rest = stage.limits.timeout.saturating_sub(stage.began.elapsed());
         let mut story = Story::new(self, spec, &stage.limits, &workspace, recorder, &wishes.cancel);
         let sandbox = RunningSandbox::adopt(self.engine.clone(), stage.sandbox, link, progress.position);
@@ -146,7 +160,7 @@ impl Pipeline {
     }
 
     /// Removes what another process has left of a build with which nobody goes on.
-    pub async fn abandon(&self, id: AttemptId, stage: Stage) {
+    pub async fn abandon(&self, Left { stage, workspace, .. }: Left) {
         let engine_side = async {
             if let Err(error) = self.engine.remove(&stage.sandbox).await {
                 tracing::warn!(%error, "the sandbox cannot be removed; the next sweep tries again");
@@ -156,7 +170,15 @@ impl Pipeline {
         if timeout(CLEANUP, engine_side).await.is_err() {
             tracing::warn!("the engine does not answer; the next sweep removes what is left");
         }
-        Workspace::open(self.root_of(id)).remove().await;
+        workspace.remove().await;
+    }
+
+    /// Returns the directories that another process has left of an attempt.
+    pub fn workspace_of(&self, id: AttemptId, stage: &Stage) -> Workspace {
+        match stage.ahead.as_ref().and_then(|name| name.parse().ok()) {
+            Some(ahead) => Workspace::open(self.root_of(ahead)).held(self.shelf.names().hold(ahead)),
+            None => Workspace::open(self.root_of(id)),
+        }
     }
 
     async fn tell(&self, mut story: Story<'_>, within: Duration, wishes: &Wishes) -> Told {

@@ -92,6 +92,22 @@ impl RunningSandbox {
         Self { engine, id, link, position, ended }
     }
 
+    /// Waits until its runner is there.
+    ///
+    /// # Errors
+    /// The sandbox ended, or its runner does not come in time.
+    pub async fn connected(&mut self) -> Result<(), Failure> {
+        tokio::select! {
+            connected = self.link.connected() => connected.map_err(|error| line_failure(&error)),
+            failure = ended_by_itself(self.ended.clone()) => Err(failure),
+        }
+    }
+
+    /// Tells whether it runs, as far as is known.
+    pub fn runs(&self) -> bool {
+        self.ended.borrow().is_none()
+    }
+
     /// Returns the engine's name for it.
     pub fn id(&self) -> &SandboxId {
         &self.id
@@ -204,10 +220,9 @@ impl SandboxConfig {
             host(workspace.link(), LINK, true),
             memory(limits.memory_bytes / 2, "/tmp"),
             memory(limits.memory_bytes / 4, HOME),
+            // Empty where there is none: a sandbox that is started ahead cannot know.
+            host(workspace.body(), BODY, true),
         ];
-        if !spec.body.is_empty() {
-            mounts.push(host(workspace.body(), BODY, true));
-        }
         mounts.extend(self.ca_bundle.clone().map(|bundle| host(bundle, CA_BUNDLE, true)));
         Sandbox {
             name: format!("grapnel-{}", spec.id),

@@ -41,6 +41,9 @@ pub struct Stage {
     pub limits: BuildLimits,
     /// When it began.
     pub began: Began,
+    /// The name under which its sandbox, volumes and directories were made, where that was ahead of it.
+    #[serde(default)]
+    pub ahead: Option<String>,
     /// What tells whether the specification is still the one with which it began.
     pub given: u16,
 }

@@ -2,31 +2,31 @@
 
 use grapnel_artifacts::{ArtifactError, Manifest};
 use grapnel_domain::{
-    build::{BuildLimits, BuildSpec},
+    build::{AttemptId, BuildLimits, BuildSpec},
     deployment::CancelReason,
-    event::{BuildEvent, CacheOutcome, Outcome, Step},
+    event::{CacheOutcome, Outcome, Step},
     failure::{Failure, FailureCode},
 };
 use grapnel_run::message::StepRequest;
-use grapnel_runtime::crash_point;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Pipeline,
-    detect::{self, Plan},
+    ahead::Staged,
+    detect::Plan,
     environment::{self, WORKSPACE},
+    ground::Ground,
     install,
-    project_root::ProjectRoot,
     recorder::Recorder,
     sandbox::RunningSandbox,
     stage::{self, Began, Script, Stage},
     watch::too_much_on_disk,
 };
 use crate::{
-    cache::{Build, CacheError, Installed, Prepared},
+    cache::{CacheError, Installed, Prepared},
     engine::{EngineError, Image},
-    source::{Checkout, Source, SourceError},
+    source::SourceError,
     workspace::Workspace,
 };
 
@@ -55,12 +55,15 @@ pub struct Story<'a> {
     /// Ends what was begun below and goes on without the story.
     pub(super) given_up: CancellationToken,
     /// Git writes until it has ended, and its files can only be removed then.
-    checking_out: Option<JoinHandle<Result<Vec<String>, SourceError>>>,
+    pub(super) checking_out: Option<JoinHandle<Result<Vec<String>, SourceError>>>,
     /// A start that is under way goes on when the story is dropped, so that what it makes can be removed.
-    starting: Option<JoinHandle<Result<RunningSandbox, EngineError>>>,
-    sandbox: Option<RunningSandbox>,
+    pub(super) starting: Option<JoinHandle<Result<RunningSandbox, EngineError>>>,
+    pub(super) sandbox: Option<RunningSandbox>,
     /// As with the sandbox.
-    preparing: Option<JoinHandle<Result<Prepared, CacheError>>>,
+    pub(super) preparing: Option<JoinHandle<Result<Prepared, CacheError>>>,
+    /// What was laid ahead of this build, and under which name.
+    ground: Option<Ground>,
+    ahead: Option<AttemptId>,
     pub(super) cache: Option<Prepared>,
     /// What is to be done in the sandbox, once it stands.
     script: Option<Script>,
@@ -92,6 +95,8 @@ impl<'a> Story<'a> {
             starting: None,
             sandbox: None,
             preparing: None,
+            ground: None,
+            ahead: None,
             cache: None,
             script: None,
             exits: Vec::new(),
@@ -104,6 +109,13 @@ impl<'a> Story<'a> {
     pub fn enter(&mut self, script: Script, cache: Prepared, sandbox: RunningSandbox, exits: Vec<i32>) {
         (self.script, self.cache, self.sandbox, self.exits) =
             (Some(script), Some(cache), Some(sandbox), exits);
+    }
+
+    /// Begins with what was made ahead of it.
+    pub fn begin_on(&mut self, staged: Staged) {
+        let Staged { ground, cache, sandbox, spec, .. } = staged;
+        (self.ground, self.cache, self.sandbox) = (Some(ground), Some(cache), Some(sandbox));
+        self.ahead = Some(spec.id);
     }
 
     /// Tells whether another process can go on from here.
@@ -159,25 +171,22 @@ impl<'a> Story<'a> {
     /// Tells the story until the sandbox stands, and returns what is to be done in it; none where nothing is.
     async fn prepare(&mut self) -> Result<Option<Script>, Failure> {
         let began = Began::now();
-        let (image_name, image) = self.find_image().await?;
-        // A trial of the network that has begun is brought to its end, also where this story is not: it has a sandbox.
-        let access = self.pipeline.sandbox.network_of(self.spec);
-        let network = self.pipeline.network.clone();
-        let ready = tokio::spawn(async move { network.ready(access).await });
-        let (root, plan) = self.check_out().await?;
-        let ready = ready.await.map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?;
-        ready.map_err(|error| engine_failure(&error))?;
-        if plan.disabled {
-            return Ok(None);
-        }
-        // The layers of a cache are mounted over the checkout when the sandbox starts, so it has to be there.
-        self.prepare_cache(&image_name, &image).await?;
-        self.start_sandbox(&image_name).await?;
+        let ground = match self.ground.take() {
+            Some(ground) => {
+                self.stand_on().await?;
+                ground
+            }
+            None => match self.lay_ground().await? {
+                Some(ground) => ground,
+                None => return Ok(None),
+            },
+        };
+        let Ground { root, plan, image, tree } = ground;
         // The runner starts meanwhile.
         let node = self.wanted_node(&plan, &image).await;
         let mut script = Script { plan, root, node, installed: None };
         if script.plan.install_is_plain && self.pipeline.skip_unchanged_install {
-            script.installed = install::record(self, &script, &image).await;
+            script.installed = install::record(self, &script, &image, tree).await;
         }
         if let (Some(cache), Some(sandbox)) = (&self.cache, &self.sandbox) {
             let stage = Stage {
@@ -187,113 +196,11 @@ impl<'a> Story<'a> {
                 limits: *self.limits,
                 began,
                 given: stage::given(self.spec),
+                ahead: self.ahead.map(|id| id.to_string()),
             };
             self.recorder.stage(stage).await;
         }
         Ok(Some(script))
-    }
-
-    async fn find_image(&self) -> Result<(String, Image), Failure> {
-        let own = self.spec.settings.builder_image.as_ref();
-        let name = own.unwrap_or(&self.pipeline.builder_image);
-        match self.pipeline.engine.image(name).await.map_err(|error| engine_failure(&error))? {
-            Some(image) => Ok((name.clone(), image)),
-            None if own.is_some() => Err(Failure::new(
-                FailureCode::ImageMissing,
-                format!("the engine has no image `{name}`, which the project names as its builder image"),
-            )),
-            None => Err(Failure::new(
-                FailureCode::BuilderImageMissing,
-                format!(
-                    "the engine has no image `{name}`; the operator makes it with images/builder/build.sh"
-                ),
-            )),
-        }
-    }
-
-    async fn prepare_cache(&mut self, name: &str, image: &Image) -> Result<(), Failure> {
-        self.recorder.step_started(Step::Cache).await;
-        let (caches, spec, workspace) =
-            (self.pipeline.caches.clone(), self.spec.clone(), self.workspace.clone());
-        let (image_name, image_id) = (name.to_owned(), image.id.clone());
-        let owner = self.pipeline.owner(self.spec);
-        let preparing = self.preparing.insert(tokio::spawn(async move {
-            let build = Build { spec: &spec, image_name: &image_name, image_id: &image_id, owner };
-            caches.prepare(&build, &workspace).await
-        }));
-        let prepared = preparing.await;
-        self.preparing = None;
-        let prepared = prepared.map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?;
-        let prepared = prepared.map_err(|error| match error {
-            CacheError::Engine(error) => engine_failure(&error),
-            CacheError::Io(_) => Failure::new(FailureCode::ExecutorDiskFull, error.to_string()),
-        })?;
-        self.recorder.event(BuildEvent::Cache(prepared.report.clone())).await;
-        self.cache = Some(prepared);
-        self.recorder.step_finished(Step::Cache, Some(0)).await;
-        Ok(())
-    }
-
-    async fn check_out(&mut self) -> Result<(ProjectRoot, Plan), Failure> {
-        self.recorder.step_started(Step::Source).await;
-        let told = self.try_check_out().await;
-        self.recorder.step_finished(Step::Source, told.is_ok().then_some(0)).await;
-        told
-    }
-
-    async fn try_check_out(&mut self) -> Result<(ProjectRoot, Plan), Failure> {
-        let BuildSpec { repository, access, branch, commit, settings, .. } = self.spec.clone();
-        let tree = self.workspace.tree();
-        let mirrors = self.pipeline.mirrors.clone();
-        let owner = self.pipeline.owner(self.spec);
-        let (directory, given_up) = (tree.clone(), self.given_up.clone());
-        let checking_out = self.checking_out.insert(tokio::spawn(async move {
-            let wanted = Checkout {
-                source: Source::new(&repository, &access),
-                branch: &branch,
-                commit: &commit,
-                directory: &directory,
-                owner,
-                submodules: settings.submodules,
-                lfs: settings.lfs,
-            };
-            mirrors.checkout(wanted, &given_up).await
-        }));
-        let checked_out = checking_out.await;
-        self.checking_out = None;
-        let notes = checked_out
-            .map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?
-            .map_err(|error| error.failure())?;
-        let BuildSpec { branch, commit, .. } = self.spec;
-        let message = self.spec.commit_message.lines().next().unwrap_or_default();
-        self.recorder.say(Step::Source, format!("{branch} is at {} {message}", &commit[..12])).await;
-        for note in notes {
-            self.recorder.say(Step::Source, note).await;
-        }
-        crash_point("pipeline.checked-out");
-        let settings = &self.spec.settings;
-        let root = ProjectRoot::enter(&tree, settings.root_directory.as_ref())?.ok_or_else(|| {
-            let root = settings.root_directory.as_ref().map_or(".", |path| path.as_str());
-            let message = format!("the repository has no directory `{root}`, the project's root directory");
-            Failure::new(FailureCode::RootDirectoryMissing, message)
-        })?;
-        let plan = root.sure(detect::plan(settings, &root))?;
-        Ok((root, plan))
-    }
-
-    async fn start_sandbox(&mut self, image: &str) -> Result<(), Failure> {
-        let cache = self.cache.as_ref().ok_or_else(|| out_of_order("no cache was prepared"))?;
-        let Pipeline { engine, sandbox, .. } = self.pipeline.clone();
-        let wanted = sandbox.describe(self.spec, image, self.limits, self.workspace, cache);
-        let link = self.workspace.link();
-        let starting = self
-            .starting
-            .insert(tokio::spawn(async move { RunningSandbox::start(engine, &wanted, &link).await }));
-        let started = starting.await;
-        self.starting = None;
-        let started = started.map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?;
-        self.sandbox = Some(started.map_err(|error| engine_failure(&error))?);
-        Ok(())
     }
 
     async fn run_commands(&mut self, script: &Script) -> Result<Commands, Failure> {
@@ -432,7 +339,7 @@ impl<'a> Story<'a> {
 }
 
 /// A fault of the story's own order.
-fn out_of_order(what: &str) -> Failure {
+pub(super) fn out_of_order(what: &str) -> Failure {
     Failure::new(FailureCode::Internal, what)
 }
 
@@ -444,16 +351,4 @@ fn step_failure(step: Step, command: &str, code: i32) -> Failure {
         code => format!("exit code {code}"),
     };
     Failure::new(failed, format!("`{command}` failed: {why}; its log says more"))
-}
-
-fn engine_failure(error: &EngineError) -> Failure {
-    let code = match error {
-        EngineError::Network(_) => FailureCode::NetworkUnavailable,
-        EngineError::ImageMissing(_) => FailureCode::ImageMissing,
-        EngineError::Unavailable(_)
-        | EngineError::Refused(_)
-        | EngineError::NotFound(_)
-        | EngineError::Unsupported(_) => FailureCode::EngineUnavailable,
-    };
-    Failure::new(code, error.to_string())
 }

@@ -131,9 +131,17 @@ impl Attempts {
         this
     }
 
-    /// Returns the names of the attempts that have not ended.
+    /// Returns [`Attempts::in_use`] as names of directories.
     pub fn going_on(&self) -> HashSet<String> {
-        self.running().iter().map(ToString::to_string).collect()
+        self.in_use().iter().map(ToString::to_string).collect()
+    }
+
+    /// Returns the names under which something is in use: those of the attempts that have not ended, and of what was made
+    /// ahead.
+    pub fn in_use(&self) -> HashSet<AttemptId> {
+        let mut names = self.pipeline.shelf.names().all();
+        names.extend(self.running());
+        names
     }
 
     /// Returns an attempt that is known, which goes on if it lay there, or starts it.
@@ -259,9 +267,9 @@ impl Attempts {
     }
 
     async fn abandon(&self, attempt: &Attempt, dormant: Dormant, outcome: Outcome) {
-        let Dormant { left: Left { stage, .. }, keeper, .. } = dormant;
+        let Dormant { left, keeper, .. } = dormant;
         tracing::warn!(attempt = %attempt.id, ?outcome, "nobody goes on with a build that another process has begun");
-        self.pipeline.abandon(attempt.id, stage).await;
+        self.pipeline.abandon(left).await;
         keeper.finish(self.clock.now(), outcome).await;
     }
 
@@ -321,7 +329,10 @@ impl Attempts {
         match told {
             Told::Outcome(outcome) => {
                 log_outcome(&spec, &outcome);
-                keeper.finish(clock.now(), outcome).await;
+                keeper.finish(clock.now(), outcome.clone()).await;
+                for staged in pipeline.shelf.want(&spec, &outcome) {
+                    pipeline.throw_away(staged);
+                }
             }
             Told::HandedOver => {
                 tracing::info!(attempt = %spec.id, "the build goes on in its sandbox, for the next process to take up");

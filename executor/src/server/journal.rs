@@ -149,7 +149,7 @@ impl Journals {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let path = entry?.path();
-            let Some(id) = path.file_name().and_then(|name| attempt_of(name.to_str()?)) else {
+            let Some(id) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else {
                 tracing::warn!(path = %path.display(), "what is no journal is left alone");
                 continue;
             };
@@ -160,11 +160,6 @@ impl Journals {
         }
         Ok(found)
     }
-}
-
-fn attempt_of(name: &str) -> Option<AttemptId> {
-    let (deployment, attempt) = name.rsplit_once('-')?;
-    Some(AttemptId { deployment: deployment.parse().ok()?, attempt: attempt.parse().ok()? })
 }
 
 impl Journal {

@@ -1,5 +1,6 @@
 //! The executor as a process: gRPC, slots, attempts, the sweep at start and the look for orphans after it.
 
+mod ahead;
 mod artifacts;
 mod attempt;
 mod attempts;
@@ -43,7 +44,7 @@ use crate::{
     config::ExecutorConfig,
     engine::{Engine, Inventory, NetworkAccess, docker::DockerEngine},
     network::BuildNetwork,
-    pipeline::{Pipeline, sandbox::SandboxConfig},
+    pipeline::{Pipeline, ahead::Shelf, sandbox::SandboxConfig},
     source::{self, SourceConfig},
 };
 
@@ -147,7 +148,8 @@ impl Executor {
         let (stopping, gone) = (Stopping::default(), CancellationToken::new());
         let capacity = Capacity { slots: config.slots, adopt_within: config.adopt_within };
         let attempts =
-            Attempts::new(pipeline.clone(), clock, capacity, journals, &inventory, stopping.clone()).await;
+            Attempts::new(pipeline.clone(), clock.clone(), capacity, journals, &inventory, stopping.clone())
+                .await;
         if let Err(error) =
             sweep::sweep(&*engine, inventory, &pipeline.workspaces, &attempts.going_on()).await
         {
@@ -169,12 +171,19 @@ impl Executor {
         if config.network >= NetworkAccess::Egress {
             upkeep.spawn(pipeline.network.clone().watch_over(until()));
         }
+        let staging = ahead::keep_ready(
+            pipeline.clone(),
+            attempts.occupancy().clone(),
+            clock,
+            shutdown.token().clone(),
+        );
+        upkeep.spawn(staging);
         let known = attempts.clone();
         let reconciler = Reconciler::new(
             pipeline.engine.clone(),
             config.name.clone(),
             pipeline.workspaces.clone(),
-            Box::new(move || known.running()),
+            Box::new(move || known.in_use()),
         );
         upkeep.spawn(reconciler.watch_over(until()));
         upkeep.close();
@@ -184,6 +193,7 @@ impl Executor {
             mirrors: pipeline.mirrors.clone(),
             caches: pipeline.caches.clone(),
             artifacts: pipeline.artifacts.clone(),
+            pipeline: pipeline.clone(),
             engine,
             stopping: shutdown.token().clone(),
             gone: gone.clone(),
@@ -356,6 +366,7 @@ fn pipeline(
             runtime: config.runtime.clone(),
             seccomp: config.seccomp.clone(),
         },
+        shelf: Shelf::new(config.prestart),
         skip_unchanged_install: config.skip_unchanged_install,
         workspaces,
         builder_image: config.builder_image.clone(),

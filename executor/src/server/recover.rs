@@ -21,7 +21,6 @@ use crate::{
         recorder::{Progress, Record, What},
         stage::Stage,
     },
-    workspace::Workspace,
 };
 
 /// Takes an attempt up from its journal. One whose sandbox is among what the engine holds waits for somebody who says what
@@ -77,12 +76,12 @@ fn left(
     if !inventory.sandboxes.iter().any(|(id, _)| *id == stage.sandbox) {
         return None;
     }
-    let link = Workspace::open(pipeline.workspaces.join(attempt.id.to_string())).link();
+    let workspace = pipeline.workspace_of(attempt.id, &stage);
     let steps = progress.exits.len() as u64;
-    match Link::listen_again(&link, progress.position.frame, steps) {
+    match Link::listen_again(&workspace.link(), progress.position.frame, steps) {
         Ok(link) => {
             stage.cache = pipeline.caches.adopt(stage.cache);
-            Some(Left { stage, progress, link })
+            Some(Left { stage, progress, link, workspace })
         }
         Err(error) => {
             tracing::warn!(attempt = %attempt.id, %error, "the line to a sandbox cannot be taken up");

@@ -44,6 +44,7 @@ use super::{
 use crate::{
     cache::{Caches, Listed},
     engine::Engine,
+    pipeline::Pipeline,
     repository_config::{FILE_LIMIT, GRAPNEL_TOML, RepositoryConfig, VERCEL_JSON, too_large},
     source::{self, CommittedFile, Mirrors, ScanError, Source, SourceError},
 };
@@ -70,6 +71,8 @@ pub struct Service {
     pub mirrors: Arc<Mirrors>,
     /// What builds find again.
     pub caches: Caches,
+    /// What was made ahead of builds, to be thrown away with their cache.
+    pub pipeline: Pipeline,
     /// What READY builds left.
     pub artifacts: Arc<dyn ArtifactStore>,
     /// The engine, to be described.
@@ -250,6 +253,9 @@ impl ExecutorService for Service {
         let (project, branch) = project_and_branch(&project_id, &branch).map_err(|e| to_status(&e))?;
         let (project, branch) = (project.to_string(), branch.map(|branch| branch.to_string()));
         let (count, bytes) = self.caches.purge(&project, branch.as_deref());
+        for staged in self.pipeline.shelf.forget(&project, branch.as_deref()) {
+            self.pipeline.throw_away(staged);
+        }
         tracing::info!(project.id = project, branch, count, bytes, "build caches were purged");
         let purged = PurgedCaches { executor: self.name.clone(), count, bytes };
         Ok(Response::new(PurgeCacheResponse { purged: Some(purged) }))
@@ -324,11 +330,15 @@ impl Service {
         commit: &str,
         root: Option<&RelativePath>,
     ) -> Result<Result<RepositoryConfig, Failure>, SourceError> {
+        let names = [VERCEL_JSON, GRAPNEL_TOML];
+        let root = root.filter(|root| root.as_str() != ".");
+        let below =
+            |name: &str| root.map_or_else(|| name.to_owned(), |root| format!("{}/{name}", root.as_str()));
+        let paths = names.map(below);
+        let paths = paths.each_ref().map(String::as_str);
+        let files = self.mirrors.files(source, commit, paths, FILE_LIMIT, &self.stopping).await?;
         let mut texts = [None, None];
-        for (text, name) in texts.iter_mut().zip([VERCEL_JSON, GRAPNEL_TOML]) {
-            let path = root.filter(|root| root.as_str() != ".");
-            let path = path.map_or_else(|| name.to_owned(), |root| format!("{}/{name}", root.as_str()));
-            let file = self.mirrors.file(source, commit, &path, FILE_LIMIT, &self.stopping).await?;
+        for ((text, name), file) in texts.iter_mut().zip(names).zip(files) {
             *text = match file {
                 Some(CommittedFile::TooLarge) => return Ok(Err(too_large(name))),
                 Some(CommittedFile::Text(text)) => Some(text),

@@ -15,6 +15,10 @@ use super::{
 /// How many commits of history a build sees.
 const DEPTH: &str = "--depth=10";
 
+/// Git brings nothing to the disk: what a machine that goes down takes with it is of no use to anybody. To write the
+/// branch's name would wait for all files of the checkout to be there. The source of the setting: git-config(1).
+const LASTS_NO_LONGER_THAN_ITS_BUILD: [&str; 2] = ["-c", "core.fsync=none"];
+
 /// What is checked out, and where.
 #[derive(Clone, Copy, Debug)]
 pub struct Checkout<'a> {
@@ -128,6 +132,7 @@ impl Mirrors {
             (checkout, Reach::Nothing),
         ];
         for (arguments, reach) in steps {
+            let arguments = LASTS_NO_LONGER_THAN_ITS_BUILD.iter().chain(arguments);
             let output = self.git.run(directory, reach, arguments, &self.bounds(cancel)).await;
             let output = self.finished(&url, output)?;
             if !output.status.success() {

@@ -14,23 +14,24 @@ pub enum CommittedFile {
 }
 
 impl Mirrors {
-    /// Reads a regular file of a commit; `None` where there is none. A link is none: where it leads is known when the
-    /// commit is checked out.
+    /// Reads regular files of a commit, in the order of `paths`; `None` where there is none. A link is none: where it leads is
+    /// known when the commit is checked out.
     ///
     /// # Errors
     /// See [`SourceError`].
-    pub async fn file(
+    pub async fn files<const N: usize>(
         &self,
         source: Source<'_>,
         commit: &str,
-        path: &str,
+        paths: [&str; N],
         limit: u64,
         cancel: &CancellationToken,
-    ) -> Result<Option<CommittedFile>, SourceError> {
+    ) -> Result<[Option<CommittedFile>; N], SourceError> {
         let mirror = self.path_of(source);
         let url = source.url();
-        let list = ["ls-tree", "-l", "-z", "--full-tree", "--end-of-options", commit, "--", path];
-        let output = self.git.run(&mirror, Reach::Nothing, list, &self.bounds(cancel)).await;
+        let list = ["ls-tree", "-l", "-z", "--full-tree", "--end-of-options", commit, "--"];
+        let output =
+            self.git.run(&mirror, Reach::Nothing, list.into_iter().chain(paths), &self.bounds(cancel)).await;
         let output = self.finished(&url, output)?;
         if !output.status.success() {
             return Err(SourceError::from_git(
@@ -39,16 +40,22 @@ impl Mirrors {
                 &String::from_utf8_lossy(&output.stderr),
             ));
         }
-        let Some((object, size)) = regular(&String::from_utf8_lossy(&output.stdout)) else {
-            return Ok(None);
-        };
-        if size > limit {
-            return Ok(Some(CommittedFile::TooLarge));
+        let listed = String::from_utf8_lossy(&output.stdout);
+        let mut files = [const { None }; N];
+        for (file, path) in files.iter_mut().zip(paths) {
+            let Some((object, size)) = listed.split('\0').find_map(|entry| regular(entry, path)) else {
+                continue;
+            };
+            if size > limit {
+                *file = Some(CommittedFile::TooLarge);
+                continue;
+            }
+            let show = ["cat-file", "blob", &object];
+            let output = self.git.run(&mirror, Reach::Nothing, show, &self.bounds(cancel)).await;
+            let text = String::from_utf8_lossy(&self.finished(&url, output)?.stdout).into_owned();
+            *file = Some(CommittedFile::Text(text));
         }
-        let show = ["cat-file", "blob", &object];
-        let output = self.git.run(&mirror, Reach::Nothing, show, &self.bounds(cancel)).await;
-        let text = String::from_utf8_lossy(&self.finished(&url, output)?.stdout).into_owned();
-        Ok(Some(CommittedFile::Text(text)))
+        Ok(files)
     }
 }
 
@@ -80,9 +87,9 @@ impl Mirrors {
     }
 }
 
-/// Reads one entry of `git ls-tree -l`: mode, kind, object, size, then the name.
-fn regular(entry: &str) -> Option<(String, u64)> {
-    let (head, _name) = entry.split_once('\t')?;
+/// Reads one entry of `git ls-tree -l`, where it is of that path: mode, kind, object, size, then the name.
+fn regular(entry: &str, path: &str) -> Option<(String, u64)> {
+    let (head, _) = entry.split_once('\t').filter(|(_, name)| *name == path)?;
     let fields: Vec<_> = head.split_whitespace().collect();
     match fields.as_slice() {
         ["100644" | "100755", "blob", object, size] => Some(((*object).to_owned(), size.parse().ok()?)),
@@ -96,10 +103,12 @@ mod tests {
 
     #[test]
     fn only_a_regular_file_counts() {
-        let entry = |mode: &str| format!("{mode} blob 0123456789 {:>7}\tvercel.json\0", 12);
+        let entry = |mode: &str| format!("{mode} blob 0123456789 {:>7}\tvercel.json", 12);
+        let regular = |entry: &str| regular(entry, "vercel.json");
         assert_eq!(regular(&entry("100644")), Some(("0123456789".into(), 12)));
         assert_eq!(regular(&entry("120000")), None);
-        assert_eq!(regular("040000 tree 0123456789       -\tvercel.json\0"), None);
+        assert_eq!(regular("040000 tree 0123456789       -\tvercel.json"), None);
+        assert_eq!(regular("100644 blob 0123456789      12\tsite/vercel.json"), None);
         assert_eq!(regular(""), None);
     }
 }

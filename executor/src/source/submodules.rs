@@ -93,7 +93,7 @@ impl Mirrors {
         cancel: &CancellationToken,
     ) -> Result<Vec<(Named, String)>, SourceError> {
         let within = source.leads_to(&parent.repository);
-        let file = self.file(within, &parent.commit, ".gitmodules", FILE_LIMIT, cancel).await?;
+        let [file] = self.files(within, &parent.commit, [".gitmodules"], FILE_LIMIT, cancel).await?;
         match file {
             None => return Ok(Vec::new()),
             Some(CommittedFile::TooLarge) => {

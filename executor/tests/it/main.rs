@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
 mod adoption;
+mod ahead;
 mod artifacts;
 mod attacks;
 mod branches;

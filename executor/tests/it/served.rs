@@ -48,6 +48,7 @@ pub struct Served {
     pub channel: Channel,
     pub key: ApiKey,
     pub process: Process,
+    prestart: usize,
 }
 
 /// What stands for the executor's process: with it ends all that it runs, at any moment and without a word.
@@ -91,12 +92,23 @@ impl Served {
         Self::start_in(directory, engine).await
     }
 
+    /// Starts one that makes so many sandboxes ready ahead of builds.
+    pub async fn start_ahead(program: Program, prestart: usize) -> Self {
+        let engine = FakeEngine::new(&[IMAGE], program);
+        let directory = tempfile::Builder::new().prefix("grapnel-").tempdir().unwrap();
+        Self::start_with(directory, engine, prestart).await
+    }
+
     pub async fn start_in(directory: TempDir, engine: FakeEngine) -> Self {
+        Self::start_with(directory, engine, 0).await
+    }
+
+    async fn start_with(directory: TempDir, engine: FakeEngine, prestart: usize) -> Self {
         let repository = Repository::with(&directory.path().join("git/site"), &[("index.html", "hi")]);
         let key = ApiKey::generate(&mut rand::rng());
-        let config = config(directory.path(), &key);
+        let config = ExecutorConfig { prestart, ..config(directory.path(), &key) };
         let (process, channel) = Process::start(config, Arc::new(engine.clone())).await;
-        Self { engine, repository, directory, channel, key, process }
+        Self { engine, repository, directory, channel, key, process, prestart }
     }
 
     /// Ends the process as nobody can prepare for, lets something happen, and starts the next one.
@@ -107,7 +119,7 @@ impl Served {
             ended.await.unwrap();
         }
         meanwhile(&self.directory.path().join("data"));
-        let config = config(self.directory.path(), &self.key);
+        let config = ExecutorConfig { prestart: self.prestart, ..config(self.directory.path(), &self.key) };
         let (process, channel) = Process::start(config, Arc::new(self.engine.clone())).await;
         (self.process, self.channel) = (process, channel);
     }
@@ -184,6 +196,7 @@ fn config(directory: &Path, key: &ApiKey) -> ExecutorConfig {
         data_dir: directory.join("data"),
         name: "one".into(),
         slots: 1,
+        prestart: 0,
         stop_within: Duration::from_secs(2),
         adopt_within: ADOPT_WITHIN,
         docker_socket: String::new(),

@@ -29,6 +29,7 @@ use grapnel_executor::{
     network::BuildNetwork,
     pipeline::{
         Pipeline, Told, Wishes,
+        ahead::Shelf,
         mask::Mask,
         recorder::{Progress, Recorder, What},
         sandbox::SandboxConfig,
@@ -119,6 +120,7 @@ impl<E: Engine + Clone> Site<E> {
                 install_runner(&below("bin")).unwrap(),
                 image.into(),
             ),
+            shelf: Shelf::new(0),
             sandbox: SandboxConfig {
                 executor: name,
                 runner: install_runner(&below("bin")).unwrap(),

@@ -61,7 +61,9 @@ fn host_config(sandbox: &Sandbox, egress: &EgressPolicy) -> HostConfig {
         runtime: sandbox.runtime.clone(),
         // Output comes through the runner's socket; the engine keeps no copy.
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
-        tmpfs: Some(sandbox.mounts.iter().filter_map(memory_mount).collect::<HashMap<_, _>>()),
+        tmpfs: Some(
+            sandbox.mounts.iter().filter_map(|it| memory_mount(it, sandbox.user)).collect::<HashMap<_, _>>(),
+        ),
         mounts: Some(sandbox.mounts.iter().filter_map(file_mount).collect()),
         ..HostConfig::default()
     }
@@ -77,11 +79,13 @@ fn ulimit(name: &str, value: i64) -> ResourcesUlimits {
     ResourcesUlimits { name: Some(name.to_owned()), soft: Some(value), hard: Some(value) }
 }
 
-/// Memory that holds files: `exec`, because toolchains run what they unpack.
-fn memory_mount(mount: &Mount) -> Option<(String, String)> {
+/// Memory that holds files: `exec`, because toolchains run what they unpack. It is the build's own: where the image has a
+/// directory in its place the engine takes the mode from that, and would leave it to root.
+fn memory_mount(mount: &Mount, (uid, gid): (u32, u32)) -> Option<(String, String)> {
     match &mount.source {
         MountSource::Memory { bytes } => {
-            Some((mount.target.clone(), format!("rw,nosuid,nodev,exec,mode=1777,size={bytes}")))
+            let options = format!("rw,nosuid,nodev,exec,mode=1777,uid={uid},gid={gid},size={bytes}");
+            Some((mount.target.clone(), options))
         }
         MountSource::Host(_) | MountSource::Volume(_) => None,
     }

@@ -72,6 +72,17 @@ async fn b3_memory_that_holds_files_is_as_large_as_it_may_be() {
 }
 
 #[tokio::test]
+async fn the_memory_that_holds_files_is_the_builds_own() {
+    let site = Site::real(|_| {}).await;
+    let came = site
+        .attack("for place in /tmp $HOME; do echo x > $place/x && echo $place-$((40+2)); done; exit 3")
+        .await;
+    for place in ["/tmp", "/home/builder"] {
+        assert!(came.log.contains(&format!("{place}-42")), "{place}: {}", came.log);
+    }
+}
+
+#[tokio::test]
 async fn b11_outputs_that_cannot_be_published_are_refused_by_name() {
     let site = Site::real(|_| {}).await;
     for (script, code, says) in [
