@@ -15,6 +15,7 @@ mod m20261125_000007_retention;
 mod m20261128_000008_sessions;
 mod m20261128_000009_addresses;
 mod m20261128_000010_lists;
+mod m20261128_000011_writes;
 mod schema;
 mod tables;
 
@@ -45,6 +46,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000008_sessions::Migration),
             Box::new(m20261128_000009_addresses::Migration),
             Box::new(m20261128_000010_lists::Migration),
+            Box::new(m20261128_000011_writes::Migration),
         ]
     }
 }

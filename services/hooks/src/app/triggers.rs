@@ -104,7 +104,8 @@ impl App {
         let Some(triggered) = triggered else {
             return Err(unknown_hook());
         };
-        tracing::info!(
+        // The ledger has a row of it: a line of the log for each would cost a burst as much as storing it.
+        tracing::debug!(
             decision = %triggered.decision,
             reason = triggered.reason,
             deployment.id = triggered.deployment.as_ref().map(|it| it.id.to_string()),

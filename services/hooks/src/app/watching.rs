@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     mem,
-    time::Duration,
+    sync::Arc,
 };
 
 use futures_util::{Stream, stream};
@@ -16,14 +16,8 @@ use grapnel_domain::{
 use super::App;
 use crate::{
     model::{Deployment, StoredEvent},
-    store::{Changes, Store, Watched, projects::ProjectRef},
+    store::{Changes, History, LOOK_AGAIN, Page, Store, Watched, projects::ProjectRef},
 };
-
-/// How many events are read at once. Together with the size of a batch of log lines it bounds what a watcher holds.
-const READ_AT_ONCE: u64 = 100;
-
-/// How long a watcher relies on being rung.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 impl App {
     /// Streams a part of a deployment's history and then what happens to it, and ends after its final state.
@@ -35,19 +29,12 @@ impl App {
         team: TeamId,
         id: DeploymentId,
         part: Part,
-    ) -> Result<impl Stream<Item = Result<StoredEvent, Error>> + Send + use<>, Error> {
+    ) -> Result<impl Stream<Item = Result<Arc<StoredEvent>, Error>> + Send + use<>, Error> {
         // Registered before the first reading, so that nothing falls between history and what follows.
-        let bell = self.store.wakeups.watch(id);
+        let history = self.store.history(id);
+        let bell = history.bell();
         self.deployment(team, id).await?;
-        let watch = Watch {
-            store: self.store.clone(),
-            bell,
-            id,
-            part,
-            until: None,
-            read: Vec::new().into_iter(),
-            over: false,
-        };
+        let watch = Watch { history, bell, part, until: None, read: Vec::new().into_iter(), over: false };
         Ok(stream::try_unfold(watch, Watch::next))
     }
 
@@ -97,19 +84,18 @@ impl Part {
 
 /// One watcher of a deployment.
 struct Watch {
-    store: Store,
-    bell: tokio::sync::watch::Receiver<()>,
-    id: DeploymentId,
+    history: Arc<History>,
+    bell: tokio::sync::watch::Receiver<u64>,
     /// What is still to be told.
     part: Part,
     /// What is told of who wants the history alone: as far as it went when it was asked for.
     until: Option<u64>,
-    read: std::vec::IntoIter<StoredEvent>,
+    read: std::vec::IntoIter<Arc<StoredEvent>>,
     over: bool,
 }
 
 impl Watch {
-    async fn next(mut self) -> Result<Option<(StoredEvent, Self)>, Error> {
+    async fn next(mut self) -> Result<Option<(Arc<StoredEvent>, Self)>, Error> {
         loop {
             if let Some(event) = self.read.next() {
                 self.part.after = event.position;
@@ -119,28 +105,28 @@ impl Watch {
             if self.over {
                 return Ok(None);
             }
-            self.bell.mark_unchanged();
-            // Asked before reading: what has ended then has nothing more to come after what is read.
-            let end = self.store.end_of_history(self.id).await;
-            let (last, ended) = end.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
+            let rung = *self.bell.borrow_and_update();
+            let page = if self.part.log && self.part.follow {
+                self.history.after(self.part.after, rung).await
+            } else {
+                self.history.page(self.part.after, self.part.log).await
+            };
+            let Page { mut events, last, ended } =
+                page.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
             if !self.part.follow {
-                self.until.get_or_insert(last);
+                let until = *self.until.get_or_insert(last);
+                events.retain(|event| event.position <= until);
             }
-            let read = self.store.events_after(self.id, self.part.after, self.part.log, READ_AT_ONCE).await;
-            let mut read = read.map_err(|error| error.into_error(Reason::DeploymentNotFound))?;
-            if let Some(until) = self.until {
-                read.retain(|event| event.position <= until);
-            }
-            if read.is_empty() && (ended || !self.part.follow) {
+            if events.is_empty() && (ended || !self.part.follow) {
                 return Ok(None);
             }
-            if read.is_empty() {
+            if events.is_empty() {
                 // There is nothing but log up to there: it is not looked through again.
                 self.part.after = self.part.after.max(last);
                 // Rung by this process; another one's changes are found by looking again.
                 let _ = tokio::time::timeout(LOOK_AGAIN, self.bell.changed()).await;
             }
-            self.read = read.into_iter();
+            self.read = events.into_iter();
         }
     }
 }

@@ -31,6 +31,10 @@ use crate::{
 /// How many versions are resolved at once. Resolving takes no slot of an executor.
 const RESOLVING: usize = 8;
 
+/// How long after it was begun to look for work the next look begins at the earliest: the first ring is answered at once, and a
+/// burst of triggers, which rings for each of its transactions, does not keep the looking from ending.
+const BREATH: Duration = Duration::from_millis(20);
+
 /// How long tasks may take to give their leases back when the process stops.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -112,12 +116,13 @@ impl Dispatcher {
     /// Dispatches until it is stopped; leases are given back then.
     pub async fn run(self) {
         while !self.stopping.is_cancelled() {
+            let breath = tokio::time::sleep(BREATH);
             if let Err(error) = self.look().await {
                 tracing::warn!(%error, "work cannot be looked for; it is tried again");
             }
             tokio::select! {
                 () = self.stopping.cancelled() => {}
-                _ = timeout(self.patience.look, self.store.wakeups.wait_for_work()) => {}
+                _ = timeout(self.patience.look, self.store.wakeups.wait_for_work()) => breath.await,
             }
         }
         self.tasks.close();

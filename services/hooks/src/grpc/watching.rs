@@ -1,6 +1,6 @@
 //! Streams that go on until something ends them, and say what did.
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt as _, future, stream};
 use grapnel_domain::{Error, Reason, scope::Scope};
@@ -78,7 +78,7 @@ impl Watcher {
 
 /// Writes what happens to a deployment. What is not for callers is left out.
 pub fn history(
-    events: impl Stream<Item = Result<StoredEvent, Error>> + Send + 'static,
+    events: impl Stream<Item = Result<Arc<StoredEvent>, Error>> + Send + 'static,
 ) -> impl Stream<Item = Result<WatchDeploymentResponse, Status>> + Send + 'static {
     events.filter_map(|stored| {
         future::ready(match stored {

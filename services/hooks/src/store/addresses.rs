@@ -20,6 +20,7 @@ use super::{
     Store, StoreError,
     again::again,
     entity::{branch_address, deployment, project},
+    lists::came_to_its_end,
     notices::Rings,
     rows,
     transitions::locked,
@@ -152,6 +153,7 @@ async fn is_followed(transaction: &DatabaseTransaction, row: &deployment::Model)
         .add(deployment::Column::ProjectId.eq(&row.project_id))
         .add(deployment::Column::Branch.eq(&row.branch))
         .add(deployment::Column::State.eq(State::Ready.as_str()))
+        .add(came_to_its_end())
         .add(deployment::Column::Id.gt(&row.id))
         .add(deployment::Column::DeletedAt.is_null())
         .add(deployment::Column::ArtifactRemovedAt.is_null());

@@ -8,7 +8,7 @@ use grapnel_domain::{
     deployment::State,
     id::{DeploymentId, HookId, ProjectId, TeamId},
 };
-use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect};
 
 use super::{
     Store, StoreError,
@@ -35,7 +35,7 @@ pub struct DeploymentFilter {
 
 /// A deployment that is about to be stored.
 pub(super) struct NewDeployment {
-    pub id: DeploymentId,
+    pub id: String,
     pub team_id: String,
     pub project_id: String,
     pub hook: Option<(String, String)>,
@@ -51,10 +51,11 @@ pub(super) struct NewDeployment {
 }
 
 impl NewDeployment {
-    pub async fn store(self, transaction: &DatabaseTransaction) -> Result<Deployment, StoreError> {
+    /// Returns the row of it, in its first state.
+    pub fn row(self) -> deployment::Model {
         let (hook_id, hook_name) = self.hook.map_or((None, String::new()), |(id, name)| (Some(id), name));
-        let row = deployment::Model {
-            id: self.id.to_string(),
+        deployment::Model {
+            id: self.id,
             team_id: self.team_id,
             project_id: self.project_id,
             hook_id,
@@ -90,9 +91,7 @@ impl NewDeployment {
             log_emptied: false,
             artifact_removed_at: None,
             deleted_at: None,
-        };
-        transitions::insert(transaction, row.clone()).await?;
-        rows::deployment(row, false)
+        }
     }
 }
 
@@ -110,7 +109,7 @@ impl Store {
     ) -> Result<Deployment, StoreError> {
         let transaction = self.begin().await?;
         let new = NewDeployment {
-            id,
+            id: id.to_string(),
             team_id: project.team_id.to_string(),
             project_id: project.id.to_string(),
             hook: None,
@@ -124,7 +123,10 @@ impl Store {
             waiting_since: now,
             not_before: now,
         };
-        let deployment = new.store(&transaction).await?;
+        let row = new.row();
+        let event = transitions::first_event(&row)?;
+        transitions::insert_all(&transaction, std::slice::from_ref(&row), &[event]).await?;
+        let deployment = rows::deployment(row, false)?;
         self.commit(transaction, Rings::changed(vec![id])).await?;
         Ok(deployment)
     }

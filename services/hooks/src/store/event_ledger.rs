@@ -172,7 +172,7 @@ impl Store {
             facts: rows::to_json(&EventFacts::Endpoint { id: endpoint })?,
             ..outgoing_events::unsent(EventType::EndpointTest, now)
         };
-        outgoing_events::insert(&transaction, vec![row.clone()]).await?;
+        outgoing_events::insert(&transaction, std::slice::from_ref(&row)).await?;
         self.commit(transaction, Rings::events()).await?;
         event_rows::event(row)
     }

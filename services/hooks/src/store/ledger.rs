@@ -5,7 +5,8 @@ use grapnel_domain::{
     id::{DeploymentId, HookId, ProjectId, TeamId, TriggerId},
     trigger::Decision,
 };
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use grapnel_runtime::clock::first_id_from;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{Store, StoreError, entity::trigger, lists, retention::Step, rows, triggers::NewTrigger};
 use crate::model::{Page, Trigger, TriggerRequest};
@@ -53,11 +54,14 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn prune_triggers(&self, before: DateTime<Utc>) -> Result<Step, StoreError> {
+        // By their ids, which sort by time, so that no trigger has to be put into an index of times.
+        let later: TriggerId = first_id_from(before);
         let oldest: Vec<String> = trigger::Entity::find()
             .select_only()
             .column(trigger::Column::Id)
+            .filter(trigger::Column::Id.lt(later.to_string()))
             .filter(trigger::Column::At.lt(before))
-            .order_by_asc(trigger::Column::At)
+            .order_by_asc(trigger::Column::Id)
             .limit(PRUNED_AT_ONCE)
             .into_tuple()
             .all(&self.reader)
@@ -99,17 +103,4 @@ pub(super) fn row(
         deployment_id: None,
         at: new.at,
     }
-}
-
-/// Stores rows.
-pub(super) async fn insert(
-    transaction: &DatabaseTransaction,
-    rows: Vec<trigger::Model>,
-) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let rows = rows.into_iter().map(trigger::ActiveModel::from);
-    trigger::Entity::insert_many(rows).exec_without_returning(transaction).await?;
-    Ok(())
 }

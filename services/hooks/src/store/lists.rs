@@ -5,7 +5,10 @@
 //! read all that a team has. So one condition names the index, and whose the rows are is looked up row by row.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use grapnel_domain::id::{DeploymentId, ProjectId, TeamId, TriggerId};
+use grapnel_domain::{
+    deployment::State,
+    id::{DeploymentId, ProjectId, TeamId, TriggerId},
+};
 use grapnel_runtime::clock::first_id_from;
 use sea_orm::{
     ColumnTrait, Condition, EntityTrait, IdenStatic as _, Iterable as _, QueryFilter, QueryOrder,
@@ -46,17 +49,21 @@ pub(super) fn filtered_deployments(
     after: Option<DeploymentId>,
 ) -> Select<deployment::Entity> {
     use deployment::Column;
-    let found_by = match (filter.hook, project) {
-        (Some(hook), _) => Column::HookId.eq(hook.to_string()),
-        (None, Some(project)) => Column::ProjectId.eq(project.to_string()),
-        (None, None) => Column::TeamId.eq(team.to_string()),
+    let mut query = deployments().filter(of_deployment(team, project));
+    query = match (filter.hook, project) {
+        (Some(hook), _) => query.filter(Column::HookId.eq(hook.to_string())),
+        // Of all projects together there is not much that goes on: the state says enough.
+        _ if filter.state.is_some_and(|state| !state.is_final()) => query,
+        (None, Some(project)) => query.filter(Column::ProjectId.eq(project.to_string())),
+        (None, None) => query.filter(Column::TeamId.eq(team.to_string())),
     };
-    let mut query = deployments().filter(found_by).filter(of_deployment(team, project));
     if let Some(state) = filter.state {
         query = query.filter(Column::State.eq(state.as_str()));
-        if !state.is_final() {
-            query = query.filter(Column::FinishedAt.is_null());
-        }
+        query = match state {
+            State::Ready | State::Error => query.filter(came_to_its_end()),
+            State::Canceled => query,
+            State::Pending | State::Queued | State::Building => query.filter(Column::FinishedAt.is_null()),
+        };
     }
     if let Some(branch) = &filter.branch {
         query = query.filter(Column::Branch.eq(branch.as_str()));
@@ -70,6 +77,14 @@ pub(super) fn filtered_deployments(
         query = query.filter(Column::Id.lt(before.to_string()));
     }
     query
+}
+
+/// Says of a deployment that its build came to its end, good or bad. What was cancelled stands in no index of states: most of
+/// what a burst of triggers comes to is superseded at once, and lists of it are read by project.
+pub(super) fn came_to_its_end() -> Condition {
+    Condition::all()
+        .add(deployment::Column::FinishedAt.is_not_null())
+        .add(deployment::Column::Canceled.is_null())
 }
 
 /// The deployments of a team, or of one of its projects, that have not ended.
@@ -195,7 +210,7 @@ fn earlier(at: DateTime<Utc>) -> DateTime<Utc> {
 
 #[cfg(test)]
 mod tests {
-    use grapnel_domain::{BranchName, deployment::State, id::HookId, trigger::Decision};
+    use grapnel_domain::{BranchName, id::HookId, trigger::Decision};
     use grapnel_runtime::Clock;
     use sea_orm::{ConnectionTrait as _, DbBackend, QueryTrait as _, Statement};
 
@@ -232,12 +247,13 @@ mod tests {
         let hook: Option<HookId> = Some(clock.new_id());
         let all = DeploymentFilter::default();
         let until = Some(clock.now());
-        let (ready, builds) = (Some(State::Ready), Some(State::Building));
+        let (ready, builds, canceled) = (Some(State::Ready), Some(State::Building), Some(State::Canceled));
         for (project, filter, index) in [
             (Some(project), all.clone(), "deployment_project"),
             (Some(project), DeploymentFilter { until, ..all.clone() }, "deployment_project"),
             (Some(project), DeploymentFilter { state: ready, ..all.clone() }, "deployment_project_state"),
-            (Some(project), DeploymentFilter { state: builds, ..all.clone() }, "deployment_project_state"),
+            (Some(project), DeploymentFilter { state: builds, ..all.clone() }, "deployment_unfinished"),
+            (Some(project), DeploymentFilter { state: canceled, ..all.clone() }, "deployment_project"),
             (
                 Some(project),
                 DeploymentFilter { branch: branch.clone(), ..all.clone() },
@@ -253,9 +269,20 @@ mod tests {
                 DeploymentFilter { branch: branch.clone(), state: ready, ..all.clone() },
                 "deployment_branch",
             ),
+            (
+                Some(project),
+                DeploymentFilter { branch: branch.clone(), state: builds, ..all.clone() },
+                "deployment_unfinished",
+            ),
+            (
+                Some(project),
+                DeploymentFilter { branch: branch.clone(), state: canceled, ..all.clone() },
+                "deployment_project_branch",
+            ),
             (Some(project), DeploymentFilter { hook, ..all.clone() }, "deployment_hook"),
             (Some(project), DeploymentFilter { hook, until, ..all.clone() }, "deployment_hook"),
             (Some(project), DeploymentFilter { hook, state: ready, ..all.clone() }, "deployment_hook"),
+            (Some(project), DeploymentFilter { hook, state: canceled, ..all.clone() }, "deployment_hook"),
             (Some(project), DeploymentFilter { hook, branch, ..all.clone() }, "deployment_hook"),
             (None, DeploymentFilter { hook, ..all.clone() }, "deployment_hook"),
             (None, all.clone(), "deployment_team"),

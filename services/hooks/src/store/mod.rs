@@ -15,6 +15,7 @@ mod error;
 pub mod event_ledger;
 mod event_rows;
 mod events;
+mod histories;
 mod hooks;
 pub mod in_use;
 mod installation;
@@ -31,6 +32,7 @@ mod rows;
 mod schema;
 pub mod sealed;
 pub mod sessions;
+mod set_wise;
 mod sites;
 pub mod snapshot;
 pub mod statuses;
@@ -38,6 +40,8 @@ mod superseding;
 mod take_over;
 mod transitions;
 mod trigger_batches;
+mod trigger_facts;
+mod trigger_outcome;
 pub mod triggers;
 mod turns;
 mod upkeep;
@@ -56,6 +60,8 @@ use connecting::{Opened, without_password};
 pub use dispatching::{Claim, Claimed};
 pub use error::StoreError;
 use grapnel_migrations::LockError;
+use histories::Histories;
+pub use histories::{History, LOOK_AGAIN, Page};
 use in_use::InUse;
 use lease_clock::LeaseClock;
 pub use listening::Hearing;
@@ -89,6 +95,8 @@ pub struct Store {
     triggers: TriggerQueue,
     /// Told after every change.
     pub wakeups: Wakeups,
+    /// What those read together who watch.
+    histories: Histories,
     /// Says that an SQLite file is in use.
     _in_use: Option<InUse>,
 }
@@ -173,6 +181,7 @@ impl Store {
             installation: Known::default(),
             triggers: TriggerQueue::default(),
             wakeups: Wakeups::default(),
+            histories: Histories::default(),
             _in_use: in_use,
         })
     }

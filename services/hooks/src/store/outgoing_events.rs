@@ -2,7 +2,10 @@
 //!
 //! An endpoint's row is locked before those of its events, everywhere.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use grapnel_domain::{
@@ -25,6 +28,7 @@ use super::{
     event_rows,
     notices::Rings,
     rows, sealed,
+    set_wise::{self, padded},
 };
 use crate::{
     model::{
@@ -178,41 +182,73 @@ impl Store {
     }
 }
 
-/// Stores the events of a deployment's change of state: one for each endpoint that wants to hear of it. `position` is the
-/// place of the change in the deployment's history.
+/// A deployment's change of state, as others hear of it.
+pub(super) struct Change {
+    /// The deployment, as it is since.
+    pub deployment: Deployment,
+    /// What is told of it.
+    pub kind: EventType,
+    /// The place of the change in the deployment's history.
+    pub position: i64,
+    /// When it changed.
+    pub at: DateTime<Utc>,
+}
+
+/// Stores the events of changes of state: one for each endpoint that wants to hear of one. Returns how many there are.
 pub(super) async fn store(
     transaction: &DatabaseTransaction,
-    deployment: &Deployment,
-    kind: EventType,
-    position: i64,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
+    changes: &[Change],
+) -> Result<usize, StoreError> {
+    if changes.is_empty() {
+        return Ok(0);
+    }
+    let teams: BTreeSet<_> = changes.iter().map(|change| change.deployment.team_id.to_string()).collect();
+    let projects: BTreeSet<_> =
+        changes.iter().map(|change| change.deployment.project_id.to_string()).collect();
+    let projects = padded(projects);
+    let of_projects = endpoint::Column::ProjectId.is_in(projects.clone());
     let hearing = endpoint::Entity::find()
-        .filter(endpoints::of(deployment.team_id))
-        .filter(endpoints::hears_of(deployment.project_id))
+        .filter(endpoint::Column::TeamId.is_in(padded(teams)))
+        .filter(Condition::any().add(endpoint::Column::ProjectId.is_null()).add(of_projects))
         .filter(endpoint::Column::DisabledAt.is_null())
         .all(transaction)
         .await?;
-    let wants =
-        |row: &endpoint::Model| row.types.is_empty() || row.types.split(',').any(|it| it == kind.as_str());
-    let hearing: Vec<_> = hearing.into_iter().filter(wants).collect();
     if hearing.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
-    let project = project::Entity::find_by_id(deployment.project_id.to_string()).one(transaction).await?;
-    let facts =
-        EventFacts::Deployment(Box::new(facts_of(deployment, project.ok_or(StoreError::NotFound)?.name)));
-    let facts = rows::to_json(&facts)?;
-    let fresh = hearing.into_iter().map(|endpoint| outgoing_event::Model {
-        id: id_at::<EventKind>(now, u64::try_from(position).unwrap_or(0)).to_string(),
-        team_id: endpoint.team_id,
-        endpoint_id: endpoint.id,
-        deployment_id: Some(deployment.id.to_string()),
-        position,
-        facts: facts.clone(),
-        ..unsent(kind, now)
-    });
-    insert(transaction, fresh.collect()).await
+    let projects =
+        project::Entity::find().filter(project::Column::Id.is_in(projects)).all(transaction).await?;
+    let names: HashMap<_, _> = projects.into_iter().map(|project| (project.id, project.name)).collect();
+    let mut fresh = Vec::new();
+    for change in changes {
+        let hears = |endpoint: &&endpoint::Model| hears(endpoint, &change.deployment, change.kind);
+        let mut hearing = hearing.iter().filter(hears).peekable();
+        if hearing.peek().is_none() {
+            continue;
+        }
+        let name = names.get(&change.deployment.project_id.to_string()).ok_or(StoreError::NotFound)?;
+        let facts = EventFacts::Deployment(Box::new(facts_of(&change.deployment, name.clone())));
+        let facts = rows::to_json(&facts)?;
+        fresh.extend(hearing.map(|endpoint| outgoing_event::Model {
+            id: id_at::<EventKind>(change.at, u64::try_from(change.position).unwrap_or(0)).to_string(),
+            team_id: endpoint.team_id.clone(),
+            endpoint_id: endpoint.id.clone(),
+            deployment_id: Some(change.deployment.id.to_string()),
+            position: change.position,
+            facts: facts.clone(),
+            ..unsent(change.kind, change.at)
+        }));
+    }
+    let stored = fresh.len();
+    insert(transaction, &fresh).await?;
+    Ok(stored)
+}
+
+/// Says whether an endpoint wants to hear of a deployment's change.
+fn hears(endpoint: &endpoint::Model, deployment: &Deployment, kind: EventType) -> bool {
+    endpoint.team_id == deployment.team_id.to_string()
+        && endpoint.project_id.as_ref().is_none_or(|project| *project == deployment.project_id.to_string())
+        && (endpoint.types.is_empty() || endpoint.types.split(',').any(|it| it == kind.as_str()))
 }
 
 /// An event that nobody has tried to send.
@@ -239,11 +275,9 @@ pub(super) fn unsent(kind: EventType, now: DateTime<Utc>) -> outgoing_event::Mod
 /// Stores events.
 pub(super) async fn insert(
     transaction: &DatabaseTransaction,
-    fresh: Vec<outgoing_event::Model>,
+    fresh: &[outgoing_event::Model],
 ) -> Result<(), StoreError> {
-    outgoing_event::Entity::insert_many(fresh.into_iter().map(outgoing_event::ActiveModel::from))
-        .exec_without_returning(transaction)
-        .await?;
+    set_wise::insert(transaction, fresh).await?;
     Ok(())
 }
 

@@ -229,7 +229,8 @@ impl Store {
             .column(deployment::Column::Id)
             .filter(deployment::Column::State.eq(State::Ready.as_str()))
             .filter(deployment::Column::ArtifactRemovedAt.is_null())
-            .filter(deployment::Column::FinishedAt.lt(before))
+            // In the order of their ids, and not by the index of ends, which each page would sort anew.
+            .filter(Expr::col(deployment::Column::FinishedAt).if_null(before).lt(before))
             .order_by_asc(deployment::Column::Id)
             .limit(limit);
         if let Some(after) = after {
@@ -357,6 +358,9 @@ fn replaced(keep: u32) -> Condition {
         .and_where(of(deployment::Column::ProjectId).eq(own(deployment::Column::ProjectId)))
         .and_where(of(deployment::Column::Branch).eq(own(deployment::Column::Branch)))
         .and_where(of(deployment::Column::State).eq(State::Ready.as_str()))
+        // What names the index of what came to its end.
+        .and_where(of(deployment::Column::FinishedAt).is_not_null())
+        .and_where(of(deployment::Column::Canceled).is_null())
         .and_where(of(deployment::Column::DeletedAt).is_null())
         .and_where(of(deployment::Column::Id).gt(own(deployment::Column::Id)))
         .order_by((newer.clone(), deployment::Column::Id), Order::Desc)

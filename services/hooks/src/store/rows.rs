@@ -5,7 +5,11 @@ mod sources;
 use std::{fmt::Display, str::FromStr, time::Duration};
 
 use grapnel_domain::{
-    BranchName, RepositoryUrl, commit_status::Report, hook::Methods, scope::Scopes, trigger::Waiting,
+    BranchName, RepositoryUrl,
+    commit_status::Report,
+    hook::Methods,
+    scope::Scopes,
+    trigger::{Unfinished, Waiting},
 };
 use serde::{Serialize, de::DeserializeOwned};
 pub use sources::{credential, credential_row, trusted_host, variable};
@@ -176,6 +180,17 @@ pub fn deployment(row: deployment::Model, promoted: bool) -> Result<Deployment, 
         log_removed_at: row.log_removed_at,
         artifact_removed_at: row.artifact_removed_at,
         last_position: number(TABLE, row.last_position)?,
+    })
+}
+
+/// Reads a deployment as the rules of superseding see it.
+pub fn unfinished(row: &deployment::Model) -> Result<Unfinished, StoreError> {
+    const TABLE: &str = "deployment";
+    Ok(Unfinished {
+        id: parse(TABLE, &row.id)?,
+        state: parse(TABLE, &row.state)?,
+        commit: row.commit_hash.clone(),
+        waiting_since: row.waiting_since.unwrap_or(row.created_at),
     })
 }
 

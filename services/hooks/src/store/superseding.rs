@@ -19,6 +19,12 @@ use super::{
 };
 use crate::model::Deployment;
 
+/// A deployment's id, as no index has it: what of a hook has not ended is found by the index of that, and not by one of all that
+/// the hook has ever had.
+pub(super) fn id_of_few() -> SimpleExpr {
+    Expr::col(deployment::Column::Id).if_null("")
+}
+
 /// Ends what a deployment takes the place of that was resolved just now, and returns their ids.
 pub(super) async fn supersede_same_version(
     transaction: &DatabaseTransaction,
@@ -38,8 +44,8 @@ pub(super) async fn supersede_same_version(
         .filter(deployment::Column::HookId.eq(&hook))
         .filter(deployment::Column::CommitHash.eq(commit))
         .filter(deployment::Column::FinishedAt.is_null())
-        .filter(deployment::Column::Id.lt(resolved.id.to_string()))
-        .order_by_desc(deployment::Column::Id)
+        .filter(id_of_few().lt(resolved.id.to_string()))
+        .order_by_desc(id_of_few())
         .lock_exclusive()
         .all(transaction)
         .await?;
@@ -82,8 +88,8 @@ pub(super) async fn hand_over(
         .filter(deployment::Column::HookId.eq(hook))
         .filter(deployment::Column::CommitHash.eq(commit))
         .filter(deployment::Column::FinishedAt.is_null())
-        .filter(deployment::Column::Id.gt(&row.id))
-        .order_by_asc(deployment::Column::Id)
+        .filter(id_of_few().gt(row.id.as_str()))
+        .order_by_asc(id_of_few())
         .lock_exclusive()
         .one(transaction)
         .await?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use grapnel_domain::{build::AttemptId, deployment::State};
+use grapnel_domain::{build::AttemptId, deployment::State, endpoint::EventState};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use super::{
@@ -70,20 +70,24 @@ impl Store {
         }
         let transaction = self.begin().await?;
         let over = Expr::value(DateTime::UNIX_EPOCH);
-        // The owners stay: whoever claims next sees that somebody died over it.
+        // The owners stay: whoever claims next sees that somebody died over it. Only of what has not ended, which an index knows:
+        // a start reads no more where there is more.
         deployment::Entity::update_many()
             .col_expr(deployment::Column::LeaseExpiresAt, over.clone())
             .filter(deployment::Column::LeaseOwner.is_not_null())
+            .filter(deployment::Column::FinishedAt.is_null())
             .exec(&transaction)
             .await?;
         commit_status::Entity::update_many()
             .col_expr(commit_status::Column::LeaseExpiresAt, over.clone())
             .filter(commit_status::Column::LeaseOwner.is_not_null())
+            .filter(commit_status::Column::NextTryAt.is_not_null())
             .exec(&transaction)
             .await?;
         outgoing_event::Entity::update_many()
             .col_expr(outgoing_event::Column::LeaseExpiresAt, over)
             .filter(outgoing_event::Column::LeaseOwner.is_not_null())
+            .filter(outgoing_event::Column::State.eq(EventState::Waiting.as_str()))
             .exec(&transaction)
             .await?;
         // What was stored after now was stored before the clock was set back.
@@ -101,6 +105,7 @@ impl Store {
             .await?;
         outgoing_event::Entity::update_many()
             .col_expr(outgoing_event::Column::NextTryAt, Expr::value(now))
+            .filter(outgoing_event::Column::State.eq(EventState::Waiting.as_str()))
             .filter(outgoing_event::Column::NextTryAt.gt(now))
             .filter(outgoing_event::Column::CreatedAt.gt(now))
             .exec(&transaction)

@@ -17,7 +17,8 @@ use super::{
     again::again,
     entity::{deployment, deployment_event},
     notices::Rings,
-    outgoing_events, rows, statuses,
+    outgoing_events::{self, Change},
+    rows, set_wise, statuses,
 };
 use crate::model::Deployment;
 
@@ -117,17 +118,39 @@ pub(super) async fn cancel(
     Ok(CancelResult::Asked)
 }
 
-/// Stores the first state of a new deployment.
-pub(super) async fn insert(
+/// Makes the event of a new deployment's first state.
+pub(super) fn first_event(new: &deployment::Model) -> Result<deployment_event::Model, StoreError> {
+    let change = StateChange { state: State::Pending, failure: None, canceled: None };
+    event(new.id.clone(), new.last_position, change, new.created_at)
+}
+
+/// Ends a waiting deployment by the table, as far as its row goes, and makes the event of it. The caller has it locked, and
+/// stores both.
+pub(super) fn end_waiting(
+    row: &mut deployment::Model,
+    reason: CancelReason,
+    now: DateTime<Utc>,
+) -> Result<deployment_event::Model, StoreError> {
+    let from: State = rows::parse("deployment", &row.state)?;
+    let to = from.apply(Transition::Cancel)?;
+    row.state = to.to_string();
+    row.revision += 1;
+    row.last_position += 1;
+    row.canceled = Some(rows::to_json(&reason)?);
+    row.finished_at = Some(now);
+    let change = StateChange { state: to, failure: None, canceled: Some(reason) };
+    event(row.id.clone(), row.last_position, change, now)
+}
+
+/// Stores new deployments, and events.
+pub(super) async fn insert_all(
     transaction: &DatabaseTransaction,
-    new: deployment::Model,
+    new: &[deployment::Model],
+    events: &[deployment_event::Model],
 ) -> Result<(), StoreError> {
-    let event = DeploymentEvent::State(StateChange { state: State::Pending, failure: None, canceled: None });
-    let (id, at) = (new.id.clone(), new.created_at);
-    deployment::Entity::insert(deployment::ActiveModel::from(new))
-        .exec_without_returning(transaction)
-        .await?;
-    insert_event(transaction, id, 1, &event, at).await
+    set_wise::insert(transaction, new).await?;
+    set_wise::insert(transaction, events).await?;
+    Ok(())
 }
 
 /// Changes a deployment's state by the table and stores the event of it, with those of the endpoints that hear of it;
@@ -178,35 +201,26 @@ pub(super) async fn apply(
         .exec_with_returning(transaction)
         .await?;
     let updated = updated.into_iter().next().ok_or(StoreError::Fenced)?;
-    insert_event(transaction, row.id, position, &DeploymentEvent::State(change), now).await?;
+    insert_all(transaction, &[], &[event(row.id, position, change, now)?]).await?;
     let mut deployment = rows::deployment(updated, false)?;
     if to == State::Ready && !deleted {
         deployment.promoted = addresses::serve_newer(transaction, &deployment, now).await?;
     }
     statuses::record(transaction, &deployment, now).await?;
     if let Some(kind) = EventType::of(to, first) {
-        outgoing_events::store(transaction, &deployment, kind, position, now).await?;
+        let change = Change { deployment, kind, position, at: now };
+        outgoing_events::store(transaction, std::slice::from_ref(&change)).await?;
+        return Ok(change.deployment);
     }
     Ok(deployment)
 }
 
-async fn insert_event(
-    transaction: &DatabaseTransaction,
+fn event(
     deployment_id: String,
     position: i64,
-    event: &DeploymentEvent,
+    change: StateChange,
     at: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let row = deployment_event::Model {
-        deployment_id,
-        position,
-        attempt: None,
-        sequence: None,
-        payload: rows::to_json(event)?,
-        at,
-    };
-    deployment_event::Entity::insert(deployment_event::ActiveModel::from(row))
-        .exec_without_returning(transaction)
-        .await?;
-    Ok(())
+) -> Result<deployment_event::Model, StoreError> {
+    let payload = rows::to_json(&DeploymentEvent::State(change))?;
+    Ok(deployment_event::Model { deployment_id, position, attempt: None, sequence: None, payload, at })
 }

@@ -1,22 +1,18 @@
 //! Triggers that come together are stored together: a burst shares one transaction, and each is answered after its commit.
 //!
-//! One task takes all that wait, decides on one after the other within one transaction, and commits. A lone trigger waits for
-//! nobody: it is a batch of its own. Where a batch fails, each of its triggers is tried alone, so that what is wrong with one is
+//! One task takes all that wait, reads what it needs to know of their hooks (`trigger_facts`), decides on one after the other
+//! (`triggers`), stores what follows from all of them (`trigger_outcome`), and commits. A lone trigger waits for nobody: it is
+//! a batch of its own. Where a batch fails, each of its triggers is tried alone, so that what is wrong with one is
 //! that one's answer only. Whoever has left does not undo what was begun.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
-use grapnel_domain::id::{DeploymentId, HookId};
+use grapnel_domain::id::HookId;
 use grapnel_runtime::crash_point;
-use sea_orm::{
-    ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::{Expr, ExprTrait as _},
-};
+use sea_orm::DbErr;
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -25,14 +21,20 @@ use tokio::{
 use super::{
     Store, StoreError,
     again::again,
-    entity::{hook, hook_token, trigger},
-    ledger,
     notices::Rings,
-    triggers::{Named, NewTrigger, Triggered, store_trigger},
+    trigger_facts::Facts,
+    trigger_outcome::Outcome,
+    triggers::{Named, NewTrigger, Triggered, take},
 };
 
 /// How many triggers share a transaction at most.
 const AT_ONCE: usize = 256;
+
+/// So many are always stored together: half of them would cost as much.
+const FEW: usize = 8;
+
+/// After so many the write-ahead log of SQLite has grown by what is worth bringing home.
+const MANY: usize = 64;
 
 /// How many may wait for the next one. Who finds no room waits for it, which no caller does for long.
 const WAITING: usize = 1_024;
@@ -97,12 +99,21 @@ impl Store {
     }
 
     async fn store_triggers(self, mut queue: mpsc::Receiver<Waiting>) {
-        let mut batch = Vec::new();
-        while queue.recv_many(&mut batch, AT_ONCE).await > 0 {
+        let (mut batch, mut before, mut stored) = (Vec::new(), 0, 0);
+        while let Some(first) = queue.recv().await {
+            batch.push(first);
+            let more = at_once(queue.len() + 1, before) - 1;
+            batch.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(more));
+            before = batch.len();
             // As they were made: of one hook's the later one takes the earlier one's place.
             batch.sort_by_key(|waiting| waiting.new.deployment);
             match timeout(PATIENCE, self.store_batch(&batch)).await {
                 Ok(Ok(triggered)) => {
+                    stored += batch.len();
+                    if stored >= MANY {
+                        stored = 0;
+                        self.wakeups.log();
+                    }
                     for (waiting, triggered) in batch.drain(..).zip(triggered) {
                         // Nobody listens where the caller has left; what was stored stands.
                         let _ = waiting.answer.send(Ok(triggered));
@@ -130,117 +141,28 @@ impl Store {
         }
     }
 
-    /// Stores triggers in one transaction, one after the other; returns what each has come to.
+    /// Stores triggers in one transaction, decided on one after the other; returns what each has come to.
     async fn store_batch(&self, batch: &[Waiting]) -> Result<Vec<Option<Triggered>>, StoreError> {
         let transaction = self.begin().await?;
-        if batch.len() > 1 {
-            lock_hooks(&transaction, batch).await?;
-        }
-        let (mut triggered, mut gathered) = (Vec::with_capacity(batch.len()), Gathered::default());
-        for waiting in batch {
-            if waiting.new.idempotency_key.is_some() {
-                // It may have been seen in this very batch.
-                gathered.store_rows(&transaction).await?;
-            }
-            triggered.push(store_trigger(&transaction, waiting, &mut gathered).await?);
-        }
-        gathered.store_rows(&transaction).await?;
-        gathered.store_uses(&transaction).await?;
-        if gathered.changed.is_empty() {
+        let mut facts = Facts::read(&transaction, batch).await?;
+        let mut outcome = Outcome::new(&mut facts);
+        let triggered: Vec<_> =
+            batch.iter().map(|waiting| take(waiting, &facts, &mut outcome)).collect::<Result<_, _>>()?;
+        let rings = outcome.store(&transaction).await?;
+        if rings == Rings::default() {
             transaction.commit().await?;
         } else {
-            self.commit(transaction, Rings::changed(gathered.changed.into_iter().collect())).await?;
+            self.commit(transaction, rings).await?;
         }
         crash_point("store.triggered");
         Ok(triggered)
     }
 }
 
-/// What a batch stores at its end, all of a kind with one statement.
-#[derive(Default)]
-pub(super) struct Gathered {
-    /// The deployments that somebody may wait for.
-    pub changed: BTreeSet<DeploymentId>,
-    /// Rows of the ledger.
-    pub rows: Vec<trigger::Model>,
-    /// How often each hook and each token was used, and when last.
-    hooks: BTreeMap<String, Used>,
-    tokens: BTreeMap<String, Used>,
-}
-
-type Used = (i64, DateTime<Utc>);
-
-impl Gathered {
-    /// Notes who still calls, whatever comes of it: after a rotation that is how one sees when the old URL can go.
-    pub fn used(&mut self, hook: &str, token: Option<&str>, at: DateTime<Utc>) {
-        let note = |uses: &mut BTreeMap<String, Used>, id: &str| {
-            let (count, last) = uses.entry(id.to_owned()).or_insert((0, at));
-            *count += 1;
-            *last = std::cmp::max(*last, at);
-        };
-        note(&mut self.hooks, hook);
-        if let Some(token) = token {
-            note(&mut self.tokens, token);
-        }
-    }
-
-    async fn store_rows(&mut self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
-        ledger::insert(transaction, std::mem::take(&mut self.rows)).await
-    }
-
-    async fn store_uses(&self, transaction: &DatabaseTransaction) -> Result<(), StoreError> {
-        for (id, (count, at)) in &self.hooks {
-            hook::Entity::update_many()
-                .col_expr(hook::Column::LastTriggeredAt, Expr::value(*at))
-                .col_expr(hook::Column::TriggerCount, Expr::col(hook::Column::TriggerCount).add(*count))
-                .filter(hook::Column::Id.eq(id))
-                .exec(transaction)
-                .await?;
-        }
-        for (id, (count, at)) in &self.tokens {
-            hook_token::Entity::update_many()
-                .col_expr(hook_token::Column::LastUsedAt, Expr::value(*at))
-                .col_expr(hook_token::Column::UseCount, Expr::col(hook_token::Column::UseCount).add(*count))
-                .filter(hook_token::Column::Id.eq(id))
-                .exec(transaction)
-                .await?;
-        }
-        Ok(())
-    }
-}
-
-/// Locks the hooks of a batch in the order of their ids: two processes that store batches at once wait for each other and not in
-/// a circle.
-async fn lock_hooks(transaction: &DatabaseTransaction, batch: &[Waiting]) -> Result<(), StoreError> {
-    let mut hooks = BTreeSet::new();
-    let mut hashes = BTreeSet::new();
-    for waiting in batch {
-        match &waiting.named {
-            Named::Hook { hook, .. } => drop(hooks.insert(hook.to_string())),
-            Named::Address { token, .. } => drop(hashes.insert(token.as_str().to_owned())),
-        }
-    }
-    if !hashes.is_empty() {
-        let of_tokens: Vec<String> = hook_token::Entity::find()
-            .select_only()
-            .column(hook_token::Column::HookId)
-            .filter(hook_token::Column::Hash.is_in(hashes))
-            .into_tuple()
-            .all(transaction)
-            .await?;
-        hooks.extend(of_tokens);
-    }
-    let locked: Vec<String> = hook::Entity::find()
-        .select_only()
-        .column(hook::Column::Id)
-        .filter(hook::Column::Id.is_in(hooks))
-        .order_by_asc(hook::Column::Id)
-        .lock_exclusive()
-        .into_tuple()
-        .all(transaction)
-        .await?;
-    drop(locked);
-    Ok(())
+/// Says how many of those that wait are stored next, where so many were stored before. Those who were answered last are about to
+/// come again: with half of all in each transaction, one half is stored while the other is answered and asks anew.
+fn at_once(waiting: usize, before: usize) -> usize {
+    waiting.min((waiting + before).div_ceil(2)).clamp(1, AT_ONCE).max(waiting.min(FEW))
 }
 
 /// Tells failures that another try would only wait for again.
@@ -266,4 +188,25 @@ fn answer_all(batch: &mut Vec<Waiting>, error: StoreError) {
 
 fn given_up(why: &str) -> StoreError {
     StoreError::Unavailable(DbErr::Custom(why.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_is_stored_by_halves_and_whoever_is_alone_at_once() {
+        assert_eq!(at_once(1, 0), 1);
+        assert_eq!(at_once(FEW, 0), FEW);
+        assert_eq!(at_once(10_000, 0), AT_ONCE);
+        // Sixty-four who come again and again: from wherever they begin, they come to halves.
+        for first in [1, 20, 57, 64] {
+            let (mut before, mut waiting) = (first, 64 - first);
+            for _ in 0..10 {
+                let stored = at_once(waiting.max(1), before);
+                (waiting, before) = (64 - stored, stored);
+            }
+            assert!(before.abs_diff(32) <= 1, "{before}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use grapnel_runtime::CancellationToken;
-use sea_orm::{ConnectionTrait as _, DbErr, Statement};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbErr, Statement};
 
 use super::{Store, StoreError};
 
@@ -23,9 +23,24 @@ impl Store {
         if self.is_shared() {
             return;
         }
-        while stopping.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-            if let Err(error) = self.shorten_log(EMPTIED_FROM).await {
-                tracing::warn!(%error, "the write-ahead log of the database cannot be shortened now");
+        let shorten = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                if let Err(error) = self.shorten_log(EMPTIED_FROM).await {
+                    tracing::warn!(%error, "the write-ahead log of the database cannot be shortened now");
+                }
+            }
+        };
+        stopping.run_until_cancelled(async { tokio::join!(shorten, self.bring_log_home()) }).await;
+    }
+
+    /// Brings the log home beside the writer, again and again while it grows: what a burst writes has not to be waited for by
+    /// who comes next. Only the writer can begin the log anew, and finds little left to do.
+    async fn bring_log_home(&self) {
+        loop {
+            self.wakeups.wait_for_log().await;
+            if let Err(error) = checkpoint(&self.reader, "PASSIVE").await {
+                tracing::debug!(%error, "the write-ahead log is brought home later");
             }
         }
     }
@@ -44,8 +59,8 @@ impl Store {
             return Ok(length());
         }
         // This one waits for nobody and tells how much of the log could be brought home: busy, pages in it, pages done.
-        if self.checkpoint("PASSIVE").await? {
-            self.checkpoint("TRUNCATE").await?;
+        if checkpoint(&self.writer, "PASSIVE").await? {
+            checkpoint(&self.writer, "TRUNCATE").await?;
         }
         if length() >= TOO_LONG {
             tracing::warn!(
@@ -57,17 +72,6 @@ impl Store {
         Ok(length())
     }
 
-    /// Brings the log home; returns whether all of it is.
-    async fn checkpoint(&self, how: &str) -> Result<bool, DbErr> {
-        let pragma = format!("PRAGMA wal_checkpoint({how})");
-        let backend = self.writer.get_database_backend();
-        let answer = self.writer.query_one_raw(Statement::from_string(backend, pragma)).await?;
-        let answer = answer.ok_or_else(|| DbErr::RecordNotFound("the checkpoint".to_owned()))?;
-        let (busy, pages, done): (i32, i32, i32) =
-            (answer.try_get_by_index(0)?, answer.try_get_by_index(1)?, answer.try_get_by_index(2)?);
-        Ok(busy == 0 && pages == done)
-    }
-
     fn log(&self) -> Option<PathBuf> {
         self.file.as_ref().map(|file| {
             let mut log = file.clone().into_os_string();
@@ -75,4 +79,14 @@ impl Store {
             log.into()
         })
     }
+}
+
+/// Brings the log home; returns whether all of it is.
+async fn checkpoint(by: &DatabaseConnection, how: &str) -> Result<bool, DbErr> {
+    let pragma = format!("PRAGMA wal_checkpoint({how})");
+    let answer = by.query_one_raw(Statement::from_string(by.get_database_backend(), pragma)).await?;
+    let answer = answer.ok_or_else(|| DbErr::RecordNotFound("the checkpoint".to_owned()))?;
+    let (busy, pages, done): (i32, i32, i32) =
+        (answer.try_get_by_index(0)?, answer.try_get_by_index(1)?, answer.try_get_by_index(2)?);
+    Ok(busy == 0 && pages == done)
 }

@@ -39,7 +39,9 @@ pub struct Wakeups {
     statuses: Arc<Notify>,
     events: Arc<Notify>,
     retention: Arc<Notify>,
-    deployments: Arc<Mutex<HashMap<DeploymentId, watch::Sender<()>>>>,
+    log: Arc<Notify>,
+    /// Each counts how often it has rung.
+    deployments: Arc<Mutex<HashMap<DeploymentId, watch::Sender<u64>>>>,
     changes: broadcast::Sender<Arc<[DeploymentId]>>,
 }
 
@@ -52,6 +54,7 @@ impl Default for Wakeups {
             statuses: Arc::default(),
             events: Arc::default(),
             retention: Arc::default(),
+            log: Arc::default(),
             deployments: Arc::default(),
             changes: broadcast::channel(RINGS_KEPT).0,
         }
@@ -85,10 +88,7 @@ impl Wakeups {
 
     /// Rings for everything.
     pub(super) fn ring_all(&self) {
-        self.deployments
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|_, bell| bell.send(()).is_ok());
+        self.deployments.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, bell| rings(bell));
         self.ring(&Rings::changed(Vec::new()));
     }
 
@@ -132,27 +132,43 @@ impl Wakeups {
         gathered(&self.retention).await;
     }
 
+    /// Says that SQLite's write-ahead log grows.
+    pub(super) fn log(&self) {
+        self.log.notify_one();
+    }
+
+    /// Waits until it grows, and a little longer for what it grows by.
+    pub(super) async fn wait_for_log(&self) {
+        gathered(&self.log).await;
+    }
+
     /// Says that something happened to a deployment.
     pub fn deployment(&self, id: DeploymentId) {
         let mut deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bell) = deployments.get(&id)
-            && bell.send(()).is_err()
+            && !rings(bell)
         {
             deployments.remove(&id);
         }
     }
 
-    /// Registers for what happens to a deployment.
-    pub fn watch(&self, id: DeploymentId) -> watch::Receiver<()> {
+    /// Registers for what happens to a deployment: a bell that counts how often it has rung.
+    pub fn watch(&self, id: DeploymentId) -> watch::Receiver<u64> {
         let mut deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
         deployments.retain(|_, bell| bell.receiver_count() > 0);
-        deployments.entry(id).or_insert_with(|| watch::channel(()).0).subscribe()
+        deployments.entry(id).or_insert_with(|| watch::channel(0).0).subscribe()
     }
 
     /// Registers for all deployments whose states change.
     pub fn watch_all(&self) -> Changes {
         Changes(self.changes.subscribe())
     }
+}
+
+/// Rings, and tells whether there is anybody who hears it.
+fn rings(bell: &watch::Sender<u64>) -> bool {
+    bell.send_modify(|count| *count += 1);
+    bell.receiver_count() > 0
 }
 
 /// What is heard of all deployments whose states change.

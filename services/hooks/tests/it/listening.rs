@@ -91,7 +91,7 @@ impl Two {
                 };
                 let mut events = std::pin::pin!(events);
                 while let Some(Ok(stored)) = events.next().await {
-                    let (what, last) = match stored.event {
+                    let (what, last) = match &stored.event {
                         DeploymentEvent::State(change) => (change.state.to_string(), change.state.is_final()),
                         DeploymentEvent::Build { event: BuildEvent::Log { lines, .. }, .. } => {
                             (lines[0].text.clone(), false)

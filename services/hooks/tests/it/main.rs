@@ -30,6 +30,7 @@ mod sending;
 mod sessions;
 mod statuses;
 mod support;
+mod together;
 mod tokens;
 mod triggers;
 mod watching;

@@ -109,7 +109,7 @@ impl House {
     /// Tells a deployment's history in words, to its end.
     async fn history(&self, id: DeploymentId, after: u64) -> Vec<String> {
         let watched = self.app.watch_deployment(self.team.id, id, Part::all_after(after)).await.unwrap();
-        let told = watched.map_ok(|event| match event.event {
+        let told = watched.map_ok(|event| match &event.event {
             DeploymentEvent::State(change) => change.state.to_string(),
             DeploymentEvent::Build { .. } => "log".to_owned(),
             DeploymentEvent::LogRemoved => "removed".to_owned(),

@@ -382,7 +382,7 @@ impl House {
     /// Returns a deployment's history as a watcher is told it.
     pub async fn history(&self, id: DeploymentId) -> Vec<String> {
         let events = self.app.watch_deployment(self.team.id, id, Part::all_after(0)).await.unwrap();
-        let told = events.map(|stored| match stored.unwrap().event {
+        let told = events.map(|stored| match &stored.unwrap().event {
             DeploymentEvent::State(change) => change.state.to_string(),
             DeploymentEvent::Build { attempt, event: BuildEvent::Log { lines, .. } } => {
                 format!("{attempt} {}", lines[0].text)

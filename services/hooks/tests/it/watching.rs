@@ -1,6 +1,6 @@
 //! Watchers and updates over gRPC.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use grapnel_domain::{
     Reason,
@@ -9,7 +9,10 @@ use grapnel_domain::{
     scope::Scope,
     secret_token::ApiKey,
 };
-use grapnel_hooks::store::{Claim, Claimed};
+use grapnel_hooks::{
+    model::StoredEvent,
+    store::{Claim, Claimed},
+};
 use grapnel_proto::{
     error::from_status,
     hooks::v1::{deployment_event::Event, hook_service_client::HookServiceClient, *},
@@ -137,6 +140,37 @@ async fn a_watcher_that_never_reads_holds_nobody_up_and_one_that_leaves_is_forgo
     building.finish().await;
     let (_, lines) = tokio::time::timeout(Duration::from_secs(20), reading).await.unwrap().unwrap().unwrap();
     assert_eq!(lines.len(), 4_000);
+}
+
+#[tokio::test]
+async fn those_who_have_come_equally_far_read_together() {
+    let service = Service::start().await;
+    let mut building = Building::start(&service).await;
+    // Behind PENDING, QUEUED and BUILDING, and more than is read at once.
+    building.print(150).await;
+    let history = service.app.store.history(building.id());
+    let bell = history.bell();
+    let after = async |position: u64| {
+        let rung = *bell.borrow();
+        history.after(position, rung).await.unwrap()
+    };
+    let (one, other) = tokio::join!(after(0), after(0));
+    let positions: Vec<_> = one.events.iter().map(|event| event.position).collect();
+    assert_eq!(positions, (1..=100).collect::<Vec<_>>());
+    let same = |ones: &[Arc<StoredEvent>], others: &[Arc<StoredEvent>]| {
+        ones.len() == others.len() && ones.iter().zip(others).all(|(one, other)| Arc::ptr_eq(one, other))
+    };
+    assert!(same(&one.events, &other.events), "they were read once");
+    assert!(same(&after(40).await.events, &one.events[40..]), "and who comes a little later finds them");
+    assert_eq!(after(100).await.events.len(), 53, "what was not read yet is");
+    let nothing = after(153).await;
+    assert_eq!((nothing.events.len(), nothing.last, nothing.ended), (0, 153, false));
+    building.print(1).await;
+    assert_eq!(after(153).await.events.len(), 1, "the bell has rung");
+    building.finish().await;
+    assert_eq!(after(154).await.events.len(), 1, "READY");
+    assert!(after(155).await.ended);
+    assert!(after(u64::MAX).await.events.is_empty(), "who has seen more than there is reads by itself");
 }
 
 #[tokio::test]
