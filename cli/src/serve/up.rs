@@ -50,7 +50,7 @@ pub async fn run(configs: Configs, shutdown: Shutdown) -> Result<(), Failure> {
     if !sites_url_set {
         addresses.sites_domain = format!("localhost:{}", gateway.sites_address().port());
     }
-    gateway.set_hooks_url(format!("http://{}", hooks.address()));
+    gateway.set_hooks(hooks.local());
     if external.is_empty() {
         hooks.set_executors(vec![format!("http://{}", executor.address())]);
     }

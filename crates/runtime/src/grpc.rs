@@ -1,9 +1,12 @@
 //! The two ends of a gRPC connection between Grapnel's processes and to its clients.
 
+mod line;
+
 use std::{net::SocketAddr, time::Duration};
 
 use grapnel_domain::secret_token::ApiKey;
 use http::HeaderMap;
+pub use line::{Line, Local};
 use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;

@@ -7,19 +7,19 @@ use grapnel_proto::hooks::v1::{
     session_service_client::SessionServiceClient, status_service_client::StatusServiceClient,
     variable_service_client::VariableServiceClient,
 };
+use grapnel_runtime::grpc::Line;
 use http::HeaderValue;
 use tonic::{
     Request, Status,
     codegen::InterceptedService,
     metadata::{Ascii, MetadataValue},
     service::Interceptor,
-    transport::Channel,
 };
 
-/// Whoever asks. Clones share the connection.
+/// Whoever asks. Clones share the line.
 #[derive(Clone)]
 pub struct Caller {
-    channel: Channel,
+    line: Line,
     shown: Shown,
 }
 
@@ -41,8 +41,8 @@ macro_rules! clients {
         impl Caller {
             $(
                 $(#[doc = $doc])*
-                pub fn $name(&self) -> $client<InterceptedService<Channel, Shown>> {
-                    $client::with_interceptor(self.channel.clone(), self.shown.clone())
+                pub fn $name(&self) -> $client<InterceptedService<Line, Shown>> {
+                    $client::with_interceptor(self.line.clone(), self.shown.clone())
                 }
             )*
         }
@@ -72,12 +72,12 @@ clients! {
 
 impl Caller {
     /// Takes the value of an `authorization` header.
-    pub fn new(channel: Channel, authorization: Option<&HeaderValue>) -> Self {
+    pub fn new(line: Line, authorization: Option<&HeaderValue>) -> Self {
         let shown = authorization.and_then(|value| MetadataValue::try_from(value.as_bytes()).ok());
         let shown = shown.map(|mut value| {
             value.set_sensitive(true);
             value
         });
-        Self { channel, shown: Shown(shown) }
+        Self { line, shown: Shown(shown) }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::{
     Extension, Json,
-    body::Body,
+    body::{Body, HttpBody as _},
     extract::{Path, RawQuery, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
@@ -161,6 +161,9 @@ struct Read {
 
 /// Reads a body, up to a size and a time, and keeps the first part. What is left is dropped with the connection.
 async fn read(body: Body) -> Read {
+    if body.is_end_stream() {
+        return Read::default();
+    }
     let mut data = body.into_data_stream();
     let mut read = Read::default();
     let reading = async {

@@ -11,10 +11,10 @@ use grapnel_proto::{
         hook_service_client::HookServiceClient, site_service_client::SiteServiceClient,
     },
 };
-use grapnel_runtime::grpc::{self, Bearer, EndError, Tls};
+use grapnel_runtime::grpc::{Bearer, Line};
 use http::HeaderValue;
 use tokio::time::timeout;
-use tonic::{Streaming, codegen::InterceptedService, transport::Channel};
+use tonic::{Streaming, codegen::InterceptedService};
 
 use crate::caller::Caller;
 
@@ -22,32 +22,28 @@ use crate::caller::Caller;
 /// and back is part of that.
 const ANSWER: Duration = Duration::from_millis(1_500);
 
-/// A connection to the hooks service. Clones share it.
+/// The line to the hooks service. Clones share it.
 #[derive(Clone)]
 pub struct HooksClient {
     /// As the gateway itself.
-    hooks: HookServiceClient<InterceptedService<Channel, Bearer>>,
-    sites: SiteServiceClient<InterceptedService<Channel, Bearer>>,
-    channel: Channel,
+    hooks: HookServiceClient<InterceptedService<Line, Bearer>>,
+    sites: SiteServiceClient<InterceptedService<Line, Bearer>>,
+    line: Line,
 }
 
 impl HooksClient {
-    /// Takes the service's address. It is connected to when it is first asked.
-    ///
-    /// # Errors
-    /// The address is none, or the certificates are unusable.
-    pub fn new(url: &str, key: &ApiKey, tls: Option<&Tls>) -> Result<Self, EndError> {
-        let channel = grpc::channel(url, tls)?;
-        Ok(Self {
-            hooks: HookServiceClient::with_interceptor(channel.clone(), Bearer::new(key)),
-            sites: SiteServiceClient::with_interceptor(channel.clone(), Bearer::new(key)),
-            channel,
-        })
+    /// Takes the line, and the gateway's own key.
+    pub fn new(line: Line, key: &ApiKey) -> Self {
+        Self {
+            hooks: HookServiceClient::with_interceptor(line.clone(), Bearer::new(key)),
+            sites: SiteServiceClient::with_interceptor(line.clone(), Bearer::new(key)),
+            line,
+        }
     }
 
     /// Returns the service as whoever asks the gateway asks it, by the value of their `authorization` header.
     pub fn as_caller(&self, authorization: Option<&HeaderValue>) -> Caller {
-        Caller::new(self.channel.clone(), authorization)
+        Caller::new(self.line.clone(), authorization)
     }
 
     /// Triggers a hook by what stands in its URL.

@@ -11,7 +11,7 @@ use axum::{
 use grapnel_artifacts::{OpenError, SiteFiles};
 use grapnel_runtime::{
     CancellationToken, Clock,
-    grpc::{self, EndError},
+    grpc::{self, EndError, Line, Local},
     telemetry::Metrics,
 };
 use http::{HeaderMap, StatusCode, Uri};
@@ -47,6 +47,7 @@ pub struct Gateway {
     interface: (TcpListener, SocketAddr),
     sites: (TcpListener, SocketAddr),
     config: GatewayConfig,
+    hooks: Option<Local>,
 }
 
 impl Gateway {
@@ -57,7 +58,7 @@ impl Gateway {
     pub async fn bind(config: GatewayConfig) -> Result<Self, StartError> {
         let interface = grpc::listen(&config.listen).await?;
         let sites = grpc::listen(&config.sites_listen).await?;
-        Ok(Self { interface, sites, config })
+        Ok(Self { interface, sites, config, hooks: None })
     }
 
     /// Returns the address of the interface.
@@ -70,9 +71,9 @@ impl Gateway {
         self.sites.1
     }
 
-    /// Names the hooks service, in place of the configured one.
-    pub fn set_hooks_url(&mut self, url: String) {
-        self.config.hooks_url = url;
+    /// Takes the hooks service of this process, in place of the configured one.
+    pub fn set_hooks(&mut self, hooks: Local) {
+        self.hooks = Some(hooks);
     }
 
     /// Serves until `shutdown`.
@@ -80,8 +81,12 @@ impl Gateway {
     /// # Errors
     /// The hooks service's address is none, or the artifact store cannot be used.
     pub async fn run(self, metrics: Option<Metrics>, shutdown: CancellationToken) -> Result<(), StartError> {
-        let Self { interface, sites, config } = self;
-        let hooks = HooksClient::new(&config.hooks_url, &config.gateway_key, config.tls.as_ref())?;
+        let Self { interface, sites, config, hooks } = self;
+        let line = match hooks {
+            Some(local) => Line::Local(local),
+            None => Line::Connected(grpc::channel(&config.hooks_url, config.tls.as_ref())?),
+        };
+        let hooks = HooksClient::new(line, &config.gateway_key);
         let interface_state = Interface {
             hooks: hooks.clone(),
             trusted_proxies: config.trusted_proxies,

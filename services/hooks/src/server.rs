@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use grapnel_proto::DESCRIPTORS;
 use grapnel_runtime::{
     CancellationToken, Clock,
-    grpc::{self, EndError, Peers},
+    grpc::{self, EndError, Local, Peers},
 };
 use rand::RngExt as _;
 use tokio::net::TcpListener;
@@ -59,6 +59,7 @@ pub struct Hooks {
     config: HooksConfig,
     app: App,
     outbound: HttpClient,
+    local: Local,
 }
 
 impl Hooks {
@@ -85,12 +86,17 @@ impl Hooks {
             session_lifetime: config.session_lifetime,
         };
         app.ensure_first_key(config.plan, &config.admin_key_file).await?;
-        Ok(Self { listener, address, config, app, outbound })
+        Ok(Self { listener, address, config, app, outbound, local: Local::default() })
     }
 
     /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the service for clients in this process. It answers from [`Hooks::run`] on.
+    pub fn local(&self) -> Local {
+        self.local.clone()
     }
 
     /// Names the executors to dispatch to, in place of the configured ones.
@@ -108,7 +114,7 @@ impl Hooks {
     /// # Errors
     /// An executor's address is none, or the listener broke.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), EndError> {
-        let Self { listener, address, config, mut app, outbound } = self;
+        let Self { listener, address, config, mut app, outbound, local } = self;
         // Anew: an address may have become known since.
         let fleet = fleet(&config, &app.store)?;
         app.executors = AllExecutors::new(Reachable(fleet.clone()));
@@ -146,6 +152,7 @@ impl Hooks {
         let routes = grpc::with_health_and_reflection(routes, DESCRIPTORS, &PUBLIC)
             .await
             .map_err(|error| EndError::Address(error.to_string()))?;
+        local.serve(routes.clone());
         tracing::info!(%address, "the hooks service listens");
         let served = grpc::serve(
             listener,
