@@ -31,8 +31,8 @@ lint: ## Formatting, clippy, the contracts.
 test: setup ## Run everything.
 	scripts/test.sh
 
-bench: image ## Measure, beside what one would do instead; writes bench/results.
-	bench/run
+bench: image ## Measure, beside what one would do instead; writes bench/results. FORM=--quick takes three minutes.
+	bench/run $(FORM)
 
 faults: build image ## Kill every part under load, TIMES times each (50), and say what was lost, doubled, left over.
 	target/debug/faults $${TIMES:-50}

@@ -1,252 +1,66 @@
-//! Measures Grapnel's build cache beside what a user would do instead, in one run, and prints a table and JSON.
+//! Measures what Grapnel exists for, side by side with what a user would pick instead and with the floor beneath it, each
+//! pair in one run, and writes the figures as a page, as JSON and as curves.
 //!
-//! Restoring is: choosing the snapshot, making the volumes, mounting them with the options that the engine gets, and
-//! looking at the first and the last file. Saving is: taking what the build has changed into a new layer and replacing
-//! the snapshot. Beside it, `tar` and `tar` with zstd restore and save the same tree, and `cp -a` copies it.
+//! `make bench` runs all of it; `bench/run --only logs,cancel` what is named, `--quick` in its short form.
 
-mod tree;
+mod container;
+mod database;
+mod load;
+mod machine;
+mod process;
+mod report;
+mod sections;
+mod usage;
+mod watching;
 
-use std::{
-    path::Path,
-    process::Command,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, Result, ensure};
-use grapnel_domain::{
-    BranchName, RepositoryUrl,
-    build::{AttemptId, BuildSpec},
-    event::{CacheAction, CacheOutcome},
-    project::BuildSettings,
-    source::SourceAccess,
-};
-use grapnel_executor::{
-    cache::{Build, CacheConfig, Caches, Storage},
-    engine::{Engine, MountSource, docker::DockerEngine},
-    workspace::Workspace,
-};
-use grapnel_runtime::Clock;
+use anyhow::{Result, bail};
+use clap::Parser;
+use machine::Machine;
+use report::Report;
+use sections::{Form, SECTIONS};
 
-const IMAGE: &str = "grapnel/builder:latest";
-
-/// Builds in a row; what is told is the median, and the slowest.
-const ROUNDS: usize = 50;
-
-/// So many of them, the last ones, do not wait until what is done beside builds is done.
-const CROWDED: usize = 10;
-
-struct Figure {
-    name: String,
-    restore: Duration,
-    save: Duration,
+/// Measures Grapnel beside what one would use instead.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The short form: under three minutes, and noisier.
+    #[arg(long)]
+    quick: bool,
+    /// Only these sections.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Where the results go.
+    #[arg(long, default_value = "bench/results")]
+    results: PathBuf,
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let sizes: &[(usize, u64)] = &[(1_000, 30 << 20), (30_000, 1 << 30)];
-    let mut rows = Vec::new();
-    for (files, bytes) in sizes {
-        rows.push(measure(*files, *bytes).await?);
+async fn main() -> Result<ExitCode> {
+    let Arguments { quick, only, results } = Arguments::parse();
+    if let Some(unknown) = only.iter().find(|name| !SECTIONS.contains(&name.as_str())) {
+        bail!("there is no section `{unknown}`; there are {}", SECTIONS.join(", "));
     }
-    println!("{}", table(&rows));
-    let json: Vec<_> = rows
-        .iter()
-        .map(|(files, bytes, figures)| {
-            let figures: Vec<_> = figures
-                .iter()
-                .map(|it| {
-                    serde_json::json!({
-                        "name": it.name,
-                        "restore_ms": ms(it.restore),
-                        "save_ms": ms(it.save),
-                    })
-                })
-                .collect();
-            serde_json::json!({ "files": files, "bytes": bytes, "figures": figures })
-        })
-        .collect();
-    eprintln!("{}", serde_json::to_string_pretty(&json)?);
-    Ok(())
-}
-
-async fn measure(files: usize, bytes: u64) -> Result<(usize, u64, Vec<Figure>)> {
-    let directory = tempfile::Builder::new().prefix("grapnel-bench-").tempdir_in(std::env::temp_dir())?;
-    let root = directory.path();
-    let original = root.join("tree/node_modules");
-    tree::make(&original, files, bytes)?;
-    let mut figures = grapnel(root, &original).await?;
-    for (name, pack, unpack) in [
-        ("tar", "tar -cf ../saved node_modules", "tar -xf ../saved"),
-        ("tar + zstd", "tar -I 'zstd -T0 -1' -cf ../saved node_modules", "tar -I zstd -xf ../saved"),
-        ("cp -a", "cp -a node_modules ../saved", "cp -a ../saved node_modules"),
-    ] {
-        figures.push(beside(root, name, pack, unpack)?);
-    }
-    Ok((files, bytes, figures))
-}
-
-/// Builds that each find the cache and change a little of it.
-async fn grapnel(root: &Path, original: &Path) -> Result<Vec<Figure>> {
-    let engine: Arc<dyn Engine> = Arc::new(DockerEngine::new("/var/run/docker.sock"));
-    let clock = Clock::system();
-    let config = CacheConfig {
-        directory: root.join("caches"),
-        executor: format!("bench-{}", std::process::id()),
-        probe_image: IMAGE.to_owned(),
-        storage: Storage::Auto,
-        key_bytes: u64::MAX,
-        max_age: Duration::from_secs(3600),
-        total_bytes: u64::MAX,
+    let form = if quick { Form::Quick } else { Form::Full };
+    let mut report = Report {
+        day: grapnel_runtime::Clock::system().now().format("%F").to_string(),
+        machine: Machine::look(),
+        quick,
+        sections: Vec::new(),
     };
-    let caches = Caches::open(config, engine.clone(), clock.clone())?;
-    ensure!(caches.overlays().await?.is_ok(), "the engine mounts no overlays here");
-    let project = clock.new_id();
-    let (mut restores, mut saves) = (Vec::new(), Vec::new());
-    for round in 0..=ROUNDS {
-        let id = AttemptId { deployment: clock.new_id(), attempt: 1 };
-        let spec = spec(id, project)?;
-        let workspace = Workspace::create(root.join("workspaces").join(id.to_string()), (0, 0), &[])?;
-        let build = Build { spec: &spec, image_name: IMAGE, image_id: "sha256:bench", owner: (0, 0) };
-        let begun = Instant::now();
-        let prepared = caches.prepare(&build, &workspace).await?;
-        if round == 0 {
-            ensure!(prepared.report.outcome == CacheOutcome::Miss, "nothing is kept at first");
-            std::fs::rename(original, workspace.tree().join("node_modules")).context("the first build")?;
-        } else {
-            ensure!(matches!(prepared.workspace, MountSource::Volume(_)), "it is mounted");
-            let prepared_in = begun.elapsed();
-            // Asking the engine what it was told is the measurement's own, and not counted.
-            let options = mount_options(&prepared.workspace)?;
-            let merged = root.join("merged");
-            std::fs::create_dir_all(&merged)?;
-            let begun = Instant::now();
-            run("mount", &["-t", "overlay", "overlay", "-o", &options, &merged.to_string_lossy()], root)?;
-            tree::touch_ends(&merged.join("node_modules"))?;
-            restores.push(prepared_in + begun.elapsed());
-            std::fs::write(merged.join("node_modules").join(format!("built-{round}")), "changed")?;
-            run("umount", &[&merged.to_string_lossy()], root)?;
-        }
-        let begun = Instant::now();
-        let kept = caches.keep(&prepared, &workspace, None);
-        if round > 0 {
-            saves.push(begun.elapsed());
-        }
-        ensure!(kept.action == CacheAction::Kept, "{kept:?}");
-        caches.release(prepared).await;
-        workspace.remove().await;
-        // Builds take seconds, and merging layers is done by then; the last ten come too fast for it.
-        if round <= ROUNDS - CROWDED {
-            caches.settled().await;
+    for name in SECTIONS {
+        if only.is_empty() || only.iter().any(|it| it == name) {
+            eprintln!("== {name}");
+            report.sections.push(sections::measure(name, form).await?);
+            // What is measured is kept, should a later section break off.
+            report.write(&results)?;
         }
     }
-    caches.settled().await;
-    // The tree goes back to where the others look for it.
-    let last = caches.list(None).into_iter().next().context("it is kept")?;
-    let layers: Vec<_> =
-        last.snapshot.workspace.iter().map(|it| root.join("caches/layers").join(&it.id)).collect();
-    let stack = grapnel_executor::cache::Stack::new(layers);
-    let found = stack.find(Path::new("node_modules"))?;
-    stack.materialise(&found, original, grapnel_executor::cache::How::Copy)?;
-    let worst = |times: &[Duration]| times.iter().max().copied().unwrap_or_default();
-    Ok(vec![
-        Figure {
-            name: "grapnel, median of 40".into(),
-            restore: median(&restores[..40]),
-            save: median(&saves[..40]),
-        },
-        Figure {
-            name: "their first 10".into(),
-            restore: median(&restores[..10]),
-            save: median(&saves[..10]),
-        },
-        Figure {
-            name: "their last 10".into(),
-            restore: median(&restores[30..40]),
-            save: median(&saves[30..40]),
-        },
-        Figure { name: "their slowest".into(), restore: worst(&restores[..40]), save: worst(&saves[..40]) },
-        Figure {
-            name: "10 more while layers are merged".into(),
-            restore: median(&restores[40..]),
-            save: median(&saves[40..]),
-        },
-    ])
-}
-
-/// Returns the options with which the engine mounts a volume when it starts a container.
-fn mount_options(source: &MountSource) -> Result<String> {
-    let MountSource::Volume(name) = source else { anyhow::bail!("it is no volume") };
-    let asked =
-        Command::new("docker").args(["volume", "inspect", "--format", "{{.Options.o}}", name]).output()?;
-    Ok(String::from_utf8(asked.stdout)?.trim().to_owned())
-}
-
-fn beside(root: &Path, name: &str, pack: &str, unpack: &str) -> Result<Figure> {
-    let tree = root.join("tree");
-    let begun = Instant::now();
-    run("sh", &["-ec", pack], &tree)?;
-    let save = begun.elapsed();
-    let restored = root.join("restored");
-    std::fs::create_dir(&restored)?;
-    let begun = Instant::now();
-    run("sh", &["-ec", unpack], &restored)?;
-    tree::touch_ends(&restored.join("node_modules"))?;
-    let restore = begun.elapsed();
-    run("rm", &["-rf", "saved", "restored"], root)?;
-    Ok(Figure { name: name.to_owned(), restore, save })
-}
-
-fn run(program: &str, arguments: &[&str], directory: &Path) -> Result<()> {
-    let status = Command::new(program).args(arguments).current_dir(directory).status()?;
-    ensure!(status.success(), "{program} {arguments:?} failed: {status}");
-    Ok(())
-}
-
-fn spec(id: AttemptId, project_id: grapnel_domain::id::ProjectId) -> Result<BuildSpec> {
-    Ok(BuildSpec {
-        id,
-        project_id,
-        project_name: "bench".parse()?,
-        repository: RepositoryUrl::parse("https://example.org/bench.git")?,
-        branch: BranchName::parse("main")?,
-        commit: "0".repeat(40),
-        commit_message: String::new(),
-        production: true,
-        hook: None,
-        trigger_count: 1,
-        title: String::new(),
-        body: Vec::new(),
-        use_cache: true,
-        settings: BuildSettings::default(),
-        variables: Vec::new(),
-        access: SourceAccess::default(),
-    })
-}
-
-fn median(times: &[Duration]) -> Duration {
-    let mut times = times.to_vec();
-    times.sort();
-    times.get(times.len() / 2).copied().unwrap_or_default()
-}
-
-fn ms(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e5).round() / 100.0
-}
-
-fn table(rows: &[(usize, u64, Vec<Figure>)]) -> String {
-    let mut table = "| files | MiB | how | restore ms | save ms | both ms | times grapnel's |\n|--:|--:|---|--:|--:|--:|--:|\n".to_owned();
-    for (files, bytes, figures) in rows {
-        let ours = figures.first().map_or(1.0, |it| ms(it.restore + it.save));
-        for it in figures {
-            let both = ms(it.restore + it.save);
-            let (restore, save, ratio) = (ms(it.restore), ms(it.save), both / ours);
-            table += &format!(
-                "| {files} | {} | {} | {restore:.1} | {save:.1} | {both:.1} | {ratio:.1} |\n",
-                bytes >> 20,
-                it.name
-            );
-        }
+    let missed: Vec<_> =
+        report.sections.iter().flat_map(|section| &section.goals).filter(|goal| !goal.is_reached()).collect();
+    for goal in &missed {
+        eprintln!("missed: {}: {} of {:?}", goal.what, goal.reached, goal.wanted);
     }
-    table
+    eprintln!("the figures are in {}", results.display());
+    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }

@@ -10,7 +10,17 @@ use grapnel_e2e::root;
 
 /// Which of our crates each of our crates may depend on.
 const CRATES: [(&str, &[&str]); 12] = [
-    ("grapnel-bench", &["grapnel-domain", "grapnel-executor", "grapnel-hooks", "grapnel-runtime"]),
+    (
+        "grapnel-bench",
+        &[
+            "grapnel-domain",
+            "grapnel-e2e",
+            "grapnel-executor",
+            "grapnel-hooks",
+            "grapnel-proto",
+            "grapnel-runtime",
+        ],
+    ),
     ("grapnel-domain", &[]),
     ("grapnel-artifacts", &["grapnel-domain", "grapnel-runtime"]),
     ("grapnel-runtime", &["grapnel-domain"]),
@@ -42,7 +52,10 @@ const CRATES: [(&str, &[&str]); 12] = [
 const ONLY_BELOW: [(&str, &[&str]); 6] = [
     ("object_store::", &["crates/artifacts/src"]),
     ("bollard::", &["executor/src/engine/docker"]),
-    ("sea_orm::", &["services/hooks/src/store", "services/hooks/tests", "migrations/src"]),
+    (
+        "sea_orm::",
+        &["services/hooks/src/store", "services/hooks/tests", "migrations/src", "bench/src/bin/fill.rs"],
+    ),
     ("SystemTime::now", &[]),
     ("Utc::now", &["crates/runtime/src/clock.rs"]),
     (
