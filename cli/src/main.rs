@@ -19,6 +19,11 @@ use std::process::ExitCode;
 use args::{Command, Format};
 use exit::Failure;
 
+/// A burst of triggers is many small allocations on several threads, SQLite's among them. Without huge pages: an installation at
+/// rest would keep half of each.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     grapnel_runtime::arm_crash_points();
     let matches = args::command().get_matches();
