@@ -362,9 +362,21 @@ async fn an_install_that_would_do_nothing_is_left_out_and_said_to_be() {
     assert_eq!(build(&mut spec).await, (false, true), "nothing is kept yet");
     assert_eq!(build(&mut spec).await, (true, false), "nothing has changed");
     site.repository.write("before", "changed");
-    site.repository.commit("Change");
-    assert_eq!(build(&mut spec).await, (false, true), "the files have changed");
-    assert_eq!(build(&mut spec).await, (true, false));
+    site.repository.commit("Change what npm does not go by");
+    assert_eq!(build(&mut spec).await, (true, false), "a text was edited");
+    for (file, text) in [
+        ("package.json", r#"{"name":"site","description":"another"}"#),
+        (
+            "package-lock.json",
+            r#"{"name":"site","lockfileVersion":3,"packages":{"":{"name":"site","license":"MIT"}}}"#,
+        ),
+        (".npmrc", "fund=false"),
+    ] {
+        site.repository.write(file, text);
+        site.repository.commit("Change what npm goes by");
+        assert_eq!(build(&mut spec).await, (false, true), "{file} has changed");
+        assert_eq!(build(&mut spec).await, (true, false), "{file} has not");
+    }
     spec.use_cache = false;
     assert_eq!(build(&mut spec).await, (false, true), "nothing is found");
     spec.use_cache = true;
