@@ -1,5 +1,5 @@
-//! Indexes that cost every trigger something and are read by nobody, for others by which a burst of triggers finds what it
-//! looks for.
+//! Indexes that cost every trigger something and are read by few, for others by which a burst of triggers finds what it looks
+//! for. Each index of another order is a page that each trigger changes, of each hook another one.
 
 use sea_orm_migration::prelude::*;
 
@@ -14,8 +14,10 @@ impl MigrationName for Migration {
 }
 
 /// Which index goes for which: of events only those of attempts are found by their numbers, only what has ended by when, and only
-/// what came to its end by its state.
-fn replaced() -> [(&'static str, &'static str, IndexCreateStatement, IndexCreateStatement); 5] {
+/// what came to its end by its state. A project's indexes know branch and hook, so that neither needs one of its own.
+fn replaced() -> [(&'static str, &'static str, IndexCreateStatement, IndexCreateStatement); 7] {
+    let deployments = || index("deployment_project", "deployment").col("project_id").col("id").to_owned();
+    let triggers = || index("trigger_project", "trigger").col("project_id").col("id").to_owned();
     let sequence = || {
         let mut index = index("deployment_event_sequence", "deployment_event");
         index.col("deployment_id").col("attempt").col("sequence").unique().to_owned()
@@ -34,6 +36,13 @@ fn replaced() -> [(&'static str, &'static str, IndexCreateStatement, IndexCreate
     let ended = || Expr::col("finished_at").is_not_null();
     let came_to_its_end = || ended().and(Expr::col("canceled").is_null());
     [
+        (
+            "deployment",
+            "deployment_project",
+            deployments(),
+            deployments().col("branch").col("hook_id").to_owned(),
+        ),
+        ("trigger", "trigger_project", triggers(), triggers().col("hook_id").to_owned()),
         ("deployment", "deployment_branch", of_branch(), of_branch().and_where(came_to_its_end()).to_owned()),
         (
             "deployment",
@@ -62,9 +71,22 @@ fn unfinished() -> IndexCreateStatement {
         .to_owned()
 }
 
-/// Old rows of the ledger are found by their ids, which sort by time.
-fn at() -> IndexCreateStatement {
-    index("trigger_at", "trigger").col("at").to_owned()
+/// What goes for nothing: old rows of the ledger are found by their ids, which sort by time, and what is of a hook or of a branch
+/// by its project.
+fn dropped() -> [(&'static str, &'static str, IndexCreateStatement); 4] {
+    let of = |name: &'static str, table: &'static str, columns: &[&'static str]| {
+        let mut index = index(name, table);
+        for column in columns {
+            index.col(*column);
+        }
+        (table, name, index)
+    };
+    [
+        of("trigger_at", "trigger", &["at"]),
+        of("trigger_hook", "trigger", &["hook_id", "id"]),
+        of("deployment_hook", "deployment", &["hook_id", "id"]),
+        of("deployment_project_branch", "deployment", &["project_id", "branch", "id"]),
+    ]
 }
 
 #[async_trait::async_trait]
@@ -79,11 +101,16 @@ impl MigrationTrait for Migration {
             manager.create_index(new).await?;
         }
         manager.create_index(unfinished()).await?;
-        manager.drop_index(Index::drop().name("trigger_at").table("trigger").to_owned()).await
+        for (table, name, _) in dropped() {
+            manager.drop_index(Index::drop().name(name).table(table).to_owned()).await?;
+        }
+        Ok(())
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.create_index(at()).await?;
+        for (_, _, old) in dropped() {
+            manager.create_index(old).await?;
+        }
         let name = "deployment_hook_unfinished";
         manager.drop_index(Index::drop().name(name).table("deployment").to_owned()).await?;
         for (table, name, old, _) in replaced() {

@@ -196,6 +196,7 @@ impl Store {
         }
         let waiting = Condition::all()
             .add(deployment::Column::HookId.eq(id.to_string()))
+            .add(deployment::Column::FinishedAt.is_null())
             .add(deployment::Column::State.is_in([State::Pending.as_str(), State::Queued.as_str()]));
         let ended = transitions::cancel_all(&transaction, waiting, CancelReason::HookRevoked, now).await?;
         self.commit(transaction, Rings::changed(ended)).await

@@ -7,7 +7,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use grapnel_domain::{
     deployment::State,
-    id::{DeploymentId, ProjectId, TeamId, TriggerId},
+    id::{DeploymentId, HookId, ProjectId, TeamId, TriggerId},
 };
 use grapnel_runtime::clock::first_id_from;
 use sea_orm::{
@@ -51,6 +51,10 @@ pub(super) fn filtered_deployments(
     use deployment::Column;
     let mut query = deployments().filter(of_deployment(team, project));
     query = match (filter.hook, project) {
+        // The index of a project knows whose each row is. What goes on has an index by hook.
+        (Some(hook), _) if filter.state.is_none_or(State::is_final) => {
+            query.filter(Column::HookId.eq(hook.to_string())).filter(project_of(hook, project))
+        }
         (Some(hook), _) => query.filter(Column::HookId.eq(hook.to_string())),
         // Of all projects together there is not much that goes on: the state says enough.
         _ if filter.state.is_some_and(|state| !state.is_final()) => query,
@@ -77,6 +81,21 @@ pub(super) fn filtered_deployments(
         query = query.filter(Column::Id.lt(before.to_string()));
     }
     query
+}
+
+/// Says of a deployment that it is of a hook's project, which is this one where it is known already.
+fn project_of(hook: HookId, project: Option<ProjectId>) -> SimpleExpr {
+    use crate::store::entity::hook::{Column, Entity};
+    let of_row = Expr::col(deployment::Column::ProjectId);
+    if let Some(project) = project {
+        return of_row.eq(project.to_string());
+    }
+    let of_hook = Query::select()
+        .column(Column::ProjectId)
+        .from(Entity)
+        .and_where(Expr::col(Column::Id).eq(hook.to_string()))
+        .to_owned();
+    of_row.eq(SimpleExpr::SubQuery(None, Box::new(of_hook.into())))
 }
 
 /// Says of a deployment that its build came to its end, good or bad. What was cancelled stands in no index of states: most of
@@ -135,15 +154,14 @@ pub(super) fn filtered_triggers(
     after: Option<TriggerId>,
 ) -> Select<trigger::Entity> {
     use trigger::Column;
-    let found_by = match (filter.deployment, filter.hook) {
-        (Some(deployment), _) => Column::DeploymentId.eq(deployment.to_string()),
-        (None, Some(hook)) => Column::HookId.eq(hook.to_string()),
-        (None, None) => Column::ProjectId.eq(project.to_string()),
+    let found_by = match filter.deployment {
+        Some(deployment) => Column::DeploymentId.eq(deployment.to_string()),
+        None => Column::ProjectId.eq(project.to_string()),
     };
     let of_project = lives((trigger::Entity, Column::ProjectId), team, Some(project));
     let mut query = trigger::Entity::find().filter(found_by).filter(of_project).order_by_desc(Column::Id);
-    if let (Some(_), Some(hook)) = (filter.deployment, filter.hook) {
-        // Not by the hook's index: a deployment has fewer triggers.
+    if let Some(hook) = filter.hook {
+        // Not by the index of its idempotency keys.
         query = query.filter(Expr::col(Column::HookId).if_null("").eq(hook.to_string()));
     }
     if let Some(decision) = filter.decision {
@@ -210,7 +228,7 @@ fn earlier(at: DateTime<Utc>) -> DateTime<Utc> {
 
 #[cfg(test)]
 mod tests {
-    use grapnel_domain::{BranchName, id::HookId, trigger::Decision};
+    use grapnel_domain::{BranchName, trigger::Decision};
     use grapnel_runtime::Clock;
     use sea_orm::{ConnectionTrait as _, DbBackend, QueryTrait as _, Statement};
 
@@ -254,15 +272,11 @@ mod tests {
             (Some(project), DeploymentFilter { state: ready, ..all.clone() }, "deployment_project_state"),
             (Some(project), DeploymentFilter { state: builds, ..all.clone() }, "deployment_unfinished"),
             (Some(project), DeploymentFilter { state: canceled, ..all.clone() }, "deployment_project"),
-            (
-                Some(project),
-                DeploymentFilter { branch: branch.clone(), ..all.clone() },
-                "deployment_project_branch",
-            ),
+            (Some(project), DeploymentFilter { branch: branch.clone(), ..all.clone() }, "deployment_project"),
             (
                 Some(project),
                 DeploymentFilter { branch: branch.clone(), until, ..all.clone() },
-                "deployment_project_branch",
+                "deployment_project",
             ),
             (
                 Some(project),
@@ -277,14 +291,24 @@ mod tests {
             (
                 Some(project),
                 DeploymentFilter { branch: branch.clone(), state: canceled, ..all.clone() },
-                "deployment_project_branch",
+                "deployment_project",
             ),
-            (Some(project), DeploymentFilter { hook, ..all.clone() }, "deployment_hook"),
-            (Some(project), DeploymentFilter { hook, until, ..all.clone() }, "deployment_hook"),
-            (Some(project), DeploymentFilter { hook, state: ready, ..all.clone() }, "deployment_hook"),
-            (Some(project), DeploymentFilter { hook, state: canceled, ..all.clone() }, "deployment_hook"),
-            (Some(project), DeploymentFilter { hook, branch, ..all.clone() }, "deployment_hook"),
-            (None, DeploymentFilter { hook, ..all.clone() }, "deployment_hook"),
+            (Some(project), DeploymentFilter { hook, ..all.clone() }, "deployment_project"),
+            (Some(project), DeploymentFilter { hook, until, ..all.clone() }, "deployment_project"),
+            (
+                Some(project),
+                DeploymentFilter { hook, state: ready, ..all.clone() },
+                "deployment_project_state",
+            ),
+            (Some(project), DeploymentFilter { hook, state: canceled, ..all.clone() }, "deployment_project"),
+            (
+                Some(project),
+                DeploymentFilter { hook, state: builds, ..all.clone() },
+                "deployment_hook_unfinished",
+            ),
+            (Some(project), DeploymentFilter { hook, branch, ..all.clone() }, "deployment_project"),
+            (None, DeploymentFilter { hook, ..all.clone() }, "deployment_project"),
+            (None, DeploymentFilter { hook, state: builds, ..all.clone() }, "deployment_hook_unfinished"),
             (None, all.clone(), "deployment_team"),
             (None, DeploymentFilter { until, ..all.clone() }, "deployment_team"),
             (None, DeploymentFilter { state: ready, ..all.clone() }, "deployment_team"),
@@ -344,8 +368,8 @@ mod tests {
             (all, "trigger_project"),
             (TriggerFilter { decision, ..all }, "trigger_project"),
             (TriggerFilter { since, until, ..all }, "trigger_project"),
-            (TriggerFilter { hook, ..all }, "trigger_hook"),
-            (TriggerFilter { hook, since, decision, ..all }, "trigger_hook"),
+            (TriggerFilter { hook, ..all }, "trigger_project"),
+            (TriggerFilter { hook, since, decision, ..all }, "trigger_project"),
             (TriggerFilter { deployment, ..all }, "trigger_deployment"),
             (TriggerFilter { deployment, hook, decision, ..all }, "trigger_deployment"),
             (TriggerFilter { deployment, since, until, ..all }, "trigger_deployment"),
