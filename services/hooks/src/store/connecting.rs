@@ -226,9 +226,10 @@ fn postgres(url: &str, connecting: Connecting) -> ConnectOptions {
     options
 }
 
-/// An SQLite connection costs nothing, and none is ever lost: it is kept.
+/// An SQLite connection costs nothing, and none is ever lost: it is kept, and not asked whether it is still there.
 fn sqlite(url: &str, connecting: Connecting, connections: u32, at_hand: u64) -> ConnectOptions {
     let mut options = options(url, connecting, connections);
+    options.test_before_acquire(false);
     options.map_sqlx_sqlite_opts(move |sqlite| {
         sqlite
             .create_if_missing(true)

@@ -22,35 +22,100 @@ pub(super) fn padded<T: Clone>(list: impl IntoIterator<Item = T>) -> Vec<T> {
     list
 }
 
-/// Stores new rows. Columns that are empty in all of them are left out, and so are the rows that only make a power of two of
-/// them: the first column of a table is empty in none that is stored.
+/// Stores new rows.
 pub(super) async fn insert<M: ModelTrait>(
     transaction: &DatabaseTransaction,
     rows: &[M],
 ) -> Result<(), DbErr> {
-    let backend = transaction.get_database_backend();
-    for rows in rows.chunks(AT_ONCE) {
-        let columns: Vec<_> = <M::Entity as EntityTrait>::Column::iter().collect();
-        let mut values: Vec<Value> =
-            rows.iter().flat_map(|row| columns.iter().map(|column| row.get(*column))).collect();
-        let of_column = |n: usize| values.iter().skip(n).step_by(columns.len());
-        let used: Vec<bool> = (0..columns.len()).map(|n| of_column(n).any(|it| !is_empty(it))).collect();
-        let names = columns.iter().zip(&used).filter(|(_, used)| **used);
-        let names: Vec<_> = names.map(|(column, _)| format!("\"{}\"", column.as_str())).collect();
-        let left_out = rows.len().next_power_of_two() - rows.len();
-        let sql = format!(
-            "INSERT INTO \"{}\" ({}) SELECT * FROM (VALUES {}) AS given WHERE given.column1 IS NOT NULL",
-            M::Entity::default().as_str(),
-            names.join(", "),
-            places(backend, rows.len() + left_out, names.len(), |_| "")
-        );
-        let empty: Vec<Value> = values.iter().take(columns.len()).map(Value::as_null).collect();
-        values.extend(empty.iter().cycle().take(left_out * columns.len()).cloned());
-        let values = values.into_iter().zip(used.iter().cycle()).filter(|(_, used)| **used);
-        let values = values.map(|(value, _)| value);
-        transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
-    }
+    let mut writes = Writes::new(transaction, rows.len());
+    writes.insert(rows);
+    writes.run(transaction).await?;
     Ok(())
+}
+
+/// Statements of many rows each. SQLite's thread is sent all of them at once: to hand it one and to hear of its end takes as long
+/// as many of them do. PostgreSQL is sent one after the other.
+pub(super) struct Writes {
+    backend: DbBackend,
+    /// So many rows at least each statement is made for, so that there are few texts of all of them together.
+    rows: usize,
+    statements: Vec<(String, Vec<Value>)>,
+    /// How many rows are stored or changed.
+    expected: u64,
+}
+
+impl Writes {
+    /// Begins with nothing to do; most of the statements are of so many rows.
+    pub fn new(transaction: &DatabaseTransaction, rows: usize) -> Self {
+        let rows = rows.clamp(1, AT_ONCE).next_power_of_two();
+        Self { backend: transaction.get_database_backend(), rows, statements: Vec::new(), expected: 0 }
+    }
+
+    /// Stores new rows. Columns that are empty in all of them are left out, and so are the rows that only make a power of two of
+    /// them: the first column of a table is empty in none that is stored.
+    pub fn insert<M: ModelTrait>(&mut self, rows: &[M]) {
+        self.expected += rows.len() as u64;
+        for rows in rows.chunks(AT_ONCE) {
+            let columns: Vec<_> = <M::Entity as EntityTrait>::Column::iter().collect();
+            let mut values: Vec<Value> =
+                rows.iter().flat_map(|row| columns.iter().map(|column| row.get(*column))).collect();
+            let of_column = |n: usize| values.iter().skip(n).step_by(columns.len());
+            let used: Vec<bool> = (0..columns.len()).map(|n| of_column(n).any(|it| !is_empty(it))).collect();
+            let names = columns.iter().zip(&used).filter(|(_, used)| **used);
+            let names: Vec<_> = names.map(|(column, _)| format!("\"{}\"", column.as_str())).collect();
+            let places_of = self.places_of(rows.len());
+            let left_out = places_of - rows.len();
+            let sql = format!(
+                "INSERT INTO \"{}\" ({}) SELECT * FROM (VALUES {}) AS given WHERE given.column1 IS NOT NULL",
+                M::Entity::default().as_str(),
+                names.join(", "),
+                places(self.backend, places_of, names.len(), |_| "")
+            );
+            let empty: Vec<Value> = values.iter().take(columns.len()).map(Value::as_null).collect();
+            values.extend(empty.iter().cycle().take(left_out * columns.len()).cloned());
+            let values = values.into_iter().zip(used.iter().cycle()).filter(|(_, used)| **used);
+            self.statements.push((sql, values.map(|(value, _)| value).collect()));
+        }
+    }
+
+    /// Changes rows, each of which is there, and given once.
+    pub fn update<const COLUMNS: usize>(
+        &mut self,
+        update: &Update<COLUMNS>,
+        rows: impl IntoIterator<Item = [Value; COLUMNS]>,
+    ) {
+        let rows: Vec<_> = rows.into_iter().collect();
+        self.expected += rows.len() as u64;
+        for rows in rows.chunks(AT_ONCE) {
+            let mut rows = rows.to_vec();
+            // A row that is given twice is changed once.
+            if let Some(last) = rows.last().cloned() {
+                rows.resize(self.places_of(rows.len()), last);
+            }
+            let sql = update.sql(self.backend, rows.len());
+            self.statements.push((sql, rows.into_iter().flatten().collect()));
+        }
+    }
+
+    /// Does all of it, and tells whether each row was stored or changed.
+    pub async fn run(self, transaction: &DatabaseTransaction) -> Result<bool, DbErr> {
+        let mut done = 0;
+        let statements = if self.backend == DbBackend::Sqlite && self.statements.len() > 1 {
+            let (texts, values): (Vec<_>, Vec<_>) = self.statements.into_iter().unzip();
+            vec![(texts.join(";"), values.into_iter().flatten().collect())]
+        } else {
+            self.statements
+        };
+        for (sql, values) in statements {
+            let statement = Statement::from_sql_and_values(self.backend, sql, values);
+            done += transaction.execute_raw(statement).await?.rows_affected();
+        }
+        Ok(done == self.expected)
+    }
+
+    fn places_of(&self, rows: usize) -> usize {
+        rows.max(self.rows).next_power_of_two()
+    }
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -69,26 +134,6 @@ pub(super) struct Update<const COLUMNS: usize> {
 }
 
 impl<const COLUMNS: usize> Update<COLUMNS> {
-    /// Changes rows, and returns how many there were.
-    pub async fn run(
-        &self,
-        transaction: &DatabaseTransaction,
-        rows: impl IntoIterator<Item = [Value; COLUMNS]>,
-    ) -> Result<u64, DbErr> {
-        let rows: Vec<_> = rows.into_iter().collect();
-        let backend = transaction.get_database_backend();
-        let mut changed = 0;
-        for rows in rows.chunks(AT_ONCE) {
-            // A row that is given twice is changed once.
-            let rows = padded(rows.iter().cloned());
-            let sql = self.sql(backend, rows.len());
-            let values = rows.into_iter().flatten();
-            let done = transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
-            changed += done.rows_affected();
-        }
-        Ok(changed)
-    }
-
     fn sql(&self, backend: DbBackend, rows: usize) -> String {
         let Self { table, columns, types, added } = self;
         // Both databases call the columns of a list of values so.

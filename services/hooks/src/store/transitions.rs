@@ -18,7 +18,9 @@ use super::{
     entity::{deployment, deployment_event},
     notices::Rings,
     outgoing_events::{self, Change},
-    rows, set_wise, statuses,
+    rows,
+    set_wise::Writes,
+    statuses,
 };
 use crate::model::Deployment;
 
@@ -148,8 +150,10 @@ pub(super) async fn insert_all(
     new: &[deployment::Model],
     events: &[deployment_event::Model],
 ) -> Result<(), StoreError> {
-    set_wise::insert(transaction, new).await?;
-    set_wise::insert(transaction, events).await?;
+    let mut writes = Writes::new(transaction, new.len());
+    writes.insert(new);
+    writes.insert(events);
+    writes.run(transaction).await?;
     Ok(())
 }
 

@@ -6,7 +6,8 @@
 //! that one's answer only. Whoever has left does not undo what was begun.
 
 use std::{
-    sync::{Arc, OnceLock},
+    io,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -64,9 +65,9 @@ impl Waiting {
     }
 }
 
-/// Where triggers wait. The task that stores them ends with the last of the store's clones.
+/// Where triggers wait. What stores them ends with the last of the store's clones.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TriggerQueue(Arc<OnceLock<mpsc::Sender<Waiting>>>);
+pub(super) struct TriggerQueue(Arc<Mutex<Option<mpsc::Sender<Waiting>>>>);
 
 impl Store {
     /// Decides on a trigger and stores what follows from it. `None` where there is no such project, or no such hook of
@@ -78,24 +79,31 @@ impl Store {
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting { named, new, limiter, limited: OnceLock::new(), answer };
         let answered = async {
-            self.queue().send(waiting).await.map_err(drop)?;
-            answered.await.map_err(drop)
+            let closed = || given_up("the database is closed");
+            self.queue()?.send(waiting).await.map_err(|_| closed())?;
+            answered.await.map_err(|_| closed())?
         };
         match timeout(PATIENCE, answered).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(())) => Err(given_up("the database is closed")),
+            Ok(answer) => answer,
             Err(_) => Err(given_up("the database does not answer in time")),
         }
     }
 
-    fn queue(&self) -> &mpsc::Sender<Waiting> {
-        self.triggers.0.get_or_init(|| {
-            let (sender, receiver) = mpsc::channel(WAITING);
-            // Without the queue in it: the task would keep itself alive.
-            let store = Self { triggers: TriggerQueue::default(), ..self.clone() };
+    fn queue(&self) -> Result<mpsc::Sender<Waiting>, StoreError> {
+        let mut queue = self.triggers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = queue.as_ref().filter(|sender| !sender.is_closed()) {
+            return Ok(sender.clone());
+        }
+        let (sender, receiver) = mpsc::channel(WAITING);
+        // Without the queue in it: it would keep itself alive.
+        let store = Self { triggers: TriggerQueue::default(), ..self.clone() };
+        if self.is_shared() {
             tokio::spawn(store.store_triggers(receiver));
-            sender
-        })
+        } else {
+            on_a_thread(store.store_triggers(receiver))
+                .map_err(|error| given_up(&format!("no thread can be started: {error}")))?;
+        }
+        Ok(queue.insert(sender).clone())
     }
 
     async fn store_triggers(self, mut queue: mpsc::Receiver<Waiting>) {
@@ -157,6 +165,14 @@ impl Store {
         crash_point("store.triggered");
         Ok(triggered)
     }
+}
+
+/// Runs what talks to SQLite's own thread all the time on another of its own. Among the tasks of a runtime it would be woken after
+/// those that its own answers have woken, a dozen times for each transaction.
+fn on_a_thread(storing: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new().name("triggers".to_owned()).spawn(move || runtime.block_on(storing))?;
+    Ok(())
 }
 
 /// Says how many of those that wait are stored next, where so many were stored before. Those who were answered last are about to

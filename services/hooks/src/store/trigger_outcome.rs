@@ -15,7 +15,9 @@ use super::{
     entity::{deployment, deployment_event, trigger},
     notices::Rings,
     outgoing_events::{self, Change},
-    rows, set_wise, statuses, transitions,
+    rows,
+    set_wise::{Update, Writes},
+    statuses, transitions,
     trigger_facts::Facts,
     triggers::NewTrigger,
 };
@@ -187,8 +189,10 @@ impl Outcome {
         let work = self.deployments.iter().any(|held| (held.new || held.merged) && due(held));
         let (new, known): (Vec<_>, Vec<_>) = self.deployments.into_iter().partition(|held| held.new);
         let new: Vec<_> = new.into_iter().map(|held| held.row).collect();
-        transitions::insert_all(transaction, &new, &self.events).await?;
-        set_wise::insert(transaction, &self.rows).await?;
+        let mut writes = Writes::new(transaction, self.rows.len());
+        writes.insert(&new);
+        writes.insert(&self.events);
+        writes.insert(&self.rows);
         let mut ended = Vec::new();
         for held in known {
             if held.merged {
@@ -198,13 +202,17 @@ impl Outcome {
                 ended.push(held.row);
             }
         }
-        end(transaction, ended).await?;
+        end(&mut writes, ended);
+        count_uses(&mut writes, "hook", ["trigger_count", "last_triggered_at"], self.hooks);
+        count_uses(&mut writes, "hook_token", ["use_count", "last_used_at"], self.tokens);
+        // All of them are locked, or new: nobody has changed one since it was read.
+        if !writes.run(transaction).await? {
+            return Err(StoreError::Fenced);
+        }
         for change in &self.changes {
             statuses::record(transaction, &change.deployment, change.at).await?;
         }
         let events = outgoing_events::store(transaction, &self.changes).await? > 0;
-        count_uses(transaction, "hook", ["trigger_count", "last_triggered_at"], self.hooks).await?;
-        count_uses(transaction, "hook_token", ["use_count", "last_used_at"], self.tokens).await?;
         let statuses = self.changes.iter().any(|change| change.deployment.commit.is_some());
         let deployments: Vec<_> = self.changed.into_iter().collect();
         Ok(Rings { work, statuses, events, changed: !deployments.is_empty(), deployments })
@@ -239,9 +247,8 @@ fn merged(row: &deployment::Model) -> deployment::ActiveModel {
     }
 }
 
-/// Stores that deployments have ended. They are locked, so nobody has changed them since they were read.
-async fn end(transaction: &DatabaseTransaction, ended: Vec<deployment::Model>) -> Result<(), StoreError> {
-    let wanted = ended.len() as u64;
+/// Stores that deployments have ended.
+fn end(writes: &mut Writes, ended: Vec<deployment::Model>) {
     let values = ended.into_iter().map(|row| -> [Value; 6] {
         [
             row.id.into(),
@@ -252,30 +259,29 @@ async fn end(transaction: &DatabaseTransaction, ended: Vec<deployment::Model>) -
             row.finished_at.into(),
         ]
     });
-    let update = set_wise::Update {
+    let update = Update {
         table: "deployment",
         columns: ["id", "state", "revision", "last_position", "canceled", "finished_at"],
         types: ["text", "text", "bigint", "bigint", "text", "timestamptz"],
         added: None,
     };
-    if update.run(transaction, values).await? == wanted { Ok(()) } else { Err(StoreError::Fenced) }
+    writes.update(&update, values);
 }
 
 /// Adds to counts, and says when the last of them was.
-async fn count_uses(
-    transaction: &DatabaseTransaction,
+fn count_uses(
+    writes: &mut Writes,
     table: &'static str,
     [count, last]: [&'static str; 2],
     uses: BTreeMap<String, Used>,
-) -> Result<(), StoreError> {
+) {
     let values =
         uses.into_iter().map(|(id, (count, at))| -> [Value; 3] { [id.into(), count.into(), at.into()] });
-    let update = set_wise::Update {
+    let update = Update {
         table,
         columns: ["id", count, last],
         types: ["text", "bigint", "timestamptz"],
         added: Some(count),
     };
-    update.run(transaction, values).await?;
-    Ok(())
+    writes.update(&update, values);
 }
