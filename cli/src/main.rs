@@ -19,8 +19,8 @@ use std::process::ExitCode;
 use args::{Command, Format};
 use exit::Failure;
 
-/// A burst of triggers is many small allocations on several threads, SQLite's among them. Without huge pages: an installation at
-/// rest would keep half of each.
+/// A burst of triggers is many small allocations on several threads. Without huge pages, of which an installation at rest would
+/// keep half of each; and for Rust alone: what stands in for the clock, as our tests have it, asks for memory before there is any.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -36,8 +36,8 @@ From the request of a hook's URL until a watcher has the first line that the bui
 READY; medians, in turn with a shell script that does the same by hand: `git fetch` into a bare mirror, `git worktree add`,
 `docker run` of the same image with the same user, limits, isolation and mounts, `cp -a` of the output, the work tree
 removed. Its first line is seen by who reads its output; it is READY when it has ended. The script keeps `node_modules` and
-npm's own cache in directories that it mounts, and runs `npm install` each time; Grapnel leaves it out where the same commit
-is built again.";
+npm's own cache in directories that it mounts, and runs `npm install` each time; Grapnel leaves it out where the files that npm
+goes by are what they were.";
 
 /// What is built.
 struct Kind {
@@ -174,7 +174,7 @@ impl Bench {
                 name: name.to_owned(),
                 repository_url: repository.path(),
                 settings: Some(BuildSettings {
-                    // Where it is left to Grapnel, an install that would do nothing is left out: at the same commit.
+                    // Where it is left to Grapnel, an install that would do nothing is left out.
                     install_command: (!installs).then(String::new),
                     build_command: Some(build.clone()),
                     output_directory: Some(output.to_owned()),
