@@ -51,6 +51,8 @@ async fn main() -> Result<ExitCode> {
     for name in SECTIONS {
         if only.is_empty() || only.iter().any(|it| it == name) {
             eprintln!("== {name}");
+            // What the one before has written is on the disk: two gigabytes on their way hold up every commit for seconds.
+            rustix::fs::sync();
             report.sections.push(sections::measure(name, form).await?);
             // What is measured is kept, should a later section break off.
             report.write(&results)?;
