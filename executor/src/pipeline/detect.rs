@@ -131,20 +131,35 @@ const LIFECYCLE: [&str; 9] = [
 /// Tells whether an install touches nothing but `node_modules`: no script of the repository's own runs in it, and no
 /// package of the repository's own is built by it.
 fn installs_only_what_is_locked(manifest: &serde_json::Value, root: &ProjectRoot) -> bool {
-    let runs = LIFECYCLE.iter().any(|script| manifest["scripts"][script].is_string());
+    // Of `binding.gyp` npm makes a script of its own: npm-scripts(7).
+    let runs = root.has_file("binding.gyp")
+        || LIFECYCLE.iter().any(|script| manifest["scripts"][script].is_string());
     let several = !manifest["workspaces"].is_null()
         || ["pnpm-workspace.yaml", "lerna.json", ".pnpmfile.cjs", ".yarnrc.yml"]
             .iter()
             .any(|name| root.has_file(name));
     let kinds = ["dependencies", "devDependencies", "optionalDependencies", "peerDependencies"];
     let sources = kinds.iter().filter_map(|kind| manifest[kind].as_object()).flat_map(|all| all.values());
-    let own = |source: &serde_json::Value| {
-        let source = source.as_str().unwrap_or("file:");
-        ["file:", "link:", "portal:", "workspace:", "patch:", "./", "../", "/", "~/"]
-            .iter()
-            .any(|it| source.starts_with(it))
-    };
-    !runs && !several && !sources.into_iter().any(own)
+    let replaced = ["overrides", "resolutions", "pnpm"].iter().any(|key| names_own_package(&manifest[key]));
+    !runs && !several && !replaced && !sources.into_iter().any(|it| !it.is_string() || names_own_package(it))
+}
+
+/// Tells whether a package of the repository is named, in a text or anywhere within.
+fn names_own_package(source: &serde_json::Value) -> bool {
+    match source {
+        serde_json::Value::String(source) => is_own_package(source),
+        serde_json::Value::Array(all) => all.iter().any(names_own_package),
+        serde_json::Value::Object(all) => all.values().any(names_own_package),
+        _ => false,
+    }
+}
+
+/// Reads where a package comes from as npm does: a directory, or a file of that kind that no host has.
+fn is_own_package(source: &str) -> bool {
+    let beginnings = ["file:", "link:", "portal:", "workspace:", "patch:", ".", "/", "~/"];
+    let endings = [".tgz", ".tar.gz", ".tar"];
+    beginnings.iter().any(|it| source.starts_with(it))
+        || (!source.contains("://") && endings.iter().any(|it| source.to_lowercase().ends_with(it)))
 }
 
 /// Finds the wanted Node.js: `.nvmrc`, `.node-version`, then `engines.node`.
@@ -245,7 +260,12 @@ mod tests {
         };
         assert!(plain(r#"{"dependencies":{"vite":"~8.0.0"},"scripts":{"build":"vite build"}}"#, &[lock]));
         assert!(!plain("{}", &[]), "no lock file");
+        assert!(plain(
+            r#"{"dependencies":{"x":"https://host/x.tgz"},"overrides":{"a":{"b":"npm:c@1"}}}"#,
+            &[lock]
+        ));
         assert!(!plain("{}", &[lock, ("pnpm-workspace.yaml", "")]));
+        assert!(!plain("{}", &[lock, ("binding.gyp", "{}")]), "npm compiles it");
         for manifest in [
             r#"{"scripts":{"postinstall":"x"}}"#,
             r#"{"scripts":{"prepare":"x"}}"#,
@@ -253,6 +273,11 @@ mod tests {
             r#"{"dependencies":{"own":"file:./own"}}"#,
             r#"{"devDependencies":{"own":"../own"}}"#,
             r#"{"dependencies":{"own":{}}}"#,
+            r#"{"dependencies":{"own":"own-1.0.0.TGZ"}}"#,
+            r#"{"overrides":{"theirs":"file:own"}}"#,
+            r#"{"overrides":{"theirs":{"deeper":"file:own"}}}"#,
+            r#"{"resolutions":{"theirs":"patch:theirs@1#own.patch"}}"#,
+            r#"{"pnpm":{"patchedDependencies":{"theirs@1":"./own.patch"}}}"#,
         ] {
             assert!(!plain(manifest, &[lock]), "{manifest}");
         }

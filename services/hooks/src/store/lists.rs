@@ -3,6 +3,9 @@
 //! A list takes the next rows of one index, the newest first, and looks at little more than it shows. Which index that is has
 //! to be plain: SQLite has no statistics of what is stored, and of two indexes that would do it may take the wrong one and
 //! read all that a team has. So one condition names the index, and whose the rows are is looked up row by row.
+//!
+//! Of a hook or a branch that has little in a project that has much, the project's index is read through, which knows both:
+//! 0.1 s for a million deployments on SQLite, up to 0.3 s on PostgreSQL, where an index of its own would cost each trigger a page.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use grapnel_domain::{

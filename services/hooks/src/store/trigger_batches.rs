@@ -168,7 +168,7 @@ impl Store {
 }
 
 /// Runs what talks to SQLite's own thread all the time on another of its own. Among the tasks of a runtime it would be woken after
-/// those that its own answers have woken, a dozen times for each transaction.
+/// those that its own answers have woken, half a dozen times for each transaction.
 fn on_a_thread(storing: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new().name("triggers".to_owned()).spawn(move || runtime.block_on(storing))?;
