@@ -33,7 +33,7 @@ cargo nextest run --locked --workspace
 say "tests of grapnel up once more, over PostgreSQL"
 # What is left out starts no grapnel up, is about the embedded database, or is about what stands in front of the hooks
 # service: pages and the interfaces of other tools, to which the database behind it makes no difference.
-embedded='backup|browser|buckets|crashes|db|faults|layers|openapi|processes|restarts|security|vercel'
+embedded='backup|browser|buckets|crashes|db|disk|faults|layers|openapi|processes|restarts|security|vercel'
 GRAPNEL_TEST_DATABASE=postgres cargo nextest run --locked --package grapnel-e2e \
     --filterset "not test(/^($embedded)::/)"
 

@@ -11,6 +11,7 @@ mod cancel;
 mod cli;
 mod crashes;
 mod db;
+mod disk;
 mod endpoints;
 mod events;
 mod faults;

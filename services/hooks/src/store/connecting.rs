@@ -51,7 +51,8 @@ const BROUGHT_HOME_FROM: u32 = 8_000;
 /// How many rows of an answer SQLite's thread puts down before it waits for who takes them.
 const ROWS: usize = 512;
 
-/// How many bytes of the database SQLite's writer keeps at hand: the ends of all indexes that a burst of triggers writes to.
+/// How many bytes of the database each of SQLite's writers keeps at hand: the ends of all indexes that a burst of triggers writes
+/// to.
 const WRITERS: u64 = 16 << 20;
 
 /// How many bytes of it each reader does.
@@ -78,6 +79,9 @@ impl Default for Connecting {
 pub(super) struct Opened {
     /// SQLite has one writer; giving it one connection keeps waiting fair and short.
     pub writer: DatabaseConnection,
+    /// Stores triggers in the writer's place, and leaves it to who answers them to bring SQLite's log to the disk
+    /// (`trigger_answers`).
+    pub bursts: DatabaseConnection,
     pub reader: DatabaseConnection,
     /// The file, of SQLite, and what says that it is in use.
     pub file: Option<PathBuf>,
@@ -94,17 +98,22 @@ impl Opened {
                 .map_err(|cause| OpenError::Directory { path: directory, cause })?;
             let shared = InUse::share(&path).await;
             let in_use = shared.map_err(|cause| OpenError::InUse { path: InUse::file_of(&path), cause })?;
-            let writer = connect_sqlite(url, connecting, 1, WRITERS).await.map_err(refused)?;
-            let reader = connect_sqlite(url, connecting, connecting.connections, READERS).await;
+            let connect = |synchronous, connections, at_hand| {
+                connect_sqlite(sqlite(url, connecting, synchronous, connections, at_hand))
+            };
+            let writer = connect(SqliteSynchronous::Full, 1, WRITERS).await.map_err(refused)?;
+            let bursts = connect(SqliteSynchronous::Normal, 1, WRITERS).await.map_err(refused)?;
+            let reader = connect(SqliteSynchronous::Full, connecting.connections, READERS).await;
             let reader = reader.map_err(refused)?;
-            return Ok(Self { writer, reader, file: Some(path), in_use: Some(in_use) });
+            return Ok(Self { writer, bursts, reader, file: Some(path), in_use: Some(in_use) });
         }
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(OpenError::Url(without_password(url)));
         }
         wait_for_postgres(url, PATIENCE).await.map_err(refused)?;
         let database = Database::connect(postgres(url, connecting)).await.map_err(refused)?;
-        Ok(Self { writer: database.clone(), reader: database, file: None, in_use: None })
+        let [writer, bursts] = [database.clone(), database.clone()];
+        Ok(Self { writer, bursts, reader: database, file: None, in_use: None })
     }
 
     /// Brings the schema of the database of this URL up to date. On PostgreSQL by connections of its own: changing a large
@@ -123,6 +132,7 @@ impl Opened {
     /// Closes all connections.
     pub async fn close(self) -> Result<(), DbErr> {
         self.reader.close().await?;
+        self.bursts.close().await?;
         self.writer.close().await
     }
 }
@@ -134,15 +144,10 @@ pub(super) fn sqlite_file(url: &str) -> Option<PathBuf> {
 
 /// Opens an SQLite database, which is turned to its write-ahead log by whoever opens it first and turned back by whoever
 /// closes it last. Both need it alone, and SQLite tells a second one so at once, whatever its busy timeout.
-async fn connect_sqlite(
-    url: &str,
-    connecting: Connecting,
-    connections: u32,
-    at_hand: u64,
-) -> Result<DatabaseConnection, DbErr> {
+async fn connect_sqlite(options: ConnectOptions) -> Result<DatabaseConnection, DbErr> {
     let begun = Instant::now();
     loop {
-        match Database::connect(sqlite(url, connecting, connections, at_hand)).await {
+        match Database::connect(options.clone()).await {
             Err(error) if is_busy(&error) && begun.elapsed() < PATIENCE => {
                 tokio::time::sleep(LOOK_AGAIN / 10).await;
             }
@@ -227,14 +232,20 @@ fn postgres(url: &str, connecting: Connecting) -> ConnectOptions {
 }
 
 /// An SQLite connection costs nothing, and none is ever lost: it is kept, and not asked whether it is still there.
-fn sqlite(url: &str, connecting: Connecting, connections: u32, at_hand: u64) -> ConnectOptions {
+fn sqlite(
+    url: &str,
+    connecting: Connecting,
+    synchronous: SqliteSynchronous,
+    connections: u32,
+    at_hand: u64,
+) -> ConnectOptions {
     let mut options = options(url, connecting, connections);
     options.test_before_acquire(false);
     options.map_sqlx_sqlite_opts(move |sqlite| {
         sqlite
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(synchronous)
             .busy_timeout(PATIENCE)
             .row_buffer_size(ROWS)
             .pragma("journal_size_limit", LOG_LEFT.to_string())

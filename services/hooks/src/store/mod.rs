@@ -39,6 +39,7 @@ pub mod statuses;
 mod superseding;
 mod take_over;
 mod transitions;
+mod trigger_answers;
 mod trigger_batches;
 mod trigger_facts;
 mod trigger_outcome;
@@ -83,6 +84,8 @@ pub use watched::Watched;
 pub struct Store {
     /// SQLite has one writer; giving it one connection keeps waiting fair and short.
     writer: DatabaseConnection,
+    /// Stores triggers in the writer's place.
+    bursts: DatabaseConnection,
     reader: DatabaseConnection,
     /// The file of an SQLite database, and the mark of who serves it.
     file: Option<PathBuf>,
@@ -170,10 +173,11 @@ impl Store {
         let refused = |cause| OpenError::Connect { address: without_password(url), cause };
         let opened = Opened::open(url, connecting).await?;
         opened.migrate(url).await?;
-        let Opened { writer, reader, file, in_use } = opened;
+        let Opened { writer, bursts, reader, file, in_use } = opened;
         let lease_clock = LeaseClock::open(&writer).await.map_err(refused)?;
         Ok(Self {
             writer,
+            bursts,
             reader,
             file,
             serving: Serving::default(),
@@ -197,6 +201,7 @@ impl Store {
     /// The database refuses.
     pub async fn close(self) -> Result<(), DbErr> {
         self.reader.close().await?;
+        self.bursts.close().await?;
         let closed = self.writer.close().await;
         self.serving.give_back();
         closed
@@ -205,11 +210,15 @@ impl Store {
     /// Begins a transaction that writes. On SQLite it takes the writer's lock at once: one that read first and wrote
     /// later would fail when another had written in between.
     async fn begin(&self) -> Result<DatabaseTransaction, StoreError> {
+        Self::begin_on(&self.writer).await
+    }
+
+    async fn begin_on(database: &DatabaseConnection) -> Result<DatabaseTransaction, StoreError> {
         let options = TransactionOptions {
-            sqlite_transaction_mode: (self.writer.get_database_backend() == DbBackend::Sqlite)
+            sqlite_transaction_mode: (database.get_database_backend() == DbBackend::Sqlite)
                 .then_some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        Ok(self.writer.begin_with_options(options).await?)
+        Ok(database.begin_with_options(options).await?)
     }
 }

@@ -1,4 +1,4 @@
-//! Triggers that come together are stored together: a burst shares one transaction, and each is answered after its commit.
+//! Triggers that come together are stored together: a burst shares one transaction, and each is answered when that is on the disk.
 //!
 //! One task takes all that wait, reads what it needs to know of their hooks (`trigger_facts`), decides on one after the other
 //! (`triggers`), stores what follows from all of them (`trigger_outcome`), and commits. A lone trigger waits for nobody: it is
@@ -13,7 +13,10 @@ use std::{
 
 use grapnel_domain::id::HookId;
 use grapnel_runtime::crash_point;
-use sea_orm::DbErr;
+use sea_orm::{
+    DbErr, RuntimeErr,
+    sqlx::{Sqlite, pool::PoolConnection},
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -23,6 +26,7 @@ use super::{
     Store, StoreError,
     again::again,
     notices::Rings,
+    trigger_answers::Answers,
     trigger_facts::Facts,
     trigger_outcome::Outcome,
     triggers::{Named, NewTrigger, Triggered, take},
@@ -63,6 +67,11 @@ impl Waiting {
     pub fn too_many(&self, hook: Option<HookId>) -> Option<Duration> {
         *self.limited.get_or_init(|| (self.limiter)(hook))
     }
+
+    /// Answers. Nobody listens where the caller has left; what was stored stands.
+    pub fn answer(self, answer: Answer) {
+        let _ = self.answer.send(answer);
+    }
 }
 
 /// Where triggers wait. What stores them ends with the last of the store's clones.
@@ -97,16 +106,17 @@ impl Store {
         let (sender, receiver) = mpsc::channel(WAITING);
         // Without the queue in it: it would keep itself alive.
         let store = Self { triggers: TriggerQueue::default(), ..self.clone() };
+        let answers = Answers::begin(&store)?;
         if self.is_shared() {
-            tokio::spawn(store.store_triggers(receiver));
+            tokio::spawn(store.store_triggers(receiver, answers));
         } else {
-            on_a_thread(store.store_triggers(receiver))
+            on_a_thread(store.store_triggers(receiver, answers))
                 .map_err(|error| given_up(&format!("no thread can be started: {error}")))?;
         }
         Ok(queue.insert(sender).clone())
     }
 
-    async fn store_triggers(self, mut queue: mpsc::Receiver<Waiting>) {
+    async fn store_triggers(self, mut queue: mpsc::Receiver<Waiting>, answers: Answers) {
         let (mut batch, mut before, mut stored) = (Vec::new(), 0, 0);
         while let Some(first) = queue.recv().await {
             batch.push(first);
@@ -122,36 +132,37 @@ impl Store {
                         stored = 0;
                         self.wakeups.log();
                     }
-                    for (waiting, triggered) in batch.drain(..).zip(triggered) {
-                        // Nobody listens where the caller has left; what was stored stands.
-                        let _ = waiting.answer.send(Ok(triggered));
-                    }
+                    answers.answer(batch.drain(..).zip(triggered).collect()).await;
                 }
                 Ok(Err(error)) if is_away(&error) || (batch.len() == 1 && !error.is_conflict()) => {
                     answer_all(&mut batch, error);
                 }
                 Ok(Err(error)) => {
                     tracing::debug!(%error, triggers = batch.len(), "triggers that came together are stored one by one");
-                    self.store_one_by_one(&mut batch).await;
+                    self.store_one_by_one(&mut batch, &answers).await;
                 }
                 Err(_) => answer_all(&mut batch, given_up("the database does not answer in time")),
             }
         }
     }
 
-    async fn store_one_by_one(&self, batch: &mut Vec<Waiting>) {
+    async fn store_one_by_one(&self, batch: &mut Vec<Waiting>, answers: &Answers) {
         for waiting in batch.drain(..) {
             let alone = [waiting];
             let stored = timeout(PATIENCE, again(|| self.store_batch(&alone))).await;
             let stored = stored.unwrap_or_else(|_| Err(given_up("the database does not answer in time")));
             let [waiting] = alone;
-            let _ = waiting.answer.send(stored.map(|mut triggered| triggered.pop().flatten()));
+            match stored {
+                Ok(mut triggered) => answers.answer(vec![(waiting, triggered.pop().flatten())]).await,
+                Err(error) => waiting.answer(Err(error)),
+            }
         }
     }
 
     /// Stores triggers in one transaction, decided on one after the other; returns what each has come to.
     async fn store_batch(&self, batch: &[Waiting]) -> Result<Vec<Option<Triggered>>, StoreError> {
-        let transaction = self.begin().await?;
+        let _turn = self.turn().await?;
+        let transaction = Self::begin_on(&self.bursts).await?;
         let mut facts = Facts::read(&transaction, batch).await?;
         let mut outcome = Outcome::new(&mut facts);
         let triggered: Vec<_> =
@@ -164,6 +175,16 @@ impl Store {
         }
         crash_point("store.triggered");
         Ok(triggered)
+    }
+
+    /// Waits until it is the turn of triggers: who holds SQLite's writer keeps all others in this process waiting, in order. Those
+    /// that met in the file would try again and again.
+    async fn turn(&self) -> Result<Option<PoolConnection<Sqlite>>, StoreError> {
+        if self.is_shared() {
+            return Ok(None);
+        }
+        let turn = self.writer.get_sqlite_connection_pool().acquire().await;
+        Ok(Some(turn.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))?))
     }
 }
 
@@ -187,7 +208,7 @@ fn is_away(error: &StoreError) -> bool {
 }
 
 /// Answers all with one failure.
-fn answer_all(batch: &mut Vec<Waiting>, error: StoreError) {
+pub(super) fn answer_all(batch: &mut Vec<Waiting>, error: StoreError) {
     tracing::warn!(%error, triggers = batch.len(), "triggers cannot be stored");
     let last = batch.pop();
     for waiting in batch.drain(..) {
@@ -195,14 +216,14 @@ fn answer_all(batch: &mut Vec<Waiting>, error: StoreError) {
             StoreError::Unavailable(cause) => StoreError::Unavailable(cause.clone()),
             other => given_up(&other.to_string()),
         };
-        let _ = waiting.answer.send(Err(copy));
+        waiting.answer(Err(copy));
     }
     if let Some(waiting) = last {
-        let _ = waiting.answer.send(Err(error));
+        waiting.answer(Err(error));
     }
 }
 
-fn given_up(why: &str) -> StoreError {
+pub(super) fn given_up(why: &str) -> StoreError {
     StoreError::Unavailable(DbErr::Custom(why.to_owned()))
 }
 

@@ -72,7 +72,8 @@ impl Store {
         Ok(length())
     }
 
-    fn log(&self) -> Option<PathBuf> {
+    /// Where SQLite's write-ahead log is.
+    pub(super) fn log(&self) -> Option<PathBuf> {
         self.file.as_ref().map(|file| {
             let mut log = file.clone().into_os_string();
             log.push("-wal");
