@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -13,7 +14,7 @@ use reqwest::{Response, StatusCode};
 /// What SQLite, and what answers triggers, bring a file to the disk with.
 const CALL: &str = "fdatasync";
 
-/// A process whose calls of the kernel end otherwise than they would, until it is dropped.
+/// A process whose calls of the kernel end otherwise than they would, until that is over.
 struct Tampered {
     strace: Child,
     report: std::path::PathBuf,
@@ -106,14 +107,76 @@ async fn a_trigger_that_cannot_be_brought_to_the_disk_is_not_said_to_be_stored()
     let grapnel = Grapnel::start(Setup::default()).await;
     let url = waiting_hook(&grapnel).await;
     let tampered = Tampered::with(&grapnel, "error=EIO").await;
-    let answer = post(&url).await;
+    assert_refused(&url).await;
+    assert!(tampered.over().contains("EIO"));
+    let log = grapnel.log();
+    assert!(log.contains("-wal: it cannot be brought to the disk: Input/output error"), "{log}");
+
+    // The disk takes all again, and says nothing of what it has lost, so it is believed once the log was brought home and
+    // begins anew.
+    until_stored(&grapnel, &url).await;
+
+    // Whoever reads keeps it from that: the first what is stored next from being brought home, the second the log that has it
+    // from beginning anew.
+    let first = Reader::of(&grapnel);
+    assert_eq!(post(&url).await.status(), StatusCode::OK);
+    let second = Reader::of(&grapnel);
+    let tampered = Tampered::with(&grapnel, "error=EIO").await;
+    assert_refused(&url).await;
+    assert!(tampered.over().contains("EIO"));
+    for _ in 0..3 {
+        assert_refused(&url).await;
+    }
+    let log = grapnel.log();
+    assert!(log.contains("the log has not begun anew since"), "{log}");
+    first.over();
+    second.over();
+    until_stored(&grapnel, &url).await;
+}
+
+async fn until_stored(grapnel: &Grapnel, url: &str) {
+    let begun = Instant::now();
+    while post(url).await.status() != StatusCode::OK {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nothing is stored any more: {}", grapnel.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn assert_refused(url: &str) {
+    let answer = post(url).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.headers().contains_key("retry-after"));
     let said: serde_json::Value = answer.json().await.unwrap();
     assert_eq!(said.pointer("/error/code").and_then(|it| it.as_str()), Some("unavailable"), "{said}");
-    assert!(tampered.over().contains("EIO"));
-    let log = grapnel.log();
-    assert!(log.contains("-wal: it cannot be brought to the disk: Input/output error"), "{log}");
-    // Asked again, the same trigger is stored.
-    assert_eq!(post(&url).await.status(), StatusCode::OK);
+}
+
+/// A program that reads from the database, and keeps what it has seen.
+struct Reader(Child);
+
+impl Reader {
+    fn of(grapnel: &Grapnel) -> Self {
+        let read = "import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
+database.execute('BEGIN')
+database.execute('SELECT count(*) FROM sqlite_schema').fetchone()
+print('reading', flush=True)
+sys.stdin.read()";
+        let mut reader = Command::new("python3")
+            .args(["-c", read])
+            .arg(grapnel.data().join("grapnel.db"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("Python 3 is installed");
+        let mut said = String::new();
+        BufReader::new(reader.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "reading\n");
+        Self(reader)
+    }
+
+    /// Lets it end.
+    fn over(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
 }

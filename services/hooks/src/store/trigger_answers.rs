@@ -8,7 +8,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     thread,
 };
@@ -40,8 +40,8 @@ impl Answers {
             return Ok(Self { disk: None });
         };
         let (disk, batches) = mpsc::channel(BATCHES);
-        let (log, wakeups) = (Log { path, known: None }, store.wakeups.clone());
-        // What is in memory of a log that did not reach the disk can still be brought home.
+        let (log, wakeups) = (Log::of(path), store.wakeups.clone());
+        // What is in memory of a log that did not reach the disk can still be brought home, and then the log begins anew.
         let answering = move || answer_from_the_disk(log, batches, || wakeups.log());
         thread::Builder::new()
             .name("answers".to_owned())
@@ -89,10 +89,26 @@ struct Log {
     path: PathBuf,
     /// The file that was found there last, and its number.
     known: Option<(File, u64)>,
+    /// The run of the log that the disk has not taken whole.
+    refused: Option<Run>,
 }
 
+/// What a log's header says of all frames that follow it: salts that SQLite changes whenever it begins at the front again,
+/// after all of them were brought home. <https://www.sqlite.org/fileformat2.html#walformat>
+type Run = [u8; 8];
+
+/// Where in the header they are.
+const RUN_AT: u64 = 16;
+
 impl Log {
+    fn of(path: PathBuf) -> Self {
+        Self { path, known: None, refused: None }
+    }
+
     /// Brings to the disk what the log holds by now.
+    ///
+    /// Where the kernel could not write a page once, it takes it for written from then on, and says of the file that all is
+    /// well. So what the log holds is not on the disk after that, whatever is asked, until the log begins anew.
     fn bring_to_disk(&mut self) -> io::Result<()> {
         let number = match fs::metadata(&self.path) {
             Ok(found) => found.ino(),
@@ -107,9 +123,28 @@ impl Log {
                 File::open(&self.path)?
             }
         };
-        file.sync_data()?;
+        if self.refused.is_some() && self.refused == run(&file)? {
+            return Err(io::Error::other(
+                "the disk has refused it before, and the log has not begun anew since",
+            ));
+        }
+        if let Err(error) = file.sync_data() {
+            self.refused = run(&file)?;
+            return Err(error);
+        }
+        self.refused = None;
         self.known = Some((file, number));
         Ok(())
+    }
+}
+
+/// The run of a log; none where all was brought home and nothing has been written since.
+fn run(log: &File) -> io::Result<Option<Run>> {
+    let mut run = Run::default();
+    match log.read_exact_at(&mut run, RUN_AT) {
+        Ok(()) => Ok(Some(run)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -121,7 +156,7 @@ mod tests {
     fn a_log_that_was_replaced_is_found_again_and_one_that_is_gone_was_brought_home() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("grapnel.db-wal");
-        let mut log = Log { path: path.clone(), known: None };
+        let mut log = Log::of(path.clone());
         log.bring_to_disk().unwrap();
         assert!(log.known.is_none());
         let mut numbers = Vec::new();
@@ -139,5 +174,24 @@ mod tests {
         }
         numbers.dedup();
         assert_eq!(numbers.len(), 2);
+    }
+
+    #[test]
+    fn what_the_disk_has_refused_once_is_not_believed_before_the_log_begins_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("grapnel.db-wal");
+        let (mut log, mut header) = (Log::of(path.clone()), [0; 32]);
+        fs::write(&path, header).unwrap();
+        log.bring_to_disk().unwrap();
+        log.refused = Some(Run::default());
+        for _ in 0..2 {
+            let error = log.bring_to_disk().unwrap_err().to_string();
+            assert!(error.contains("has not begun anew"), "{error}");
+        }
+        header[RUN_AT as usize] = 1;
+        fs::write(&path, header).unwrap();
+        for _ in 0..2 {
+            log.bring_to_disk().unwrap();
+        }
     }
 }
