@@ -3,10 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: bench faults help setup build image demo up test lint screenshots deny compose
+.PHONY: bench faults help setup build image demo up test test-kubernetes lint screenshots deny compose
 
 help: ## Show the targets.
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
 
 setup: ## Install and start what is missing: Docker, git, PostgreSQL, Chromium, Node.js, Python, cargo-nextest.
 	@scripts/setup.sh
@@ -30,6 +30,9 @@ lint: ## Formatting, clippy, the contracts.
 
 test: setup ## Run everything.
 	scripts/test.sh
+
+test-kubernetes: setup ## Run what needs a Kubernetes, on one of two nodes that is made for it (as root; compiles it once, 8 minutes).
+	tests/kubernetes/test.sh
 
 bench: image ## Measure, beside what one would do instead; writes bench/results. FORM=--quick takes three minutes.
 	bench/run $(FORM)
