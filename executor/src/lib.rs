@@ -15,5 +15,5 @@ mod server;
 pub mod source;
 pub mod workspace;
 
-pub use config::{CacheLimits, ExecutorConfig, SETTINGS};
+pub use config::{CacheLimits, EngineConfig, ExecutorConfig, KUBERNETES_SETTINGS, SETTINGS};
 pub use server::{Executor, StartError, Trial, install_runner, reconcile};

@@ -25,7 +25,7 @@ use tokio::{
 pub const SOCKET: &str = "socket";
 
 /// How long a runner may take to connect, first or again.
-const CONNECT: Duration = Duration::from_secs(30);
+pub const CONNECT: Duration = Duration::from_secs(30);
 
 /// Why the line failed.
 #[derive(Debug, thiserror::Error)]
@@ -100,16 +100,23 @@ impl Link {
         self.received
     }
 
-    /// Waits until the runner is there.
+    /// Waits until the runner is there, however long it takes.
     ///
     /// # Errors
-    /// It does not come in time.
-    pub async fn connected(&mut self) -> Result<(), LinkError> {
+    /// It is none, or the socket fails.
+    pub async fn greeted(&mut self) -> Result<(), LinkError> {
         if self.connection.is_none() {
-            let greeted = timeout(CONNECT, self.accept()).await.map_err(|_| LinkError::NotConnected)?;
-            self.connection = Some(greeted?);
+            self.connection = Some(self.accept().await?);
         }
         Ok(())
+    }
+
+    /// Waits until the runner is there that has begun.
+    ///
+    /// # Errors
+    /// As [`Link::greeted`], and it does not come in time.
+    pub async fn connected(&mut self) -> Result<(), LinkError> {
+        timeout(CONNECT, self.greeted()).await.map_err(|_| LinkError::NotConnected)?
     }
 
     /// Runs a step and returns how it ended. What it prints goes to `output` in order, whatever breaks meanwhile.

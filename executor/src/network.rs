@@ -141,6 +141,7 @@ impl BuildNetwork {
                 processes: 32,
                 open_files: 256,
             },
+            deadline: TRIAL,
             runtime: None,
             seccomp: None,
             labels: BTreeMap::from([(label::EXECUTOR.to_owned(), self.executor.clone())]),

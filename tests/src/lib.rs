@@ -79,11 +79,13 @@ pub(crate) fn over_postgres() -> bool {
     std::env::var("GRAPNEL_TEST_DATABASE").is_ok_and(|database| database == "postgres")
 }
 
-/// Reads a variable that `make test` sets.
+/// Reads a variable that `make test`, or `make test-kubernetes`, sets.
 ///
 /// # Panics
 /// It is not set: tests that are left out look like tests that pass.
 #[expect(clippy::disallowed_methods, reason = "tests are told by their environment where things are")]
 pub fn told(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; run `make test`, which sets it"))
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set; run `make test`, or `make test-kubernetes`, which set it")
+    })
 }

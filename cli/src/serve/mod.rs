@@ -19,12 +19,13 @@ use crate::{
     exit::Failure,
 };
 
-const TABLES: [&[Setting]; 5] = [
+const TABLES: [&[Setting]; 6] = [
     shared::SETTINGS,
     grapnel_artifacts::SETTINGS,
     grapnel_hooks::SETTINGS,
     grapnel_gateway::SETTINGS,
     grapnel_executor::SETTINGS,
+    grapnel_executor::KUBERNETES_SETTINGS,
 ];
 
 /// Threads of a service. Nothing here computes; what blocks runs elsewhere.

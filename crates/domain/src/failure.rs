@@ -104,6 +104,8 @@ failure_codes! {
     NetworkUnavailable = "NETWORK_UNAVAILABLE", Infrastructure;
     /// The engine does not have the installation's own builder image.
     BuilderImageMissing = "BUILDER_IMAGE_MISSING", Infrastructure;
+    /// The engine found no place for the sandbox, or could not begin it.
+    SandboxNotStarted = "SANDBOX_NOT_STARTED", Infrastructure;
     /// The sandbox vanished without the build's doing.
     SandboxLost = "SANDBOX_LOST", Infrastructure;
     /// The executor does not answer, or lost the attempt.

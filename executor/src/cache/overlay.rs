@@ -139,6 +139,7 @@ async fn run(
         }],
         network: NetworkAccess::None,
         limits: SandboxLimits { memory_bytes: 64 << 20, milli_cpus: 1_000, processes: 16, open_files: 256 },
+        deadline: TRIAL,
         runtime: None,
         seccomp: None,
         labels,

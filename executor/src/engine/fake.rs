@@ -23,8 +23,8 @@ use super::{
     Volume, VolumeSource,
 };
 
-/// What a sandbox ends with that was killed: 128 + SIGKILL.
-const KILLED: Exit = Exit { code: 137, out_of_memory: false };
+/// The code of a sandbox that was killed: 128 + SIGKILL.
+const KILLED: i64 = 137;
 
 /// Starts what runs in a sandbox. The token asks it to end; who does not is dropped.
 pub type Program =
@@ -187,7 +187,7 @@ impl Engine for FakeEngine {
         let missing = || EngineError::NotFound(id.0.clone());
         let mut exit = self.asked(Call::Wait)?.sandboxes.get(id).ok_or_else(missing)?.exit.clone();
         let ended = exit.wait_for(Option::is_some).await.map_err(|_| missing())?;
-        ended.ok_or_else(missing)
+        ended.clone().ok_or_else(missing)
     }
 
     async fn kill(&self, id: &SandboxId, grace: Duration) -> Result<(), EngineError> {
@@ -235,7 +235,7 @@ struct Killed(watch::Sender<Option<Exit>>);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        self.0.send_if_modified(|exit| exit.is_none() && exit.replace(KILLED).is_none());
+        self.0.send_if_modified(|exit| exit.is_none() && exit.replace(Exit::with(KILLED)).is_none());
     }
 }
 
@@ -293,10 +293,10 @@ fn process(sandbox: &Sandbox, end: CancellationToken) -> Result<BoxFuture<'stati
         };
         let status = tokio::select! {
             status = child.wait() => status,
-            () = asked => return KILLED,
+            () = asked => return Exit::with(KILLED),
         };
         let code = status
             .map_or(255, |status| status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()));
-        Exit { code: code.into(), out_of_memory: false }
+        Exit::with(code.into())
     }))
 }

@@ -2,8 +2,9 @@
 //!
 //! An engine knows images, volumes and sandboxes. It knows nothing of steps and logs: those travel between the
 //! pipeline and the runner, over a socket that the engine only mounts. Call order for one attempt:
-//! [`Engine::image`], [`Engine::prepare_network`], [`Engine::create_volume`] for each volume, [`Engine::start`], [`Engine::wait`] beside the
-//! work, [`Engine::kill`] to end it early, [`Engine::remove`], [`Engine::remove_volume`].
+//! [`Engine::image`], [`Engine::prepare_network`], [`Engine::create_volume`] for each volume, [`Engine::start`],
+//! [`Engine::begun`], [`Engine::wait`] beside the work, [`Engine::kill`] to end it early, [`Engine::remove`],
+//! [`Engine::remove_volume`].
 //!
 //! Every call may be made twice and from several tasks. A dropped future leaves the engine's side to finish or
 //! not: whoever created something removes it, and [`Engine::list`] finds what a dead process left.
@@ -13,9 +14,11 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use async_trait::async_trait;
 pub use grapnel_domain::project::NetworkAccess;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 pub mod docker;
 pub mod fake;
+pub mod kubernetes;
 
 /// The labels by which Grapnel finds what it created.
 pub mod label {
@@ -33,7 +36,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Says which engine answers; fails when none does.
     async fn describe(&self) -> Result<Description, EngineError>;
 
-    /// Looks an image up by name; `None` when the engine does not have it. Nothing is pulled.
+    /// Looks an image up by name; `None` when the engine does not have it and does not fetch images by itself. Nothing is
+    /// fetched here.
     async fn image(&self, name: &str) -> Result<Option<Image>, EngineError>;
 
     /// Creates a volume, or leaves the existing one of that name as it is.
@@ -49,7 +53,17 @@ pub trait Engine: Send + Sync + 'static {
     async fn prepare_network(&self, access: NetworkAccess) -> Result<Vec<SocketAddr>, EngineError>;
 
     /// Creates and starts a sandbox and returns its id. Leaves nothing behind when it fails.
+    ///
+    /// [`EngineError::NoPlace`] where the same may be asked for again.
     async fn start(&self, sandbox: &Sandbox) -> Result<SandboxId, EngineError>;
+
+    /// Waits until the first process of a started sandbox can have begun. An engine may have to find room for it and to fetch
+    /// its image; `waiting` is told, in words, what is in the way whenever that changes.
+    ///
+    /// An error says that it never begins; the caller removes it then.
+    async fn begun(&self, _id: &SandboxId, _waiting: &watch::Sender<String>) -> Result<(), EngineError> {
+        Ok(())
+    }
 
     /// Waits until the sandbox has ended, however long that takes; the caller brings the deadline.
     async fn wait(&self, id: &SandboxId) -> Result<Exit, EngineError>;
@@ -78,7 +92,7 @@ pub struct Description {
 /// An image that the engine has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// The content-addressed id.
+    /// The content-addressed id; empty where the engine has not run the image yet, and knows it only then.
     pub id: String,
     /// The labels of the image.
     pub labels: BTreeMap<String, String>,
@@ -137,6 +151,8 @@ pub struct Sandbox {
     pub network: NetworkAccess,
     /// The limits it runs under.
     pub limits: SandboxLimits,
+    /// After which time it is of use to nobody. An engine that can do so ends it then.
+    pub deadline: Duration,
     /// Another OCI runtime than the engine's default, such as `runsc`.
     pub runtime: Option<String>,
     /// Another seccomp profile than the engine's default: the text of one, as the OCI runtimes read it.
@@ -184,12 +200,21 @@ pub struct SandboxLimits {
 }
 
 /// How a sandbox ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// The exit code of the first process; 128 + signal where a signal ended it.
     pub code: i64,
     /// Whether the kernel ended a process of it for want of memory.
     pub out_of_memory: bool,
+    /// Why it was ended by somebody else, in words: its machine had no room for it any more, say.
+    pub taken_away: Option<String>,
+}
+
+impl Exit {
+    /// Returns the end of a sandbox whose first process ended with a code.
+    pub fn with(code: i64) -> Self {
+        Self { code, out_of_memory: false, taken_away: None }
+    }
 }
 
 /// What an engine holds.
@@ -207,6 +232,20 @@ pub enum EngineError {
     /// Nobody answers, or not in time. Another try may succeed.
     #[error("the container engine does not answer: {0}")]
     Unavailable(String),
+    /// There is no room for a sandbox now; the text is the engine's own. Another try may succeed.
+    #[error("there is no place for the sandbox yet: {0}")]
+    NoPlace(String),
+    /// The sandbox has waited as long as it may, and never began.
+    #[error("the sandbox did not start: {0}")]
+    NeverBegun(String),
+    /// The image cannot be fetched.
+    #[error("the image `{image}` cannot be fetched: {cause}")]
+    ImageUnavailable {
+        /// The image's name.
+        image: String,
+        /// What the engine says.
+        cause: String,
+    },
     /// The image is not there.
     #[error("the engine has no image `{0}`")]
     ImageMissing(String),

@@ -16,7 +16,7 @@ use std::{
 use grapnel_domain::{
     build::{BuildLimits, BuildSpec},
     deployment::CancelReason,
-    event::Outcome,
+    event::{Outcome, Step},
     failure::{Failure, Fault},
 };
 use grapnel_runtime::{Clock, crash_point};
@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Pipeline, Wishes,
-    ground::Ground,
+    ground::{Ground, not_connected},
     install,
     mask::Mask,
     recorder::{Progress, Recorder},
@@ -363,7 +363,8 @@ impl Story<'_> {
             ground.tree = install::tree_of(self).await;
         }
         if let Some(sandbox) = &mut self.sandbox {
-            sandbox.connected().await?;
+            let connected = sandbox.connected(Step::Cache, self.recorder).await;
+            connected.map_err(|not| not_connected(not, self.spec))?;
         }
         let (Some(cache), Some(sandbox)) = (self.cache.take(), self.sandbox.take()) else { return Ok(None) };
         Ok(Some((ground, cache, sandbox)))

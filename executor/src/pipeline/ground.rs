@@ -1,18 +1,20 @@
 //! What a build's commands stand on: a checkout, with a cache in place below it, in a sandbox that runs.
 
+use std::time::Duration;
+
 use grapnel_domain::{
     build::BuildSpec,
     event::{BuildEvent, Step},
     failure::{Failure, FailureCode},
 };
 use grapnel_runtime::crash_point;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 
 use super::{
     Pipeline,
     detect::{self, Plan},
     project_root::ProjectRoot,
-    sandbox::RunningSandbox,
+    sandbox::{NotConnected, RunningSandbox},
     story::{Story, out_of_order},
 };
 use crate::{
@@ -20,6 +22,10 @@ use crate::{
     engine::{EngineError, Image},
     source::{Checkout, Source},
 };
+
+/// How long it is waited for an engine that has no place for a sandbox, and how often it is asked again.
+const PLACE: Duration = Duration::from_secs(600);
+const PLACE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the log says of a build that did not have to wait for its sandbox.
 const STARTED_AHEAD: &str =
@@ -44,7 +50,7 @@ impl Story<'_> {
         let (image_name, image) = self.pipeline.find_image(self.spec).await?;
         let ready = self.make_sure_of_the_network();
         let (root, plan) = self.check_out().await?;
-        made_sure(ready).await?;
+        made_sure(ready, self.spec).await?;
         if plan.disabled {
             return Ok(None);
         }
@@ -66,7 +72,7 @@ impl Story<'_> {
             self.recorder.event(BuildEvent::Cache(cache.report.clone())).await;
         }
         self.recorder.step_finished(Step::Cache, Some(0)).await;
-        made_sure(ready).await
+        made_sure(ready, self.spec).await
     }
 
     /// A trial of the network that has begun is brought to its end, also where this story is not: it has a sandbox.
@@ -141,7 +147,7 @@ impl Story<'_> {
         self.preparing = None;
         let prepared = prepared.map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?;
         let prepared = prepared.map_err(|error| match error {
-            CacheError::Engine(error) => engine_failure(&error),
+            CacheError::Engine(error) => engine_failure(&error, self.spec),
             CacheError::Io(_) => Failure::new(FailureCode::ExecutorDiskFull, error.to_string()),
         })?;
         self.recorder.event(BuildEvent::Cache(prepared.report.clone())).await;
@@ -154,15 +160,29 @@ impl Story<'_> {
         let cache = self.cache.as_ref().ok_or_else(|| out_of_order("no cache was prepared"))?;
         let Pipeline { engine, sandbox, .. } = self.pipeline.clone();
         let wanted = sandbox.describe(self.spec, image, self.limits, self.workspace, cache);
-        let link = self.workspace.link();
-        let starting = self
-            .starting
-            .insert(tokio::spawn(async move { RunningSandbox::start(engine, &wanted, &link).await }));
-        let started = starting.await;
-        self.starting = None;
-        let started = started.map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?;
-        self.sandbox = Some(started.map_err(|error| engine_failure(&error))?);
-        Ok(())
+        let (mut told, begun) = (None, Instant::now());
+        loop {
+            let (engine, wanted, link) = (engine.clone(), wanted.clone(), self.workspace.link());
+            let starting = self
+                .starting
+                .insert(tokio::spawn(async move { RunningSandbox::start(engine, &wanted, &link).await }));
+            let started = starting.await;
+            self.starting = None;
+            match started.map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))? {
+                Ok(sandbox) => {
+                    self.sandbox = Some(sandbox);
+                    return Ok(());
+                }
+                Err(EngineError::NoPlace(why)) if begun.elapsed() < PLACE => {
+                    if told.as_ref() != Some(&why) {
+                        self.recorder.say(Step::Cache, format!("the sandbox waits: {why}")).await;
+                        told = Some(why);
+                    }
+                    tokio::time::sleep(PLACE_AGAIN).await;
+                }
+                Err(error) => return Err(engine_failure(&error, self.spec)),
+            }
+        }
     }
 }
 
@@ -171,7 +191,7 @@ impl Pipeline {
     pub(super) async fn find_image(&self, spec: &BuildSpec) -> Result<(String, Image), Failure> {
         let own = spec.settings.builder_image.as_ref();
         let name = own.unwrap_or(&self.builder_image);
-        match self.engine.image(name).await.map_err(|error| engine_failure(&error))? {
+        match self.engine.image(name).await.map_err(|error| engine_failure(&error, spec))? {
             Some(image) => Ok((name.clone(), image)),
             None if own.is_some() => Err(Failure::new(
                 FailureCode::ImageMissing,
@@ -187,15 +207,29 @@ impl Pipeline {
     }
 }
 
-async fn made_sure(ready: JoinHandle<Result<(), EngineError>>) -> Result<(), Failure> {
+async fn made_sure(ready: JoinHandle<Result<(), EngineError>>, spec: &BuildSpec) -> Result<(), Failure> {
     let ready = ready.await.map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))?;
-    ready.map_err(|error| engine_failure(&error))
+    ready.map_err(|error| engine_failure(&error, spec))
 }
 
-fn engine_failure(error: &EngineError) -> Failure {
+/// Says why nobody is in the sandbox of a build.
+pub(super) fn not_connected(not: NotConnected, spec: &BuildSpec) -> Failure {
+    match not {
+        NotConnected::Engine(error) => engine_failure(&error, spec),
+        NotConnected::Failed(failure) => failure,
+    }
+}
+
+fn engine_failure(error: &EngineError, spec: &BuildSpec) -> Failure {
     let code = match error {
         EngineError::Network(_) => FailureCode::NetworkUnavailable,
-        EngineError::ImageMissing(_) => FailureCode::ImageMissing,
+        EngineError::ImageMissing(_) | EngineError::ImageUnavailable { .. } => {
+            match spec.settings.builder_image {
+                Some(_) => FailureCode::ImageMissing,
+                None => FailureCode::BuilderImageMissing,
+            }
+        }
+        EngineError::NoPlace(_) | EngineError::NeverBegun(_) => FailureCode::SandboxNotStarted,
         EngineError::Unavailable(_)
         | EngineError::Refused(_)
         | EngineError::NotFound(_)

@@ -26,7 +26,7 @@ use crate::{
         Engine, EngineError, Exit, Mount, MountSource, NetworkAccess, Sandbox, SandboxId, SandboxLimits,
         label,
     },
-    link::{Link, LinkError, SOCKET},
+    link::{CONNECT, Link, LinkError, SOCKET},
     workspace::Workspace,
 };
 
@@ -34,6 +34,9 @@ use crate::{
 const RUNNER: &str = "/run/grapnel/grapnel-run";
 /// Where the directory of the runner's socket stands in a sandbox.
 const LINK: &str = "/run/grapnel/link";
+/// How long a sandbox may stand ready before its build begins, and be left to another process after it: none is of use to
+/// anybody that is older.
+const AHEAD_AND_AFTER: Duration = Duration::from_secs(1_800);
 /// How long the engine may take to say how a killed sandbox ended.
 const ENDED: Duration = Duration::from_secs(10);
 
@@ -66,6 +69,14 @@ pub struct RunningSandbox {
     ended: watch::Receiver<Option<Ended>>,
 }
 
+/// Why nobody is in a sandbox to be spoken to.
+pub enum NotConnected {
+    /// The engine does not begin it.
+    Engine(EngineError),
+    /// It, or the line to it, failed.
+    Failed(Failure),
+}
+
 /// How a sandbox ended; the error in words, since all who wait are told.
 type Ended = Result<Exit, String>;
 
@@ -92,14 +103,32 @@ impl RunningSandbox {
         Self { engine, id, link, position, ended }
     }
 
-    /// Waits until its runner is there.
+    /// Waits until its runner is there, for as long as the engine takes to begin it. What is in the way is said in the log of
+    /// a step.
     ///
     /// # Errors
-    /// The sandbox ended, or its runner does not come in time.
-    pub async fn connected(&mut self) -> Result<(), Failure> {
+    /// The sandbox ended or never begins, or its runner does not come in time after that.
+    pub async fn connected(&mut self, step: Step, recorder: &Recorder) -> Result<(), NotConnected> {
+        let (waiting, mut heard) = watch::channel(String::new());
+        let never = async {
+            if let Err(error) = self.engine.begun(&self.id, &waiting).await {
+                return NotConnected::Engine(error);
+            }
+            tokio::time::sleep(CONNECT).await;
+            NotConnected::Failed(line_failure(&LinkError::NotConnected))
+        };
+        let saying = async {
+            while heard.changed().await.is_ok() {
+                let trouble = heard.borrow_and_update().clone();
+                recorder.say(step, format!("the sandbox waits: {trouble}")).await;
+            }
+            std::future::pending().await
+        };
         tokio::select! {
-            connected = self.link.connected() => connected.map_err(|error| line_failure(&error)),
-            failure = ended_by_itself(self.ended.clone()) => Err(failure),
+            greeted = self.link.greeted() => greeted.map_err(|error| NotConnected::Failed(line_failure(&error))),
+            never = never => Err(never),
+            failure = ended_by_itself(self.ended.clone()) => Err(NotConnected::Failed(failure)),
+            nobody = saying => nobody,
         }
     }
 
@@ -164,6 +193,9 @@ async fn ended_by_itself(mut ended: watch::Receiver<Option<Ended>>) -> Failure {
             FailureCode::OutOfMemory,
             "the build used more memory than allowed, and its sandbox ended",
         ),
+        Ok(Some(Ok(Exit { taken_away: Some(why), .. }))) => {
+            Failure::new(FailureCode::SandboxLost, format!("the sandbox was taken away: {why}"))
+        }
         Ok(Some(Ok(exit))) => Failure::new(
             FailureCode::SandboxLost,
             format!("the sandbox ended with code {} before its step did", exit.code),
@@ -239,6 +271,7 @@ impl SandboxConfig {
                 processes: limits.processes,
                 open_files: open_files(limits.open_files),
             },
+            deadline: limits.timeout + AHEAD_AND_AFTER,
             runtime: self.runtime.clone(),
             seccomp: self.seccomp.clone(),
             labels: BTreeMap::from([

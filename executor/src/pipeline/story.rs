@@ -16,7 +16,7 @@ use super::{
     ahead::Staged,
     detect::Plan,
     environment::{self, WORKSPACE},
-    ground::Ground,
+    ground::{Ground, not_connected},
     install,
     recorder::Recorder,
     sandbox::RunningSandbox,
@@ -272,7 +272,11 @@ impl<'a> Story<'a> {
         let request = self.request(command, script);
         let recorder = self.recorder;
         match &mut self.sandbox {
-            Some(sandbox) => Ok(sandbox.run_step(step, &request, recorder).await?.code),
+            Some(sandbox) => {
+                let connected = sandbox.connected(step, recorder).await;
+                connected.map_err(|not| not_connected(not, self.spec))?;
+                Ok(sandbox.run_step(step, &request, recorder).await?.code)
+            }
             None => Err(out_of_order("no sandbox was started")),
         }
     }

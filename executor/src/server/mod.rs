@@ -42,7 +42,7 @@ use tonic::{Request, Status, service::RoutesBuilder};
 use crate::{
     cache::{CacheConfig, Caches, Prepared},
     config::ExecutorConfig,
-    engine::{Engine, Inventory, NetworkAccess, docker::DockerEngine},
+    engine::{Engine, Inventory, NetworkAccess},
     network::BuildNetwork,
     pipeline::{Pipeline, ahead::Shelf, sandbox::SandboxConfig},
     source::{self, SourceConfig},
@@ -102,8 +102,7 @@ impl Executor {
     /// # Errors
     /// The data directory or the address cannot be used. An engine that does not answer is no error: builds say so.
     pub async fn bind(config: ExecutorConfig, clock: Clock) -> Result<Self, StartError> {
-        let engine = DockerEngine::new(&config.docker_socket).with_egress(config.egress());
-        let engine: Arc<dyn Engine> = Arc::new(engine);
+        let engine = config.engine();
         Self::bind_with(config, clock, engine).await
     }
 
@@ -290,7 +289,7 @@ impl Trial {
         let unusable = |cause| StartError::DataDirectory { path: config.data_dir.clone(), cause };
         let directory =
             tempfile::Builder::new().prefix("doctor-").tempdir_in(&config.data_dir).map_err(unusable)?;
-        let engine = Arc::new(DockerEngine::new(&config.docker_socket).with_egress(config.egress()));
+        let engine = config.engine();
         let config = ExecutorConfig { data_dir: directory.path().to_owned(), ..config.clone() };
         Ok(Self { pipeline: pipeline(&config, engine, &Clock::system(), &[])?, _directory: directory })
     }

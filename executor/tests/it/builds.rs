@@ -114,7 +114,7 @@ async fn a_sandbox_that_fails_its_build_is_told_apart_from_a_build_that_fails() 
             program(|sandbox| async move {
                 let mut runner = Runner::connect(&sandbox).await;
                 runner.next_step().await;
-                Exit { code: 137, out_of_memory: true }
+                Exit { out_of_memory: true, ..Exit::with(137) }
             }),
             FailureCode::OutOfMemory,
         ),
@@ -168,7 +168,7 @@ async fn an_engine_that_fails_is_no_fault_of_the_build_and_nothing_stays() {
     site.nothing_is_left().await;
     // The image vanishes between the look at it and the start.
     site.engine.fail_next(Call::Start, EngineError::ImageMissing(IMAGE.into()));
-    assert_eq!(site.failure(&site.spec()).await.0, FailureCode::ImageMissing);
+    assert_eq!(site.failure(&site.spec()).await.0, FailureCode::BuilderImageMissing);
     site.engine.forget_image(IMAGE);
     assert_eq!(site.failure(&site.spec()).await.0, FailureCode::BuilderImageMissing);
     assert_eq!(site.engine.started(), 1, "only the build whose sandbox could not be waited for had one");

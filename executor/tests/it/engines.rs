@@ -10,11 +10,19 @@ use std::{
 
 use grapnel_domain::id::TeamKind;
 use grapnel_executor::engine::{
-    Engine, EngineError, Mount, MountSource, NetworkAccess, Sandbox, SandboxLimits, Volume, VolumeSource,
-    docker::DockerEngine, fake::FakeEngine, label,
+    Engine, EngineError, Mount, MountSource, NetworkAccess, Sandbox, SandboxId, SandboxLimits, Volume,
+    VolumeSource,
+    docker::DockerEngine,
+    fake::FakeEngine,
+    kubernetes::{
+        KubernetesEngine,
+        config::{KubernetesConfig, Pull},
+    },
+    label,
 };
 use grapnel_runtime::Clock;
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 const IMAGE: &str = "grapnel/builder:latest";
 
@@ -25,15 +33,58 @@ struct Bench {
     other: Arc<dyn Engine>,
     own: String,
     directory: TempDir,
+    /// Whether it fetches images by itself, and so knows of none that it is missing.
+    fetches: bool,
 }
 
 impl Bench {
     fn new(engine: impl Engine, other: impl Engine) -> Self {
+        Self::with(engine, other, tempfile::tempdir().unwrap())
+    }
+
+    fn with(engine: impl Engine, other: impl Engine, directory: TempDir) -> Self {
         let own = Clock::system().new_id::<TeamKind>().to_string();
-        let directory = tempfile::tempdir().unwrap();
         // The sandbox's user is another one.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        Self { engine: Arc::new(engine), other: Arc::new(other), own, directory }
+        Self { engine: Arc::new(engine), other: Arc::new(other), own, directory, fetches: false }
+    }
+
+    /// A node of a test cluster, with its mounts and its network, as `make test-kubernetes` enters one.
+    fn on_a_node() -> Self {
+        let node = grapnel_e2e::told("GRAPNEL_TEST_KUBERNETES_NODE");
+        let directory = tempfile::tempdir().unwrap();
+        let engine = || {
+            KubernetesEngine::new(KubernetesConfig {
+                namespace: "grapnel-builds".to_owned(),
+                node: node.clone(),
+                directory: directory.path().join("kubernetes"),
+                start_within: Duration::from_secs(60),
+                builder_image: IMAGE.to_owned(),
+                pull: Pull::Never,
+                pull_secrets: Vec::new(),
+                node_selector: BTreeMap::new(),
+                tolerations: Vec::new(),
+                priority_class: None,
+                cpu_reserved: 10,
+                ephemeral_storage: 1 << 30,
+                resolvers: Vec::new(),
+            })
+        };
+        let (engine, other) = (engine(), engine());
+        Self { fetches: true, ..Self::with(engine, other, directory) }
+    }
+
+    /// Starts a sandbox, and waits until its first process can have begun.
+    async fn start(&self, sandbox: &Sandbox) -> Result<SandboxId, EngineError> {
+        let id = self.engine.start(sandbox).await?;
+        let (waiting, _) = watch::channel(String::new());
+        match self.engine.begun(&id, &waiting).await {
+            Ok(()) => Ok(id),
+            Err(error) => {
+                self.engine.remove(&id).await.unwrap();
+                Err(error)
+            }
+        }
     }
 
     fn labels(&self, deployment: &str) -> BTreeMap<String, String> {
@@ -63,6 +114,7 @@ impl Bench {
                 processes: 64,
                 open_files: 1_024,
             },
+            deadline: Duration::from_secs(600),
             runtime: None,
             seccomp: None,
             labels: self.labels(name),
@@ -86,6 +138,12 @@ macro_rules! contract {
                 super::$case(super::Bench::new(engine(), engine())).await;
             })*
         }
+        mod on_kubernetes {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(super::Bench::on_a_node()).await;
+            })*
+        }
         mod fake {
             $(#[tokio::test]
             async fn $case() {
@@ -99,6 +157,7 @@ macro_rules! contract {
 contract!(
     it_describes_itself_and_knows_its_images,
     volumes_are_made_found_and_removed_any_number_of_times,
+    an_overlay_shows_its_layers_and_takes_what_is_written_or_cannot_be_had,
     a_sandbox_runs_its_command_and_all_who_wait_are_told_how_it_ended,
     who_has_not_started_a_sandbox_waits_for_it_and_ends_it_as_well,
     a_sandbox_that_cannot_start_leaves_nothing,
@@ -111,8 +170,11 @@ contract!(
 async fn it_describes_itself_and_knows_its_images(bench: Bench) {
     let described = bench.engine.describe().await.unwrap();
     assert!(!described.kind.is_empty() && !described.version.is_empty(), "{described:?}");
+    let id = bench.start(&bench.sandbox("known", "true")).await.unwrap();
+    bench.engine.remove(&id).await.unwrap();
     assert!(!bench.engine.image(IMAGE).await.unwrap().unwrap().id.is_empty());
-    assert_eq!(bench.engine.image("no/such:image").await.unwrap(), None);
+    let unknown = bench.engine.image("no/such:image").await.unwrap();
+    assert_eq!(unknown.map(|image| image.id), bench.fetches.then(String::new));
 }
 
 async fn volumes_are_made_found_and_removed_any_number_of_times(bench: Bench) {
@@ -139,6 +201,42 @@ async fn volumes_are_made_found_and_removed_any_number_of_times(bench: Bench) {
     bench.engine.remove_volume(&volume.name).await.unwrap();
     assert_eq!(bench.listed().await, (0, 0));
     assert!(bench.directory.path().join("file").exists(), "what it showed stays");
+}
+
+async fn an_overlay_shows_its_layers_and_takes_what_is_written_or_cannot_be_had(bench: Bench) {
+    let at = |name: &str| bench.directory.path().join(name);
+    for name in ["top", "bottom", "upper", "work"] {
+        fs::create_dir(at(name)).unwrap();
+        fs::set_permissions(at(name), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    fs::write(at("bottom/said"), "bottom").unwrap();
+    fs::write(at("bottom/gone"), "bottom").unwrap();
+    fs::write(at("top/said"), "top").unwrap();
+    let volume = Volume {
+        name: format!("contract-{}", bench.own),
+        source: VolumeSource::Overlay {
+            lower: vec![at("top"), at("bottom")],
+            upper: at("upper"),
+            work: at("work"),
+        },
+        labels: bench.labels("overlay"),
+    };
+    match bench.engine.create_volume(&volume).await {
+        Err(EngineError::Unsupported(_)) => return assert_eq!(bench.listed().await, (0, 0)),
+        made => made.unwrap(),
+    }
+    bench.other.create_volume(&volume).await.unwrap();
+    let mut sandbox = bench.sandbox("overlay", "cp /cache/said /cache/copied && rm /cache/gone");
+    let source = MountSource::Volume(volume.name.clone());
+    sandbox.mounts.push(Mount { source, target: "/cache".to_owned(), read_only: false });
+    let id = bench.start(&sandbox).await.unwrap();
+    assert_eq!(bench.engine.wait(&id).await.unwrap().code, 0);
+    bench.engine.remove(&id).await.unwrap();
+    assert_eq!(fs::read_to_string(at("upper/copied")).unwrap(), "top");
+    let gone = fs::symlink_metadata(at("upper/gone")).unwrap();
+    assert!(std::os::unix::fs::FileTypeExt::is_char_device(&gone.file_type()), "a whiteout");
+    bench.other.remove_volume(&volume.name).await.unwrap();
+    assert_eq!(bench.listed().await, (0, 0));
 }
 
 async fn a_sandbox_runs_its_command_and_all_who_wait_are_told_how_it_ended(bench: Bench) {
@@ -179,11 +277,14 @@ async fn who_has_not_started_a_sandbox_waits_for_it_and_ends_it_as_well(bench: B
 
 async fn a_sandbox_that_cannot_start_leaves_nothing(bench: Bench) {
     let imageless = Sandbox { image: "no/such:image".to_owned(), ..bench.sandbox("imageless", "true") };
-    let refused = bench.engine.start(&imageless).await.unwrap_err();
-    assert!(matches!(refused, EngineError::ImageMissing(ref image) if image == "no/such:image"), "{refused}");
+    let refused = bench.start(&imageless).await.unwrap_err();
+    let (EngineError::ImageMissing(image) | EngineError::ImageUnavailable { image, .. }) = &refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(image, "no/such:image");
     let commandless =
         Sandbox { command: vec!["/no/such/program".to_owned()], ..bench.sandbox("commandless", "") };
-    let refused = bench.engine.start(&commandless).await.unwrap_err();
+    let refused = bench.start(&commandless).await.unwrap_err();
     assert!(!matches!(refused, EngineError::Unavailable(_)), "{refused}");
     assert_eq!(bench.listed().await, (0, 0));
 }
@@ -201,7 +302,7 @@ async fn a_name_is_given_once(bench: Bench) {
 
 async fn killing_ends_the_deaf_at_once_and_lets_others_end_within_their_grace(bench: Bench) {
     let deaf = bench.sandbox("deaf", "trap '' TERM; echo > deaf; while :; do sleep 0.02; done");
-    let deaf = bench.engine.start(&deaf).await.unwrap();
+    let deaf = bench.start(&deaf).await.unwrap();
     appears(&bench, "deaf").await;
     let begun = Instant::now();
     bench.engine.kill(&deaf, Duration::ZERO).await.unwrap();
@@ -209,7 +310,7 @@ async fn killing_ends_the_deaf_at_once_and_lets_others_end_within_their_grace(be
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 
     let polite = bench.sandbox("polite", "trap 'exit 3' TERM; echo > polite; while :; do sleep 0.02; done");
-    let polite = bench.engine.start(&polite).await.unwrap();
+    let polite = bench.start(&polite).await.unwrap();
     appears(&bench, "polite").await;
     bench.engine.kill(&polite, Duration::from_secs(20)).await.unwrap();
     assert_eq!(bench.engine.wait(&polite).await.unwrap().code, 3);

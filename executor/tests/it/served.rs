@@ -6,7 +6,7 @@ use grapnel_artifacts::StoreConfig;
 use grapnel_domain::{build::BuildLimits, secret_token::ApiKey};
 use grapnel_e2e::Repository;
 use grapnel_executor::{
-    CacheLimits, Executor, ExecutorConfig,
+    CacheLimits, EngineConfig, Executor, ExecutorConfig,
     cache::Storage,
     engine::{
         Engine, NetworkAccess,
@@ -199,7 +199,7 @@ fn config(directory: &Path, key: &ApiKey) -> ExecutorConfig {
         prestart: 0,
         stop_within: Duration::from_secs(2),
         adopt_within: ADOPT_WITHIN,
-        docker_socket: String::new(),
+        engine: EngineConfig::Docker { socket: String::new() },
         network: NetworkAccess::None,
         runtime: None,
         seccomp: None,

@@ -285,6 +285,7 @@ fn left_over(executor: &str, directory: &TempDir) -> Sandbox {
         }],
         network: NetworkAccess::None,
         limits: SandboxLimits { memory_bytes: 1 << 28, milli_cpus: 1_000, processes: 64, open_files: 64 },
+        deadline: Duration::from_secs(600),
         runtime: None,
         seccomp: None,
         labels: BTreeMap::from([(label::EXECUTOR.to_owned(), executor.to_owned())]),

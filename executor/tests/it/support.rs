@@ -84,7 +84,7 @@ pub fn program<F: Future<Output = Exit> + Send + 'static>(play: fn(Sandbox) -> F
     })
 }
 
-pub const GONE: Exit = Exit { code: 1, out_of_memory: false };
+pub const GONE: Exit = Exit { code: 1, out_of_memory: false, taken_away: None };
 
 /// Does what a runner does.
 pub fn obedient() -> Program {

@@ -49,9 +49,11 @@ const CRATES: [(&str, &[&str]); 12] = [
 ];
 
 /// Words that may stand only below these places.
-const ONLY_BELOW: [(&str, &[&str]); 6] = [
+const ONLY_BELOW: [(&str, &[&str]); 8] = [
     ("object_store::", &["crates/artifacts/src"]),
     ("bollard::", &["executor/src/engine/docker"]),
+    ("kube::", &["executor/src/engine/kubernetes"]),
+    ("k8s_openapi::", &["executor/src/engine/kubernetes"]),
     (
         "sea_orm::",
         &["services/hooks/src/store", "services/hooks/tests", "migrations/src", "bench/src/bin/fill.rs"],

@@ -155,6 +155,7 @@ mod tests {
                 processes: 512,
                 open_files: 65536,
             },
+            deadline: std::time::Duration::from_secs(1_800),
             runtime: None,
             seccomp: None,
             labels: BTreeMap::from([("grapnel.deployment".into(), "dpl_x".into())]),

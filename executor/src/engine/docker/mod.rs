@@ -146,7 +146,8 @@ impl Engine for DockerEngine {
         };
         let inspected = self.docker()?.inspect_container(&id.0, None::<query::InspectContainerOptions>);
         let state = answered(inspected).await?.or_missing(&id.0)?.and_then(|container| container.state);
-        Ok(Exit { code, out_of_memory: state.and_then(|state| state.oom_killed).unwrap_or(false) })
+        let out_of_memory = state.and_then(|state| state.oom_killed).unwrap_or(false);
+        Ok(Exit { out_of_memory, ..Exit::with(code) })
     }
 
     async fn kill(&self, id: &SandboxId, grace: Duration) -> Result<(), EngineError> {

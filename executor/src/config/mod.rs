@@ -1,16 +1,23 @@
 //! The executor's settings.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+mod kubernetes;
+
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use grapnel_artifacts::StoreConfig;
 use grapnel_domain::{build::BuildLimits, secret_token::ApiKey};
 use grapnel_runtime::{Setting, Settings, grpc::Tls, settings::shared};
 
 use ipnet::IpNet;
+pub use kubernetes::SETTINGS as KUBERNETES_SETTINGS;
 
 use crate::{
     cache::Storage,
-    engine::{NetworkAccess, docker::EgressPolicy},
+    engine::{
+        Engine, NetworkAccess,
+        docker::{DockerEngine, EgressPolicy},
+        kubernetes::{KubernetesEngine, config::KubernetesConfig},
+    },
 };
 
 /// The table of these settings.
@@ -37,6 +44,11 @@ pub const SETTINGS: &[Setting] = &[
         "90s",
         "How long a build that the executor finds running when it starts waits to be asked for, before it is ended. Hooks services look for an executor that is away for 60 s.",
     ),
+    Setting::new(
+        "executor.engine",
+        "docker",
+        "What runs builds: `docker`, or `kubernetes`, where the executor is a pod of the node on which its builds run.",
+    ),
     Setting::new("executor.docker", "/var/run/docker.sock", "The socket of the Docker engine."),
     Setting::new(
         "executor.network",
@@ -61,7 +73,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::computed(
         "executor.runtime",
         "the engine's own",
-        "The OCI runtime of sandboxes, such as `runsc`.",
+        "The OCI runtime of sandboxes, such as `runsc`; on Kubernetes, their RuntimeClass.",
     ),
     Setting::new("builder_image", "grapnel/builder:latest", "The image of builds whose project names none."),
     Setting::new(
@@ -129,8 +141,8 @@ pub struct ExecutorConfig {
     pub stop_within: Duration,
     /// How long those that are found running wait to be asked for.
     pub adopt_within: Duration,
-    /// The engine's socket.
-    pub docker_socket: String,
+    /// What runs builds.
+    pub engine: EngineConfig,
     /// The network of builds.
     pub network: NetworkAccess,
     /// Networks that builds with a filtered network reach beside the internet.
@@ -167,6 +179,18 @@ pub struct ExecutorConfig {
     pub tls: Option<Tls>,
 }
 
+/// What runs builds.
+#[derive(Clone, Debug)]
+pub enum EngineConfig {
+    /// A Docker engine of the same machine.
+    Docker {
+        /// Its socket.
+        socket: String,
+    },
+    /// The cluster that this machine is a node of.
+    Kubernetes(Box<KubernetesConfig>),
+}
+
 /// What the caches of an executor may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheLimits {
@@ -181,8 +205,18 @@ pub struct CacheLimits {
 }
 
 impl ExecutorConfig {
+    /// Returns the engine that runs builds.
+    pub fn engine(&self) -> Arc<dyn Engine> {
+        match &self.engine {
+            EngineConfig::Docker { socket } => Arc::new(DockerEngine::new(socket).with_egress(self.egress())),
+            EngineConfig::Kubernetes(config) => {
+                Arc::new(KubernetesEngine::new(KubernetesConfig::clone(config)))
+            }
+        }
+    }
+
     /// Returns what builds reach beside the internet.
-    pub fn egress(&self) -> EgressPolicy {
+    fn egress(&self) -> EgressPolicy {
         EgressPolicy {
             allow: self.egress_allow.clone(),
             resolvers: self.resolvers.clone(),
@@ -224,21 +258,38 @@ impl ExecutorConfig {
         if key.is_none() {
             settings.complain("executor_key", "is missing: it is what hooks services have to show");
         }
+        let data_dir = shared::data_dir(settings);
+        let name = settings.get("executor.name").unwrap_or_else(host_name);
+        let builder_image: String = settings.require("builder_image", String::new());
+        let socket = settings.require("executor.docker", String::new());
+        let cluster = kubernetes::read(settings, &data_dir, &name, &builder_image, &resolvers);
+        let engine = match settings.get::<String>("executor.engine").as_deref() {
+            Some("docker") => EngineConfig::Docker { socket },
+            Some("kubernetes") => EngineConfig::Kubernetes(Box::new(cluster)),
+            _ => {
+                settings.complain("executor.engine", "must be `docker` or `kubernetes`");
+                EngineConfig::Docker { socket }
+            }
+        };
+        if matches!(engine, EngineConfig::Kubernetes(_)) && seccomp.is_some() {
+            let why = "is for Docker: on Kubernetes pods have the container runtime's own profile";
+            settings.complain("executor.seccomp", why);
+        }
         Some(Self {
             listen: settings.require("executor.listen", String::new()),
-            data_dir: shared::data_dir(settings),
-            name: settings.get("executor.name").unwrap_or_else(host_name),
+            data_dir,
+            name,
             slots,
             prestart: settings.require("executor.prestart", 2),
             stop_within: settings.duration("executor.stop_within"),
             adopt_within: settings.duration("executor.adopt_within"),
-            docker_socket: settings.require("executor.docker", String::new()),
+            engine,
             network,
             egress_allow,
             resolvers,
             seccomp,
             runtime: settings.get("executor.runtime"),
-            builder_image: settings.require("builder_image", String::new()),
+            builder_image,
             ca_bundle,
             git_allowed_dirs: settings.directories("git.allowed_dirs"),
             git_closed_networks,

@@ -1,0 +1,350 @@
+//! Kubernetes, 1.20 and newer: a sandbox is a pod on the executor's own node.
+//!
+//! The API server is asked to start and to end pods, and is in no build's data path: output and exit codes come by the runner.
+//! While it is away, sandboxes run on, and who waits for one goes on waiting. Directories and overlays are the node's, see
+//! [`volumes`].
+
+pub mod config;
+mod ended;
+mod error;
+mod pod;
+mod said;
+mod volumes;
+mod watching;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use ended::{Ended, EndedSandboxes};
+use error::{status, translate};
+use k8s_openapi::api::{
+    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
+    core::v1::Pod,
+};
+use kube::{
+    Api, Client, Config,
+    api::{DeleteParams, ListParams, PostParams},
+};
+use said::Standing;
+use tokio::{
+    sync::{OnceCell, watch},
+    time::{Instant, timeout},
+};
+use volumes::Volumes;
+use watching::Watching;
+
+use self::config::KubernetesConfig;
+use super::{
+    Description, Engine, EngineError, Exit, Image, Inventory, NetworkAccess, Sandbox, SandboxId, Volume,
+};
+
+/// How long the API server may take to answer a request, and to take a connection.
+const ANSWER: Duration = Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long an API server that is away is asked again for what has to be done, and how often.
+const PATIENCE: Duration = Duration::from_secs(120);
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// How long the kubelet may take to end a pod that it is told to, beyond the pod's grace.
+const ENDS: Duration = Duration::from_secs(30);
+
+/// After which time, beyond its grace, it is known of a pod that was told to end that it will not be said to run any more: a
+/// kubelet says so a second after its first process has begun, and kills it within two.
+const SILENT: Duration = Duration::from_secs(3);
+
+/// How long an image may not come before it is given up: a registry may be away for a moment.
+const IMAGE: Duration = Duration::from_secs(60);
+
+/// The label of images that have our tools, which Kubernetes does not tell of any image.
+const TOOLS: &str = "dev.grapnel.tools";
+
+/// A Kubernetes cluster, as the executor of one node uses it.
+pub struct KubernetesEngine {
+    config: KubernetesConfig,
+    client: OnceCell<Client>,
+    volumes: Volumes,
+    ended: EndedSandboxes,
+    /// The ids of images that were run, by name.
+    images: Arc<Mutex<HashMap<String, String>>>,
+}
+
+impl KubernetesEngine {
+    /// Takes what the operator has decided. The cluster is the one that this process runs in, or that of `KUBECONFIG`; it need
+    /// not answer yet.
+    pub fn new(config: KubernetesConfig) -> Self {
+        let (volumes, ended) = (config.directory.join("volumes"), config.directory.join("ended"));
+        Self {
+            config,
+            client: OnceCell::new(),
+            volumes: Volumes::new(volumes),
+            ended: EndedSandboxes::new(ended),
+            images: Arc::default(),
+        }
+    }
+
+    async fn client(&self) -> Result<Client, EngineError> {
+        let client = self.client.get_or_try_init(async || {
+            let unusable = |error: &dyn ToString| {
+                EngineError::Unavailable(format!("no cluster is known: {}", error.to_string()))
+            };
+            let mut config = Config::infer().await.map_err(|error| unusable(&error))?;
+            config.connect_timeout = Some(CONNECT);
+            Client::try_from(config).map_err(|error| unusable(&error))
+        });
+        client.await.cloned()
+    }
+
+    async fn pods(&self) -> Result<Api<Pod>, EngineError> {
+        Ok(Api::namespaced(self.client().await?, &self.config.namespace))
+    }
+
+    /// Says why a pod may not be made: by us never, or not now, because the namespace's quota is used up, say.
+    async fn why_forbidden(&self, said: String) -> EngineError {
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    namespace: Some(self.config.namespace.clone()),
+                    verb: Some("create".to_owned()),
+                    resource: Some("pods".to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let Ok(client) = self.client().await else { return EngineError::Refused(said) };
+        let reviews: Api<SelfSubjectAccessReview> = Api::all(client);
+        match answered(reviews.create(&PostParams::default(), &review)).await {
+            Ok(Ok(review)) if review.status.as_ref().is_some_and(|status| status.allowed) => {
+                EngineError::NoPlace(said)
+            }
+            _ => EngineError::Refused(said),
+        }
+    }
+
+    /// Ends a pod and waits until its kubelet says that nothing of it runs any more. Returns how it ended, unless it was gone
+    /// already.
+    async fn end(&self, id: &SandboxId, grace: Duration) -> Result<Option<Ended>, EngineError> {
+        let mut watching = Watching::of(self.pods().await?, id);
+        let Some(mut last) = watching.next().await else { return Ok(None) };
+        if said::may_have_begun(&last) {
+            // The least that makes the kubelet say when it is done: with none at all the pod is forgotten at once.
+            let grace = grace.max(Duration::from_secs(1));
+            self.delete(id, grace).await?;
+            let silent_until = Instant::now() + grace + SILENT;
+            let ended = async {
+                while watching.exit(&last).is_none() {
+                    tokio::select! {
+                        next = watching.next() => match next {
+                            Some(pod) => last = pod,
+                            None => break,
+                        },
+                        () = tokio::time::sleep_until(silent_until), if !watching.has_run() => break,
+                    }
+                }
+            };
+            if timeout(grace + ENDS, ended).await.is_err() {
+                let message =
+                    format!("the kubelet of `{}` does not end the pod `{}`", self.config.node, id.0);
+                return Err(EngineError::Unavailable(message));
+            }
+        }
+        // Nothing of a build runs in it. What its kubelet has to clean up needs no pod, and can take it a minute.
+        self.delete(id, Duration::ZERO).await?;
+        let exit = watching.exit(&last).unwrap_or_else(|| Exit::with(said::KILLED));
+        Ok(Some(Ended { exit, labels: labels_of(&last) }))
+    }
+
+    /// Tells the cluster to end a pod, again for as long as nobody answers.
+    async fn delete(&self, id: &SandboxId, grace: Duration) -> Result<(), EngineError> {
+        let begun = Instant::now();
+        loop {
+            match self.try_to_delete(id, grace).await {
+                Err(EngineError::Unavailable(why)) if begun.elapsed() < PATIENCE => {
+                    tracing::debug!(sandbox = id.0, why, "the cluster is asked again to end a pod");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_to_delete(&self, id: &SandboxId, grace: Duration) -> Result<(), EngineError> {
+        let how = DeleteParams::default().grace_period(u32::try_from(grace.as_secs()).unwrap_or(u32::MAX));
+        let pods = self.pods().await?;
+        match answered(pods.delete(&id.0, &how)).await? {
+            Ok(_) => Ok(()),
+            Err(error) if status(&error) == Some(404) => Ok(()),
+            Err(error) => Err(translate(&error, &id.0)),
+        }
+    }
+
+    fn learn_image(&self, pod: &Pod) {
+        if let Some((name, id)) = said::image_id(pod) {
+            let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+            images.insert(name.to_owned(), id.to_owned());
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for KubernetesEngine {
+    async fn describe(&self) -> Result<Description, EngineError> {
+        let client = self.client().await?;
+        let version = answered(client.apiserver_version()).await?;
+        let version = version.map_err(|error| translate(&error, "version"))?;
+        Ok(Description {
+            kind: "kubernetes".to_owned(),
+            version: version.git_version,
+            api_version: format!("{}.{}", version.major, version.minor),
+        })
+    }
+
+    async fn image(&self, name: &str) -> Result<Option<Image>, EngineError> {
+        let images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_tools = (name == self.config.builder_image).then(|| (TOOLS.to_owned(), String::new()));
+        Ok(Some(Image {
+            id: images.get(name).cloned().unwrap_or_default(),
+            labels: has_tools.into_iter().collect(),
+        }))
+    }
+
+    async fn create_volume(&self, volume: &Volume) -> Result<(), EngineError> {
+        self.volumes.create(volume)
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        self.volumes.remove(name)
+    }
+
+    async fn prepare_network(&self, _: NetworkAccess) -> Result<Vec<SocketAddr>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    async fn start(&self, sandbox: &Sandbox) -> Result<SandboxId, EngineError> {
+        let pod = pod::pod(sandbox, &self.config, |name| self.volumes.tree(name))?;
+        let id = SandboxId(pod::name(&sandbox.name));
+        if self.ended.get(&id).is_some() {
+            return Err(EngineError::Refused(format!("the name {} is taken", id.0)));
+        }
+        let pods = self.pods().await.map_err(no_place)?;
+        match answered(pods.create(&PostParams::default(), &pod)).await.map_err(no_place)? {
+            Ok(_) => Ok(id),
+            Err(error) if status(&error) == Some(403) => {
+                Err(self.why_forbidden(translated_text(&error, &id)).await)
+            }
+            Err(error) => Err(no_place(translate(&error, &id.0))),
+        }
+    }
+
+    async fn begun(&self, id: &SandboxId, waiting: &watch::Sender<String>) -> Result<(), EngineError> {
+        let mut beginning = watching::Beginning::of(self.client().await?, &self.config, id);
+        loop {
+            match beginning.next().await? {
+                Standing::Runs | Standing::Ended(_) => {
+                    self.learn_image(beginning.pod());
+                    return Ok(());
+                }
+                Standing::NeverBegan(why) => return Err(EngineError::NeverBegun(why)),
+                Standing::Coming => {}
+                Standing::Waits(trouble) => {
+                    waiting.send_if_modified(|told| {
+                        let is_new = told != trouble.text();
+                        trouble.text().clone_into(told);
+                        is_new
+                    });
+                }
+            }
+        }
+    }
+
+    async fn wait(&self, id: &SandboxId) -> Result<Exit, EngineError> {
+        let mut watching = Watching::of(self.pods().await?, id);
+        let mut last = None;
+        while let Some(pod) = watching.next().await {
+            self.learn_image(&pod);
+            if let Some(exit) = watching.exit(&pod) {
+                return Ok(exit);
+            }
+            last = Some(pod);
+        }
+        if let Some(ended) = self.ended.get(id) {
+            return Ok(ended.exit);
+        }
+        match last {
+            // Whoever has told the pod to end may be about to write down how it did.
+            Some(pod) => Ok(watching::exit_of_gone(&pod)),
+            None => Err(EngineError::NotFound(id.0.clone())),
+        }
+    }
+
+    async fn kill(&self, id: &SandboxId, grace: Duration) -> Result<(), EngineError> {
+        let Some(ended) = self.end(id, grace).await? else { return Ok(()) };
+        let written = self.ended.write(id, &ended);
+        written.map_err(|error| {
+            EngineError::Refused(format!("how {} ended cannot be written down: {error}", id.0))
+        })
+    }
+
+    async fn remove(&self, id: &SandboxId) -> Result<(), EngineError> {
+        self.end(id, Duration::ZERO).await?;
+        let removed = self.ended.remove(id);
+        removed.map_err(|error| {
+            EngineError::Refused(format!("what is known of {} cannot be removed: {error}", id.0))
+        })
+    }
+
+    async fn list(&self, labels: &BTreeMap<String, String>) -> Result<Inventory, EngineError> {
+        let selector: Vec<_> =
+            labels.iter().map(|(name, value)| format!("{name}={}", pod::label(value))).collect();
+        let pods = self.pods().await?;
+        let listed = answered(pods.list(&ListParams::default().labels(&selector.join(",")))).await?;
+        let listed = listed.map_err(|error| translate(&error, "pods"))?;
+        let carries =
+            |own: &BTreeMap<String, String>| labels.iter().all(|(name, value)| own.get(name) == Some(value));
+        let mut sandboxes = self.ended.list();
+        let named = listed.items.iter().filter_map(|pod| {
+            let id = SandboxId(pod.metadata.name.clone()?);
+            Some((id, labels_of(pod)))
+        });
+        sandboxes.extend(named);
+        sandboxes.retain(|_, own| carries(own));
+        let mut volumes = self.volumes.list();
+        volumes.retain(|(_, own)| carries(own));
+        Ok(Inventory { sandboxes: sandboxes.into_iter().collect(), volumes })
+    }
+}
+
+/// A cluster that is away has no place for a sandbox now.
+fn no_place(error: EngineError) -> EngineError {
+    match error {
+        EngineError::Unavailable(why) => EngineError::NoPlace(why),
+        other => other,
+    }
+}
+
+fn translated_text(error: &kube::Error, id: &SandboxId) -> String {
+    match translate(error, &id.0) {
+        EngineError::Refused(text) => text,
+        other => other.to_string(),
+    }
+}
+
+/// Returns the labels that a sandbox was given.
+fn labels_of(pod: &Pod) -> BTreeMap<String, String> {
+    let written = pod.metadata.annotations.as_ref().and_then(|all| all.get(pod::LABELS));
+    let written = written.and_then(|text| serde_json::from_str(text).ok());
+    written.or_else(|| pod.metadata.labels.clone()).unwrap_or_default()
+}
+
+async fn answered<T>(request: impl Future<Output = T>) -> Result<T, EngineError> {
+    timeout(ANSWER, request)
+        .await
+        .map_err(|_| EngineError::Unavailable(format!("no answer within {} s", ANSWER.as_secs())))
+}

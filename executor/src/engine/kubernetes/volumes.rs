@@ -1,0 +1,177 @@
+//! Volumes, which this engine makes itself: directories of the node that its pods mount, and overlays that the executor mounts
+//! below a directory whose mounts the node shares.
+//!
+//! Of each a file says what it is, before anything else is made, so that it is found by whatever process comes next.
+
+use std::{
+    collections::BTreeMap,
+    ffi::CString,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{EngineError, Volume, VolumeSource};
+
+/// What is written down of a volume.
+#[derive(Debug, Serialize, Deserialize)]
+struct Written {
+    labels: BTreeMap<String, String>,
+    /// What it shows; none is an overlay, whose tree is mounted beside.
+    directory: Option<PathBuf>,
+}
+
+/// The volumes of an executor.
+#[derive(Clone, Debug)]
+pub struct Volumes {
+    directory: PathBuf,
+}
+
+impl Volumes {
+    /// Takes the directory of them all.
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// Makes a volume, or leaves the existing one of that name as it is.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] where the executor may not mount, or the kernel cannot.
+    pub fn create(&self, volume: &Volume) -> Result<(), EngineError> {
+        let (what, tree) = self.places(&volume.name)?;
+        let directory = match &volume.source {
+            VolumeSource::Directory(path) => Some(path.clone()),
+            VolumeSource::Overlay { .. } => None,
+        };
+        let written = Written { labels: volume.labels.clone(), directory };
+        let failed = failed(&volume.name);
+        let text = serde_json::to_vec(&written).map_err(|error| failed(error.into()))?;
+        fs::create_dir_all(&self.directory).map_err(&failed)?;
+        fs::write(&what, text).map_err(&failed)?;
+        let VolumeSource::Overlay { lower, upper, work } = &volume.source else { return Ok(()) };
+        fs::create_dir_all(&tree).map_err(&failed)?;
+        if is_mounted(&tree).map_err(&failed)? {
+            return Ok(());
+        }
+        let mounted = mount_overlay(lower, upper, work, &tree);
+        if mounted.is_err() {
+            self.remove(&volume.name)?;
+        }
+        mounted
+    }
+
+    /// Removes a volume. One that is not there is removed already. Who still runs on it goes on.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn remove(&self, name: &str) -> Result<(), EngineError> {
+        let (what, tree) = self.places(name)?;
+        let failed = failed(name);
+        while is_mounted(&tree).map_err(&failed)? {
+            unmount(&tree, UnmountFlags::DETACH).map_err(|error| failed(error.into()))?;
+        }
+        for gone in [fs::remove_dir(&tree), fs::remove_file(&what)] {
+            match gone {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns where on the node a volume's tree is.
+    pub fn tree(&self, name: &str) -> Option<PathBuf> {
+        let (what, tree) = self.places(name).ok()?;
+        Some(read(&what)?.directory.unwrap_or(tree))
+    }
+
+    /// Lists the volumes, with their labels.
+    pub fn list(&self) -> Vec<(String, BTreeMap<String, String>)> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let known = entries.filter_map(|entry| {
+            let name = entry.file_name().to_str()?.strip_suffix(".json")?.to_owned();
+            Some((name, read(&entry.path())?.labels))
+        });
+        known.collect()
+    }
+
+    /// Returns where it is written what a volume is, and where its tree is mounted.
+    fn places(&self, name: &str) -> Result<(PathBuf, PathBuf), EngineError> {
+        if name.is_empty() || name.starts_with('.') || name.contains('/') {
+            return Err(EngineError::Refused(format!("`{name}` is no name of a volume")));
+        }
+        Ok((self.directory.join(format!("{name}.json")), self.directory.join(name)))
+    }
+}
+
+fn failed(name: &str) -> impl Fn(io::Error) -> EngineError {
+    move |error| EngineError::Refused(format!("the volume {name}: {error}"))
+}
+
+fn read(what: &Path) -> Option<Written> {
+    serde_json::from_slice(&fs::read(what).ok()?).ok()
+}
+
+/// Tells whether something is mounted on a directory; nothing is on one that is not there.
+fn is_mounted(tree: &Path) -> io::Result<bool> {
+    let above = tree.parent().unwrap_or(Path::new("/"));
+    match (fs::metadata(tree), fs::metadata(above)) {
+        (Ok(tree), Ok(above)) => Ok(tree.dev() != above.dev()),
+        (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
+fn mount_overlay(lower: &[PathBuf], upper: &Path, work: &Path, tree: &Path) -> Result<(), EngineError> {
+    let lower = lower.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>()?.join(":");
+    let (upper, work) = (text(upper)?, text(work)?);
+    // As the Docker engine is told: see there.
+    let features = "redirect_dir=on,metacopy=off,index=off";
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work},{features}");
+    let options = CString::new(options).map_err(|error| EngineError::Unsupported(error.to_string()))?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("grapnel", tree, "overlay", flags, options.as_c_str())
+        .map_err(|error| EngineError::Unsupported(format!("an overlay cannot be mounted: {error}")))
+}
+
+/// Separators have no place in the paths of a mount's options.
+fn text(path: &Path) -> Result<&str, EngineError> {
+    let text = path.to_str().filter(|text| !text.contains([':', ',', '\\']));
+    text.ok_or_else(|| {
+        EngineError::Unsupported(format!("the path {} cannot be mounted by name", path.display()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_is_found_by_whoever_comes_next_until_it_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let volumes = Volumes::new(directory.path().join("volumes"));
+        let volume = Volume {
+            name: "one".to_owned(),
+            source: VolumeSource::Directory("/somewhere".into()),
+            labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+        };
+        assert_eq!(volumes.tree("one"), None);
+        assert!(volumes.list().is_empty());
+        for _ in 0..2 {
+            volumes.create(&volume).unwrap();
+        }
+        let next = Volumes::new(directory.path().join("volumes"));
+        assert_eq!(next.tree("one"), Some("/somewhere".into()));
+        assert_eq!(next.list(), [("one".to_owned(), volume.labels.clone())]);
+        for _ in 0..2 {
+            next.remove("one").unwrap();
+        }
+        assert!(next.list().is_empty());
+        for name in ["", "..", "../one", "a/b"] {
+            assert!(volumes.remove(name).is_err(), "{name}");
+        }
+    }
+}
