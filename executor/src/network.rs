@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    sync::Mutex,
+    sync::{Mutex, watch},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ pub struct BuildNetwork {
     executor: String,
     runner: PathBuf,
     image: String,
-    tried: Arc<Mutex<Option<Instant>>>,
+    tried: Arc<Mutex<BTreeMap<NetworkAccess, Instant>>>,
 }
 
 impl BuildNetwork {
@@ -48,23 +48,24 @@ impl BuildNetwork {
         Self { engine, executor, runner, image, tried: Arc::default() }
     }
 
-    /// Makes sure that the network is as it has to be. A build with a filtered network only runs after this said so.
+    /// Makes sure that the network is as it has to be. A build with a network that is closed to anything only runs after this
+    /// said so.
     ///
     /// # Errors
     /// [`EngineError::Network`] where the firewall cannot be placed, or does not hold.
     pub async fn ready(&self, access: NetworkAccess) -> Result<(), EngineError> {
-        if access != NetworkAccess::Egress {
+        if access == NetworkAccess::Open {
             return self.engine.prepare_network(access).await.map(|_| ());
         }
         // One at a time: all builds wait for the same answer.
         let mut tried = self.tried.lock().await;
         let closed = self.engine.prepare_network(access).await?;
-        if tried.is_some_and(|at| at.elapsed() < BELIEVED) || closed.is_empty() {
+        if tried.get(&access).is_some_and(|at| at.elapsed() < BELIEVED) || closed.is_empty() {
             return Ok(());
         }
-        *tried = None;
-        self.try_to_reach(closed).await?;
-        *tried = Some(Instant::now());
+        tried.remove(&access);
+        self.try_to_reach(access, closed).await?;
+        tried.insert(access, Instant::now());
         Ok(())
     }
 
@@ -88,12 +89,20 @@ impl BuildNetwork {
     }
 
     /// Lets a sandbox of the network try to reach what it must not.
-    async fn try_to_reach(&self, mut closed: Vec<SocketAddr>) -> Result<(), EngineError> {
+    async fn try_to_reach(
+        &self,
+        access: NetworkAccess,
+        mut closed: Vec<SocketAddr>,
+    ) -> Result<(), EngineError> {
         closed.extend(own_address().map(|address| SocketAddr::new(address, 1)));
         closed.extend(METADATA.parse::<SocketAddr>());
-        let sandbox = self.trial(&closed);
+        let sandbox = self.trial(access, &closed);
         let id = self.engine.start(&sandbox).await?;
-        let exit = timeout(TRIAL, self.engine.wait(&id)).await;
+        let (waiting, _) = watch::channel(String::new());
+        let exit = match self.engine.begun(&id, &waiting).await {
+            Ok(()) => timeout(TRIAL, self.engine.wait(&id)).await,
+            Err(never) => Ok(Err(never)),
+        };
         self.engine.remove(&id).await?;
         let code = match exit {
             Ok(exit) => exit?.code,
@@ -119,7 +128,7 @@ impl BuildNetwork {
         }
     }
 
-    fn trial(&self, closed: &[SocketAddr]) -> Sandbox {
+    fn trial(&self, access: NetworkAccess, closed: &[SocketAddr]) -> Sandbox {
         let addresses = closed.iter().map(ToString::to_string);
         let command = [RUNNER.to_owned(), "--try".to_owned()].into_iter().chain(addresses);
         Sandbox {
@@ -134,7 +143,7 @@ impl BuildNetwork {
                 target: RUNNER.to_owned(),
                 read_only: true,
             }],
-            network: NetworkAccess::Egress,
+            network: access,
             limits: SandboxLimits {
                 memory_bytes: 64 << 20,
                 milli_cpus: 1_000,

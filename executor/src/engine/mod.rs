@@ -36,6 +36,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Says which engine answers; fails when none does.
     async fn describe(&self) -> Result<Description, EngineError>;
 
+    /// Tells whether whoever runs the engine's machine wants nothing new to be started on it for now.
+    async fn is_cordoned(&self) -> Result<bool, EngineError> {
+        Ok(false)
+    }
+
     /// Looks an image up by name; `None` when the engine does not have it and does not fetch images by itself. Nothing is
     /// fetched here.
     async fn image(&self, name: &str) -> Result<Option<Image>, EngineError>;
@@ -73,6 +78,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Removes a sandbox, by force if it still runs. A sandbox that is not there is removed already.
     async fn remove(&self, id: &SandboxId) -> Result<(), EngineError>;
+
+    /// Removes a sandbox of which the caller knows that nothing runs any more. It need not be looked for again.
+    async fn remove_ended(&self, id: &SandboxId) -> Result<(), EngineError> {
+        self.remove(id).await
+    }
 
     /// Lists the sandboxes, running or not, and the volumes that carry all of `labels`.
     async fn list(&self, labels: &BTreeMap<String, String>) -> Result<Inventory, EngineError>;

@@ -24,12 +24,12 @@ pub async fn keep_ready(pipeline: Pipeline, occupancy: Occupancy, clock: Clock, 
         if stop.is_cancelled() || now.draining {
             break;
         }
-        let may_begin = now.taken < now.all && shelf.is_wanting();
+        let may_begin = now.taken < now.all && !now.cordoned && shelf.is_wanting();
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(PAUSE), if may_begin => {
                 let still = occupancy.slots();
-                if still.taken < still.all && let Some(spec) = shelf.begin() {
+                if still.taken < still.all && !still.cordoned && let Some(spec) = shelf.begin() {
                     make(&pipeline, spec, &clock, &stop).await;
                 }
             }

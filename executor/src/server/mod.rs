@@ -4,6 +4,7 @@ mod ahead;
 mod artifacts;
 mod attempt;
 mod attempts;
+mod cordon;
 mod journal;
 mod occupancy;
 pub mod reconcile;
@@ -170,6 +171,7 @@ impl Executor {
         if config.network >= NetworkAccess::Egress {
             upkeep.spawn(pipeline.network.clone().watch_over(until()));
         }
+        upkeep.spawn(cordon::watch_over(engine.clone(), attempts.occupancy().clone(), until()));
         let staging = ahead::keep_ready(
             pipeline.clone(),
             attempts.occupancy().clone(),

@@ -11,8 +11,17 @@ pub struct Slots {
     pub all: usize,
     /// How many attempts have one.
     pub taken: usize,
-    /// Whether nothing new is taken.
+    /// Whether nothing new is taken any more.
     pub draining: bool,
+    /// Whether the machine is to be given nothing new for now.
+    pub cordoned: bool,
+}
+
+impl Slots {
+    /// Tells whether nothing new is taken, however many are free.
+    pub fn is_closed(&self) -> bool {
+        self.draining || self.cordoned
+    }
 }
 
 /// The slots of an executor. Clones share them.
@@ -41,7 +50,7 @@ impl Drop for Slot {
 impl Occupancy {
     /// Starts with all slots free.
     pub fn new(slots: usize) -> Self {
-        Self(Arc::new(watch::channel(Slots { all: slots, taken: 0, draining: false }).0))
+        Self(Arc::new(watch::channel(Slots { all: slots, taken: 0, draining: false, cordoned: false }).0))
     }
 
     /// Takes a slot for a new attempt.
@@ -52,7 +61,7 @@ impl Occupancy {
         let mut taken = Ok(());
         self.0.send_if_modified(|slots| {
             taken = match slots {
-                Slots { draining: true, .. } => Err(NoSlot::Draining),
+                slots if slots.is_closed() => Err(NoSlot::Draining),
                 slots if slots.taken >= slots.all => Err(NoSlot::Full),
                 slots => {
                     slots.taken += 1;
@@ -73,6 +82,11 @@ impl Occupancy {
     /// Takes nothing new from now on.
     pub fn drain(&self) {
         self.0.send_if_modified(|slots| !std::mem::replace(&mut slots.draining, true));
+    }
+
+    /// Says whether the machine is to be given nothing new; returns whether that is news.
+    pub fn cordon(&self, cordoned: bool) -> bool {
+        self.0.send_if_modified(|slots| std::mem::replace(&mut slots.cordoned, cordoned) != cordoned)
     }
 
     /// Returns what is known now.
@@ -105,7 +119,11 @@ mod tests {
         let mut watch = occupancy.watch();
         drop(first);
         assert!(watch.has_changed().unwrap());
-        assert_eq!(*watch.borrow_and_update(), Slots { all: 2, taken: 1, draining: false });
+        assert_eq!(*watch.borrow_and_update(), Slots { all: 2, taken: 1, draining: false, cordoned: false });
+        assert!(occupancy.cordon(true) && !occupancy.cordon(true));
+        assert_eq!(occupancy.take().unwrap_err(), NoSlot::Draining, "for now");
+        assert!(occupancy.cordon(false));
+        drop(occupancy.take().unwrap());
         occupancy.drain();
         assert_eq!(occupancy.take().unwrap_err(), NoSlot::Draining);
         let drained = tokio::spawn({

@@ -167,7 +167,8 @@ impl ExecutorService for Service {
         &self,
         _request: Request<GetExecutorRequest>,
     ) -> Result<Response<GetExecutorResponse>, Status> {
-        let Slots { all, taken, draining } = self.attempts.occupancy().slots();
+        let slots = self.attempts.occupancy().slots();
+        let Slots { all, taken, .. } = slots;
         let engine = match timeout(DESCRIBE, self.engine.describe()).await {
             Ok(Ok(engine)) => format!("{} {} (API {})", engine.kind, engine.version, engine.api_version),
             Ok(Err(_)) | Err(_) => String::new(),
@@ -178,7 +179,7 @@ impl ExecutorService for Service {
             slots: u32::try_from(all).unwrap_or(u32::MAX),
             running: u32::try_from(taken).unwrap_or(u32::MAX),
             engine,
-            draining,
+            draining: slots.is_closed(),
         }))
     }
 
@@ -297,7 +298,7 @@ impl Who {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             slots: u32::try_from(slots.all).unwrap_or(u32::MAX),
             running: u32::try_from(slots.taken).unwrap_or(u32::MAX),
-            draining: slots.draining,
+            draining: slots.is_closed(),
         }
     }
 }

@@ -24,7 +24,7 @@ use ended::{Ended, EndedSandboxes};
 use error::{status, translate};
 use k8s_openapi::api::{
     authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
-    core::v1::Pod,
+    core::v1::{Node, Pod},
 };
 use kube::{
     Api, Client, Config,
@@ -57,6 +57,9 @@ const ENDS: Duration = Duration::from_secs(30);
 /// After which time, beyond its grace, it is known of a pod that was told to end that it will not be said to run any more: a
 /// kubelet says so a second after its first process has begun, and kills it within two.
 const SILENT: Duration = Duration::from_secs(3);
+
+/// The port of every kubelet.
+const KUBELET: u16 = 10_250;
 
 /// How long an image may not come before it is given up: a registry may be away for a moment.
 const IMAGE: Duration = Duration::from_secs(60);
@@ -102,6 +105,12 @@ impl KubernetesEngine {
 
     async fn pods(&self) -> Result<Api<Pod>, EngineError> {
         Ok(Api::namespaced(self.client().await?, &self.config.namespace))
+    }
+
+    async fn node(&self) -> Result<Node, EngineError> {
+        let nodes: Api<Node> = Api::all(self.client().await?);
+        let node = answered(nodes.get(&self.config.node)).await?;
+        node.map_err(|error| translate(&error, &self.config.node))
     }
 
     /// Says why a pod may not be made: by us never, or not now, because the namespace's quota is used up, say.
@@ -206,6 +215,10 @@ impl Engine for KubernetesEngine {
         })
     }
 
+    async fn is_cordoned(&self) -> Result<bool, EngineError> {
+        Ok(self.node().await?.spec.and_then(|spec| spec.unschedulable).unwrap_or(false))
+    }
+
     async fn image(&self, name: &str) -> Result<Option<Image>, EngineError> {
         let images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
         let has_tools = (name == self.config.builder_image).then(|| (TOOLS.to_owned(), String::new()));
@@ -223,8 +236,24 @@ impl Engine for KubernetesEngine {
         self.volumes.remove(name)
     }
 
-    async fn prepare_network(&self, _: NetworkAccess) -> Result<Vec<SocketAddr>, EngineError> {
-        Ok(Vec::new())
+    /// A NetworkPolicy, which the operator has placed, closes networks by the label of a pod; where the cluster's network plugin
+    /// knows none it closes nothing. So each but the open one is to be tried.
+    async fn prepare_network(&self, access: NetworkAccess) -> Result<Vec<SocketAddr>, EngineError> {
+        if access == NetworkAccess::Open {
+            return Ok(Vec::new());
+        }
+        let node = self.node().await?;
+        let addresses = node.status.and_then(|status| status.addresses).unwrap_or_default();
+        let own = addresses.iter().filter(|address| address.type_ == "InternalIP");
+        let own = own.filter_map(|address| Some(SocketAddr::new(address.address.parse().ok()?, KUBELET)));
+        let unknown = |error: &dyn ToString| {
+            EngineError::Network(format!("the API server's address is not known: {}", error.to_string()))
+        };
+        let server = Config::infer().await.map_err(|error| unknown(&error))?.cluster_url;
+        let port = server.port_u16().unwrap_or(443);
+        let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
+        let servers = tokio::net::lookup_host((host, port)).await.map_err(|error| unknown(&error))?;
+        Ok(servers.take(1).chain(own.take(2)).collect())
     }
 
     async fn start(&self, sandbox: &Sandbox) -> Result<SandboxId, EngineError> {
@@ -294,6 +323,14 @@ impl Engine for KubernetesEngine {
 
     async fn remove(&self, id: &SandboxId) -> Result<(), EngineError> {
         self.end(id, Duration::ZERO).await?;
+        let removed = self.ended.remove(id);
+        removed.map_err(|error| {
+            EngineError::Refused(format!("what is known of {} cannot be removed: {error}", id.0))
+        })
+    }
+
+    async fn remove_ended(&self, id: &SandboxId) -> Result<(), EngineError> {
+        self.delete(id, Duration::ZERO).await?;
         let removed = self.ended.remove(id);
         removed.map_err(|error| {
             EngineError::Refused(format!("what is known of {} cannot be removed: {error}", id.0))
