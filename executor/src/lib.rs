@@ -7,6 +7,7 @@ pub mod cache;
 mod config;
 pub mod disk;
 pub mod engine;
+mod first_process;
 pub mod link;
 pub mod network;
 pub mod pipeline;

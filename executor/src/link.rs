@@ -6,6 +6,7 @@
 
 use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
+use crate::first_process::FirstProcess;
 use grapnel_domain::event::Stream;
 use grapnel_run::{
     frame::{Frame, HEAD, Head, Kind, MAX_OUTPUT},
@@ -61,6 +62,7 @@ pub struct Link {
     kept: u64,
     /// The step that was sent last.
     step: u64,
+    first_process: Option<FirstProcess>,
 }
 
 #[derive(Debug)]
@@ -92,12 +94,17 @@ impl Link {
         let listener = UnixListener::bind(&path)?;
         // The sandbox's user is another one; who may enter the directory decides.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
-        Ok(Self { listener, connection: None, received: kept, kept, step: steps })
+        Ok(Self { listener, connection: None, received: kept, kept, step: steps, first_process: None })
     }
 
     /// Returns the number of the last frame that came.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Returns the runner as a process, where it was there and can be taken hold of.
+    pub fn first_process(&self) -> Option<&FirstProcess> {
+        self.first_process.as_ref()
     }
 
     /// Waits until the runner is there, however long it takes.
@@ -145,6 +152,9 @@ impl Link {
 
     async fn accept(&mut self) -> Result<Connection, LinkError> {
         let (stream, _) = self.listener.accept().await?;
+        if self.first_process.is_none() {
+            self.first_process = FirstProcess::behind(&stream);
+        }
         let (reader, mut writer) = stream.into_split();
         let mut reader = BufReader::with_capacity(MAX_OUTPUT, reader);
         let (head, _) = read(&mut reader).await?;

@@ -67,6 +67,10 @@ pub struct RunningSandbox {
     /// How far what it prints has been told.
     position: Position,
     ended: watch::Receiver<Option<Ended>>,
+    /// Whether it was seen that nothing runs in it any more.
+    is_over: bool,
+    /// Whether it could not be ended.
+    is_deaf: bool,
 }
 
 /// Why nobody is in a sandbox to be spoken to.
@@ -100,7 +104,7 @@ impl RunningSandbox {
             let exit = waiting.wait(&waited).await.map_err(|error| error.to_string());
             tell.send_replace(Some(exit));
         });
-        Self { engine, id, link, position, ended }
+        Self { engine, id, link, position, ended, is_over: false, is_deaf: false }
     }
 
     /// Waits until its runner is there, for as long as the engine takes to begin it. What is in the way is said in the log of
@@ -164,15 +168,31 @@ impl RunningSandbox {
         Ok(exit)
     }
 
-    /// Ends the sandbox and says whether the kernel had to end something in it for want of memory.
-    pub async fn kill(&mut self) -> bool {
-        if let Err(error) = self.engine.kill(&self.id, Duration::ZERO).await {
+    /// Ends the sandbox. Where nobody can say that nothing of it runs any more, that is told in the log, and it is removed by
+    /// force later.
+    pub async fn kill(&mut self) {
+        self.is_over = match self.link.first_process() {
+            Some(first) => first.kill().await,
+            None => false,
+        };
+        if !self.is_over
+            && let Err(error) = self.engine.kill(&self.id, Duration::ZERO).await
+        {
             tracing::warn!(sandbox = self.id.0, %error, "the sandbox cannot be ended; it is removed by force");
+            self.is_deaf = true;
+        }
+    }
+
+    /// Says whether the kernel had to end something in it for want of memory, once it was killed.
+    pub async fn ran_out_of_memory(&self) -> bool {
+        if self.is_deaf {
             return false;
         }
-        let exit = timeout(ENDED, self.ended.wait_for(Option::is_some)).await;
+        let exit = timeout(ENDED, self.ended.clone().wait_for(Option::is_some))
+            .await
+            .map(|ended| ended.map(|it| it.clone()));
         exit.is_ok_and(|ended| {
-            ended.is_ok_and(|ended| matches!(&*ended, Some(Ok(Exit { out_of_memory: true, .. }))))
+            ended.is_ok_and(|ended| matches!(ended, Some(Ok(Exit { out_of_memory: true, .. }))))
         })
     }
 
@@ -181,7 +201,11 @@ impl RunningSandbox {
     /// # Errors
     /// The engine fails; the sweep at the next start tries again.
     pub async fn remove(&self) -> Result<(), EngineError> {
-        self.engine.remove(&self.id).await
+        let is_over = match self.link.first_process() {
+            Some(first) => self.is_over || first.kill().await,
+            None => false,
+        };
+        if is_over { self.engine.remove_ended(&self.id).await } else { self.engine.remove(&self.id).await }
     }
 }
 

@@ -221,15 +221,16 @@ impl<'a> Story<'a> {
             failure = too_much_on_disk(directories, disk_limit) => Err(failure),
         };
         // With the sandbox gone nothing changes the output any more.
-        let out_of_memory = match &mut self.sandbox {
-            Some(sandbox) => sandbox.kill().await,
-            None => false,
-        };
-        match told {
-            Err(failure) if out_of_memory && failure.code != FailureCode::DiskLimit => {
+        if let Some(sandbox) = &mut self.sandbox {
+            sandbox.kill().await;
+        }
+        match (told, &self.sandbox) {
+            (Err(failure), Some(sandbox))
+                if failure.code != FailureCode::DiskLimit && sandbox.ran_out_of_memory().await =>
+            {
                 Err(self.out_of_memory(&failure))
             }
-            told => told,
+            (told, _) => told,
         }
     }
 
