@@ -121,13 +121,15 @@ YAML
 runtime() {
     cat >"$lab/runc" <<'SH'
 #!/bin/sh
-bundle= previous=
+asked= previous=
 for argument in "$@"; do
-    [ "$previous" = --bundle ] && bundle=$argument
+    case $previous in
+        --bundle) asked=$argument/config.json ;;
+        --process) asked=$argument ;;
+    esac
     previous=$argument
 done
-[ -n "$bundle" ] && [ -f "$bundle/config.json" ] &&
-    sed -i -E 's/"oomScoreAdj":-[0-9]+/"oomScoreAdj":0/; s/"CAP_SYS_RESOURCE",?//g; s/,\]/]/g' "$bundle/config.json"
+[ -f "$asked" ] && sed -i -E 's/"oomScoreAdj":-[0-9]+/"oomScoreAdj":0/; s/"CAP_SYS_RESOURCE",?//g; s/,\]/]/g' "$asked"
 exec /usr/sbin/runc "$@"
 SH
     chmod +x "$lab/runc"
@@ -153,7 +155,7 @@ entering() { enter=(nsenter --net="/var/run/netns/$bridge-$1" --mount="/proc/$(c
 
 node_up() {
     local node=$1 space=$bridge-$1 own=$lab/node$1 enter other
-    mkdir -p "$own/data" /var/lib/grapnel
+    mkdir -p "$own"/{data,log,dockershim} /var/lib/grapnel /var/lib/dockershim
     [ -e "/var/run/netns/$space" ] || {
         ip netns add "$space"
         ip link add "gk8s$node" type veth peer name eth0 netns "$space"
@@ -172,7 +174,8 @@ node_up() {
     runs "holder$node" || {
         rm -f "$own/mounted"
         daemon "holder$node" nsenter --net="/var/run/netns/$space" unshare --mount --propagation private sh -c \
-            "mount --bind $own/data /var/lib/grapnel && mount --make-rshared / && touch $own/mounted && exec sleep infinity"
+            "mount --bind $own/data /var/lib/grapnel && mount --bind $own/log /var/log && mount --bind $own/dockershim /var/lib/dockershim &&
+             mount --make-rshared / && touch $own/mounted && exec sleep infinity"
         wait_for 5 test -f "$own/mounted" || fail "the mounts of node $node cannot be made"
     }
     entering "$node"

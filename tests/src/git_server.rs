@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
@@ -52,7 +52,15 @@ impl GitServer {
     /// # Errors
     /// No port is free.
     pub async fn start(root: &Path) -> std::io::Result<Self> {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        Self::start_at(root, Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// Does the same on another address of this machine.
+    ///
+    /// # Errors
+    /// As [`GitServer::start`].
+    pub async fn start_at(root: &Path, address: IpAddr) -> std::io::Result<Self> {
+        let listener = tokio::net::TcpListener::bind((address, 0)).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             root: root.to_owned(),

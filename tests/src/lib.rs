@@ -1,6 +1,7 @@
 //! What the end-to-end tests stand on: the real binary, real repositories, real git servers.
 
 mod browser;
+pub mod cluster;
 pub mod faults;
 pub mod git_server;
 pub mod grapnel;
@@ -13,6 +14,7 @@ mod small_disk;
 pub mod ssh_server;
 
 pub use browser::Browser;
+pub use cluster::Cluster;
 pub use git_server::GitServer;
 pub use grapnel::{Grapnel, Setup};
 pub use lfs_store::{LfsFault, LfsStore};

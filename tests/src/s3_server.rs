@@ -1,6 +1,7 @@
 //! A bucket on a real S3 server (crate s3s-fs, over a directory), what was asked of it, and what may go wrong with it.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -81,6 +82,14 @@ impl S3Server {
     /// # Panics
     /// It does not start.
     pub async fn start() -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// Starts one on another address of this machine.
+    ///
+    /// # Panics
+    /// As [`S3Server::start`].
+    pub async fn start_at(address: IpAddr) -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
         std::fs::create_dir(directory.path().join(Self::BUCKET)).expect("a bucket can be made");
         let files = s3s_fs::FileSystem::new(directory.path()).expect("the directory can be served");
@@ -93,7 +102,7 @@ impl S3Server {
             stalled: AtomicUsize::default(),
             go_on: Notify::new(),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let listener = TcpListener::bind((address, 0)).await.expect("a port is free");
         let address = listener.local_addr().expect("it has an address");
         let router = axum::Router::new().fallback(answer).with_state(shared.clone());
         let serving = tokio::spawn(async move {

@@ -28,8 +28,17 @@ impl FromStr for LogFormat {
 
 /// Crates that write secrets or far too much below this level, whatever level is asked for. (The Docker client
 /// writes whole request bodies at `debug`.)
-const QUIETED: [&str; 7] =
-    ["bollard=info", "h2=info", "hyper=info", "hyper_util=info", "tower=info", "sqlx=warn", "sea_orm=warn"];
+const QUIETED: [&str; 8] = [
+    "bollard=info",
+    "h2=info",
+    "hyper=info",
+    "hyper_util=info",
+    // It tells of every request that fails, and whoever made it does, too.
+    "kube_client=off",
+    "tower=info",
+    "sqlx=warn",
+    "sea_orm=warn",
+];
 
 /// A level or a list of `target=level`, as `RUST_LOG` has it.
 #[derive(Clone, Debug)]

@@ -35,6 +35,8 @@ struct Bench {
     directory: TempDir,
     /// Whether it fetches images by itself, and so knows of none that it is missing.
     fetches: bool,
+    /// How soon nothing of a sandbox runs any more that is killed and does not hear.
+    kills_within: Duration,
 }
 
 impl Bench {
@@ -46,7 +48,14 @@ impl Bench {
         let own = Clock::system().new_id::<TeamKind>().to_string();
         // The sandbox's user is another one.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        Self { engine: Arc::new(engine), other: Arc::new(other), own, directory, fetches: false }
+        Self {
+            engine: Arc::new(engine),
+            other: Arc::new(other),
+            own,
+            directory,
+            fetches: false,
+            kills_within: Duration::from_secs(5),
+        }
     }
 
     /// A node of a test cluster, with its mounts and its network, as `make test-kubernetes` enters one.
@@ -71,7 +80,8 @@ impl Bench {
             })
         };
         let (engine, other) = (engine(), engine());
-        Self { fetches: true, ..Self::with(engine, other, directory) }
+        // A kubelet gives everybody two seconds, and says a second later how it went; both are slower beside others.
+        Self { fetches: true, kills_within: Duration::from_secs(15), ..Self::with(engine, other, directory) }
     }
 
     /// Starts a sandbox, and waits until its first process can have begun.
@@ -307,7 +317,7 @@ async fn killing_ends_the_deaf_at_once_and_lets_others_end_within_their_grace(be
     let begun = Instant::now();
     bench.engine.kill(&deaf, Duration::ZERO).await.unwrap();
     assert_eq!(bench.engine.wait(&deaf).await.unwrap().code, 137);
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < bench.kills_within, "{:?}", begun.elapsed());
 
     let polite = bench.sandbox("polite", "trap 'exit 3' TERM; echo > polite; while :; do sleep 0.02; done");
     let polite = bench.start(&polite).await.unwrap();

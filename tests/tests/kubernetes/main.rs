@@ -1,0 +1,26 @@
+//! An installation on a real Kubernetes of two nodes, which `make test-kubernetes` brings up: driven from outside, through its
+//! gateway, as its users do.
+
+mod doctor;
+mod moved;
+mod sites;
+mod waiting;
+
+use grapnel_e2e::Cluster;
+use serde_json::Value;
+
+/// Cordons all nodes but one for as long as `of` runs: what is built is built there.
+async fn only_on<T>(cluster: &Cluster, node: &str, of: impl Future<Output = T>) -> T {
+    let other = if node == "node1" { "node2" } else { "node1" };
+    cluster.kubectl(&["cordon", other]);
+    cluster.executor_is(other, "DRAINING").await;
+    let done = of.await;
+    cluster.kubectl(&["uncordon", other]);
+    cluster.executor_is(other, "READY").await;
+    done
+}
+
+/// Returns the executor that has built a deployment.
+fn executor(deployment: &Value) -> &str {
+    deployment["executor"].as_str().unwrap_or_default()
+}
