@@ -5,8 +5,8 @@ use std::{fs, io, path::Path, time::Duration};
 use grapnel_artifacts::StoreConfig;
 use grapnel_domain::secret_token::ApiKey;
 use grapnel_executor::{
-    ExecutorConfig, Trial,
-    engine::{Engine as _, NetworkAccess, docker::DockerEngine},
+    EngineConfig, ExecutorConfig, Trial,
+    engine::{Engine as _, NetworkAccess, docker::DockerEngine, kubernetes::config::KubernetesConfig},
 };
 use grapnel_hooks::store::Store;
 use grapnel_runtime::{
@@ -15,7 +15,7 @@ use grapnel_runtime::{
 };
 use tokio::{net::TcpListener, process::Command, time::timeout};
 
-use super::Finding;
+use super::{Finding, kubernetes};
 
 /// The oldest engine, and the least free space, that Grapnel works with.
 const OLDEST_API: (u32, u32) = (1, 41);
@@ -25,7 +25,7 @@ const LEAST_FREE: u64 = 2 << 30;
 const TRIAL: Duration = Duration::from_secs(60);
 
 /// How long one check may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Looks at everything. `read` says whether the services can read the settings.
 pub async fn all(mut settings: Settings, read: Result<(), SettingsError>) -> Vec<Finding> {
@@ -45,9 +45,24 @@ pub async fn all(mut settings: Settings, read: Result<(), SettingsError>) -> Vec
     findings.push(data_directory(&data_dir));
     findings.push(git().await);
     findings.push(ssh().await);
-    findings.extend(docker(&socket, &image).await);
-    findings.extend(builds(&mut settings).await);
-    findings.push(database_of(&data_dir, database).await);
+    // Whatever is wrong with the settings has been told already.
+    let executor = ExecutorConfig::read(&mut settings, Some(ApiKey::generate(&mut rand::rng())));
+    let cluster = executor.as_ref().and_then(|executor| match &executor.engine {
+        EngineConfig::Kubernetes(cluster) => Some(KubernetesConfig::clone(cluster)),
+        EngineConfig::Docker { .. } => None,
+    });
+    let on_kubernetes = cluster.is_some();
+    match cluster {
+        Some(cluster) => findings.extend(kubernetes::all(cluster).await),
+        None => findings.extend(docker(&socket, &image).await),
+    }
+    if let Some(executor) = &executor {
+        findings.extend(builds(executor).await);
+    }
+    // An executor of a cluster has no database.
+    if database.is_some() || !on_kubernetes {
+        findings.push(database_of(&data_dir, database).await);
+    }
     findings.extend(artifacts(&mut settings).await);
     if let Some(bundle) = ca_bundle {
         findings.push(readable("CA bundle", &bundle));
@@ -138,13 +153,9 @@ async fn docker(socket: &str, image: &str) -> Vec<Finding> {
 }
 
 /// Tries what builds need of the engine: a network that is closed, and overlays for their caches.
-async fn builds(settings: &mut Settings) -> Vec<Finding> {
-    // Whatever is wrong with the settings has been told already.
-    let Some(config) = ExecutorConfig::read(settings, Some(ApiKey::generate(&mut rand::rng()))) else {
-        return Vec::new();
-    };
-    let Ok(trial) = Trial::prepare(&config) else { return Vec::new() };
-    vec![network(&config, &trial).await, cache(&trial).await]
+async fn builds(config: &ExecutorConfig) -> Vec<Finding> {
+    let Ok(trial) = Trial::prepare(config) else { return Vec::new() };
+    vec![network(config, &trial).await, cache(&trial).await]
 }
 
 async fn network(config: &ExecutorConfig, trial: &Trial) -> Finding {

@@ -1,6 +1,7 @@
 //! `grapnel doctor`: what Grapnel needs, whether it is there, and what to do about what is not.
 
 mod checks;
+mod kubernetes;
 
 use std::process::ExitCode;
 

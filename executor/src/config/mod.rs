@@ -271,9 +271,15 @@ impl ExecutorConfig {
                 EngineConfig::Docker { socket }
             }
         };
-        if matches!(engine, EngineConfig::Kubernetes(_)) && seccomp.is_some() {
-            let why = "is for Docker: on Kubernetes pods have the container runtime's own profile";
-            settings.complain("executor.seccomp", why);
+        if matches!(engine, EngineConfig::Kubernetes(_)) {
+            if seccomp.is_some() {
+                let why = "is for Docker: on Kubernetes pods have the container runtime's own profile";
+                settings.complain("executor.seccomp", why);
+            }
+            if !egress_allow.is_empty() {
+                let why = "is for Docker: on Kubernetes a NetworkPolicy beside `grapnel-egress` opens more";
+                settings.complain("executor.egress_allow", why);
+            }
         }
         Some(Self {
             listen: settings.require("executor.listen", String::new()),

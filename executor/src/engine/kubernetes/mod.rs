@@ -64,6 +64,13 @@ const KUBELET: u16 = 10_250;
 /// How long an image may not come before it is given up: a registry may be away for a moment.
 const IMAGE: Duration = Duration::from_secs(60);
 
+/// What is done in the cluster: whether in the namespace of builds, with what, and what with it.
+const NEEDED: &[(bool, &str, &[&str])] = &[
+    (true, "pods", &["get", "list", "watch", "create", "delete"]),
+    (true, "events", &["list"]),
+    (false, "nodes", &["get"]),
+];
+
 /// The label of images that have our tools, which Kubernetes does not tell of any image.
 const TOOLS: &str = "dev.grapnel.tools";
 
@@ -113,26 +120,56 @@ impl KubernetesEngine {
         node.map_err(|error| translate(&error, &self.config.node))
     }
 
-    /// Says why a pod may not be made: by us never, or not now, because the namespace's quota is used up, say.
-    async fn why_forbidden(&self, said: String) -> EngineError {
+    /// Tells of everything that is done in the cluster whether this process may do it.
+    ///
+    /// # Errors
+    /// The API server does not answer.
+    pub async fn permissions(&self) -> Result<Vec<(String, bool)>, EngineError> {
+        let mut all = Vec::new();
+        for (namespace, resource, verbs) in NEEDED {
+            for verb in *verbs {
+                let namespace = namespace.then(|| self.config.namespace.clone());
+                let what = match &namespace {
+                    Some(namespace) => format!("{verb} {resource} in {namespace}"),
+                    None => format!("{verb} {resource}"),
+                };
+                all.push((what, self.may(namespace, verb, resource).await?));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Tells whether what the executor mounts is seen by the node, and so by its pods.
+    ///
+    /// # Errors
+    /// The mounts cannot be read.
+    pub fn mounts_are_shared(&self) -> std::io::Result<bool> {
+        volumes::is_shared(&self.config.directory)
+    }
+
+    async fn may(&self, namespace: Option<String>, verb: &str, resource: &str) -> Result<bool, EngineError> {
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
                 resource_attributes: Some(ResourceAttributes {
-                    namespace: Some(self.config.namespace.clone()),
-                    verb: Some("create".to_owned()),
-                    resource: Some("pods".to_owned()),
+                    namespace,
+                    verb: Some(verb.to_owned()),
+                    resource: Some(resource.to_owned()),
                     ..ResourceAttributes::default()
                 }),
                 ..SelfSubjectAccessReviewSpec::default()
             },
             ..SelfSubjectAccessReview::default()
         };
-        let Ok(client) = self.client().await else { return EngineError::Refused(said) };
-        let reviews: Api<SelfSubjectAccessReview> = Api::all(client);
-        match answered(reviews.create(&PostParams::default(), &review)).await {
-            Ok(Ok(review)) if review.status.as_ref().is_some_and(|status| status.allowed) => {
-                EngineError::NoPlace(said)
-            }
+        let reviews: Api<SelfSubjectAccessReview> = Api::all(self.client().await?);
+        let review = answered(reviews.create(&PostParams::default(), &review)).await?;
+        let review = review.map_err(|error| translate(&error, "access review"))?;
+        Ok(review.status.is_some_and(|status| status.allowed))
+    }
+
+    /// Says why a pod may not be made: by us never, or not now, because the namespace's quota is used up, say.
+    async fn why_forbidden(&self, said: String) -> EngineError {
+        match self.may(Some(self.config.namespace.clone()), "create", "pods").await {
+            Ok(true) => EngineError::NoPlace(said),
             _ => EngineError::Refused(said),
         }
     }

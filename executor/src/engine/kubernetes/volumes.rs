@@ -107,6 +107,28 @@ impl Volumes {
     }
 }
 
+/// Tells whether what is mounted below a directory is seen by others too, as the mount says that the directory is on.
+///
+/// # Errors
+/// The mounts cannot be read.
+pub fn is_shared(directory: &Path) -> io::Result<bool> {
+    Ok(is_shared_in(&fs::read_to_string("/proc/self/mountinfo")?, directory))
+}
+
+/// Reads it from the text of `/proc/self/mountinfo`: the fifth field is the place, from the seventh on to a `-` is how the mount
+/// propagates, see proc(5).
+fn is_shared_in(mounts: &str, directory: &Path) -> bool {
+    let mounts = mounts.lines().filter_map(|line| {
+        let fields: Vec<_> = line.split(' ').collect();
+        let place = Path::new(*fields.get(4)?);
+        let shared =
+            fields.iter().skip(6).take_while(|field| **field != "-").any(|it| it.starts_with("shared:"));
+        directory.starts_with(place).then_some((place.components().count(), shared))
+    });
+    // Of several mounts at one place the last one is seen.
+    mounts.max_by_key(|(depth, _)| *depth).is_some_and(|(_, shared)| shared)
+}
+
 fn failed(name: &str) -> impl Fn(io::Error) -> EngineError {
     move |error| EngineError::Refused(format!("the volume {name}: {error}"))
 }
@@ -172,6 +194,24 @@ mod tests {
         assert!(next.list().is_empty());
         for name in ["", "..", "../one", "a/b"] {
             assert!(volumes.remove(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_mount_is_shared_where_the_innermost_one_says_so() {
+        let mounts = "21 1 8:1 / / rw,relatime - ext4 /dev/sda rw\n\
+            22 21 8:1 /data /var/lib/grapnel rw shared:7 - ext4 /dev/sda rw\n\
+            23 22 8:1 /x /var/lib/grapnel/private rw master:7 - ext4 /dev/sda rw\n\
+            24 22 8:1 /y /var/lib/grapnel/both rw master:7 shared:9 - ext4 /dev/sda rw\n";
+        for (directory, is_shared) in [
+            ("/var/lib/grapnel/kubernetes", true),
+            ("/var/lib/grapnel", true),
+            ("/var/lib/grapnel/private/deep", false),
+            ("/var/lib/grapnel/both", true),
+            ("/var/lib/grapnels", false),
+            ("/", false),
+        ] {
+            assert_eq!(is_shared_in(mounts, Path::new(directory)), is_shared, "{directory}");
         }
     }
 }

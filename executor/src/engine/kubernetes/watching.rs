@@ -24,6 +24,9 @@ use crate::engine::{EngineError, Exit, SandboxId};
 /// How often it is looked for what is in the way of a pod that nothing is heard of.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Why a sandbox ended whose pod was told to go. Where it was us nobody asks.
+const DELETED: &str = "somebody deleted its pod";
+
 /// A pod, as it changes.
 pub struct Watching {
     events: Pin<Box<dyn Stream<Item = watcher::Result<Event<Pod>>> + Send>>,
@@ -79,7 +82,11 @@ impl Watching {
         let forgotten = self.has_run
             && pod.metadata.deletion_timestamp.is_some()
             && said::standing(pod) != Standing::Runs;
-        exit(pod).or_else(|| forgotten.then(|| Exit::with(said::KILLED)))
+        let mut exit = exit(pod).or_else(|| forgotten.then(|| Exit::with(said::KILLED)))?;
+        if pod.metadata.deletion_timestamp.is_some() {
+            exit.taken_away.get_or_insert_with(|| DELETED.to_owned());
+        }
+        Some(exit)
     }
 
     fn is_the_same(&mut self, pod: &Pod) -> bool {
@@ -99,10 +106,8 @@ fn exit(pod: &Pod) -> Option<Exit> {
 
 /// Returns how the sandbox of a pod ended that was deleted before anybody said so.
 pub fn exit_of_gone(pod: &Pod) -> Exit {
-    exit(pod).unwrap_or_else(|| {
-        let why = "somebody deleted its pod".to_owned();
-        Exit { taken_away: Some(why), ..Exit::with(said::KILLED) }
-    })
+    let ended = exit(pod).unwrap_or_else(|| Exit::with(said::KILLED));
+    Exit { taken_away: ended.taken_away.or_else(|| Some(DELETED.to_owned())), ..ended }
 }
 
 /// A pod on its way to its first process.
