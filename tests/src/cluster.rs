@@ -98,6 +98,10 @@ impl Cluster {
         String::from_utf8_lossy(&self.patient_cli(&["deployment", "logs", id]).stdout).into_owned()
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what is asked for again is asked between the looks of `until`"
+    )]
     fn patient_cli(&self, arguments: &[&str]) -> Output {
         let begun = Instant::now();
         loop {
