@@ -86,33 +86,15 @@ impl Cluster {
             .expect("the binary starts")
     }
 
-    /// Reads a deployment, in the JSON form of the client. Where a node is lost that a service's address still leads to, it is
-    /// asked for again.
-    pub fn deployment(&self, id: &str) -> Value {
-        let shown = self.patient_cli(&["deployment", "show", id, "--output", "json"]);
-        serde_json::from_slice(&shown.stdout).expect("it is JSON")
+    /// Reads a deployment, in the JSON form of the client; none where nobody answers now, since a service's address still leads
+    /// to a node that was lost.
+    pub fn deployment(&self, id: &str) -> Option<Value> {
+        serde_json::from_slice(&self.try_cli(&["deployment", "show", id, "--output", "json"]).stdout).ok()
     }
 
-    /// Reads its log, as people see it.
+    /// Reads as much of its log as can be had, as people see it.
     pub fn log(&self, id: &str) -> String {
-        String::from_utf8_lossy(&self.patient_cli(&["deployment", "logs", id]).stdout).into_owned()
-    }
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "what is asked for again is asked between the looks of `until`"
-    )]
-    fn patient_cli(&self, arguments: &[&str]) -> Output {
-        let begun = Instant::now();
-        loop {
-            let output = self.try_cli(arguments);
-            if output.status.success() {
-                return output;
-            }
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(begun.elapsed() < PATIENCE, "{arguments:?}: {said}");
-            std::thread::sleep(Duration::from_millis(500));
-        }
+        String::from_utf8_lossy(&self.try_cli(&["deployment", "logs", id]).stdout).into_owned()
     }
 
     /// Waits until a deployment has ended, and returns it.
@@ -121,7 +103,7 @@ impl Cluster {
     /// It does not.
     pub async fn ended(&self, id: &str) -> Value {
         let is_over = |it: &Value| !["PENDING", "QUEUED", "BUILDING"].contains(&state(it).as_str());
-        self.until(|| Some(self.deployment(id)).filter(is_over), || self.log(id)).await
+        self.until(|| self.deployment(id).filter(is_over), || self.log(id)).await
     }
 
     /// Waits until a deployment is READY, and returns it.
@@ -217,7 +199,7 @@ impl Cluster {
     /// It stays as it is.
     pub async fn executor_is(&self, node: &str, wanted: &str) {
         let found = || {
-            let listed = self.patient_cli(&["executor", "list", "--output", "json"]);
+            let listed = self.try_cli(&["executor", "list", "--output", "json"]);
             let listed: Value = serde_json::from_slice(&listed.stdout).ok()?;
             let all = listed["executors"].as_array()?;
             let executor = all.iter().find(|executor| executor["name"] == node)?;

@@ -17,7 +17,7 @@ async fn a_quota_that_is_used_up_is_waited_for() {
     let url = cluster.hook("quota", &address, &[]);
     cluster.kubectl(&["-n", "grapnel-builds", "create", "quota", "none", "--hard=pods=0"]);
     let id = cluster.trigger(&url).await;
-    let building = || (state(&cluster.deployment(&id)) == "BUILDING").then_some(());
+    let building = || cluster.deployment(&id).filter(|it| state(it) == "BUILDING");
     cluster.until(building, || cluster.log(&id)).await;
     let after = cluster.says(&id, "exceeded quota").await;
     cluster.kubectl(&["-n", "grapnel-builds", "delete", "quota", "none"]);
@@ -32,7 +32,7 @@ async fn a_node_that_lets_nothing_on_it_is_waited_for() {
     let url = cluster.hook("taint", &address, &[]);
     cluster.kubectl(&["taint", "nodes", "--all", "kept=free:NoSchedule"]);
     let id = cluster.trigger(&url).await;
-    let building = || (state(&cluster.deployment(&id)) == "BUILDING").then_some(());
+    let building = || cluster.deployment(&id).filter(|it| state(it) == "BUILDING");
     cluster.until(building, || cluster.log(&id)).await;
     let after = cluster.says(&id, "Unschedulable: 0/2 nodes are available").await;
     cluster.kubectl(&["taint", "nodes", "--all", "kept:NoSchedule-"]);

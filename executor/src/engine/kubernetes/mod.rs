@@ -231,6 +231,13 @@ impl KubernetesEngine {
         }
     }
 
+    fn forget(&self, id: &SandboxId) -> Result<(), EngineError> {
+        let removed = self.ended.remove(id);
+        removed.map_err(|error| {
+            EngineError::Refused(format!("what is known of {} cannot be removed: {error}", id.0))
+        })
+    }
+
     fn learn_image(&self, pod: &Pod) {
         if let Some((name, id)) = said::image_id(pod) {
             let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
@@ -360,18 +367,12 @@ impl Engine for KubernetesEngine {
 
     async fn remove(&self, id: &SandboxId) -> Result<(), EngineError> {
         self.end(id, Duration::ZERO).await?;
-        let removed = self.ended.remove(id);
-        removed.map_err(|error| {
-            EngineError::Refused(format!("what is known of {} cannot be removed: {error}", id.0))
-        })
+        self.forget(id)
     }
 
     async fn remove_ended(&self, id: &SandboxId) -> Result<(), EngineError> {
         self.delete(id, Duration::ZERO).await?;
-        let removed = self.ended.remove(id);
-        removed.map_err(|error| {
-            EngineError::Refused(format!("what is known of {} cannot be removed: {error}", id.0))
-        })
+        self.forget(id)
     }
 
     async fn list(&self, labels: &BTreeMap<String, String>) -> Result<Inventory, EngineError> {

@@ -23,7 +23,7 @@ pub const NETWORK: &str = "grapnel.dev/network";
 pub const LABELS: &str = "grapnel.dev/labels";
 
 /// The one container of a pod.
-pub const CONTAINER: &str = "build";
+const CONTAINER: &str = "build";
 
 /// The longest name of a pod that is also its host name, and the longest value of a label.
 const LONGEST: usize = 63;
