@@ -6,7 +6,7 @@ use grapnel_runtime::{Setting, Settings, https::HttpsError, settings::shared};
 use secrecy::SecretString;
 use url::Url;
 
-use crate::{ArtifactStore, BucketStore, DirectoryStore};
+use crate::{ArtifactStore, Bucket, BucketStore, DirectoryStore};
 
 /// The table of these settings.
 pub const SETTINGS: &[Setting] = &[
@@ -121,6 +121,17 @@ impl StoreConfig {
             Self::Directory(directory) => Arc::new(DirectoryStore::new(directory)),
             Self::Bucket(bucket, uploads) => Arc::new(BucketStore::new(bucket, uploads)?),
         })
+    }
+
+    /// Opens the bucket that it is in; none where it is in a directory. Nobody is asked yet.
+    ///
+    /// # Errors
+    /// As [`StoreConfig::open`].
+    pub fn bucket(&self) -> Result<Option<Bucket>, OpenError> {
+        match self {
+            Self::Directory(_) => Ok(None),
+            Self::Bucket(bucket, _) => Bucket::open(bucket).map(Some),
+        }
     }
 
     /// Says where it is, without secrets.

@@ -28,11 +28,12 @@ use futures_util::stream::BoxStream;
 use grapnel_domain::id::DeploymentId;
 use grapnel_runtime::CancellationToken;
 
-pub use bucket::{BucketFault, BucketStore};
+pub use bucket::{Bucket, BucketFault, BucketStore, SendError};
 pub use cache::{CacheConfig, FileError, LocalFile, SiteFiles};
 pub use config::{BucketConfig, OpenError, SETTINGS, StoreConfig};
 pub use directory::DirectoryStore;
 pub use manifest::{FileEntry, Manifest};
+pub use object_store::{ObjectMeta, path::Path as BucketKey};
 pub use staging::{Limits, Refusal};
 
 /// The content of a file, in pieces.

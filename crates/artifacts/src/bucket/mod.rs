@@ -24,12 +24,12 @@
 //! brought to its end by a later one after [`DOOM_AGE`], six times what a living one may take ([`SWEEPING`]).
 
 mod client;
+mod objects;
 mod sweep;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -37,11 +37,9 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use grapnel_domain::id::DeploymentId;
 use grapnel_runtime::{CancellationToken, crash_point};
-use object_store::{
-    ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, WriteMultipart,
-    path::Path as Key,
-};
-use tokio::{io::AsyncReadExt as _, time::Instant};
+use object_store::{ObjectStore as _, PutMode, PutOptions, path::Path as Key};
+pub use objects::{Bucket, SendError};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
@@ -49,6 +47,7 @@ use crate::{
     config::{BucketConfig, OpenError},
     staging::{self, Staging},
 };
+use objects::PIECE;
 
 /// How long a publisher may take from its draft to its manifest.
 const PUBLISHING: Duration = Duration::from_secs(12 * 60 * 60);
@@ -64,9 +63,6 @@ const DOOM_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// How many requests one publisher, or one sweep, has under way.
 const AT_ONCE: usize = 8;
-
-/// What is sent in one piece, and how large the pieces are of what is larger. S3 wants at least 5 MiB, of one size.
-const PIECE: usize = 8 << 20;
 
 /// What a bucket did not do.
 #[derive(Debug, thiserror::Error)]
@@ -117,8 +113,7 @@ struct Ages {
 /// The artifacts in a bucket.
 #[derive(Clone, Debug)]
 pub struct BucketStore {
-    bucket: Arc<dyn ObjectStore>,
-    prefix: Key,
+    bucket: Bucket,
     /// Where outputs are taken to before they are sent.
     uploads: PathBuf,
     ages: Ages,
@@ -131,8 +126,7 @@ impl BucketStore {
     /// TLS cannot be set up. Nobody is asked yet.
     pub fn new(config: &BucketConfig, uploads: impl Into<PathBuf>) -> Result<Self, OpenError> {
         Ok(Self {
-            bucket: Arc::new(client::connect(config)?),
-            prefix: Key::from(config.prefix.as_str()),
+            bucket: Bucket::open(config)?,
             uploads: uploads.into(),
             ages: Ages { draft: DRAFT_AGE, doom: DOOM_AGE },
         })
@@ -145,38 +139,23 @@ impl BucketStore {
         self
     }
 
-    fn key(&self, room: &str, name: &str) -> Key {
-        self.prefix.clone().join(room).join(name)
-    }
-
     fn blob(&self, name: &str) -> Key {
-        self.key("blobs", name)
+        self.bucket.key("blobs", name)
     }
 
     fn manifest(&self, deployment: DeploymentId) -> Key {
-        self.key("artifacts", &format!("{deployment}.json"))
+        self.bucket.key("artifacts", &format!("{deployment}.json"))
     }
 
     /// Reads and understands an object. `None` is one that is not there.
     async fn read_json<T: serde::de::DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, ArtifactError> {
-        let bytes = match self.bucket.get(key).await {
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            got => got?.bytes().await?,
-        };
+        let Some(bytes) = self.bucket.read(key).await? else { return Ok(None) };
         serde_json::from_slice(&bytes).map(Some).map_err(ArtifactError::Manifest)
     }
 
     async fn write_json<T: serde::Serialize>(&self, key: &Key, it: &T) -> Result<(), ArtifactError> {
         let bytes = serde_json::to_vec(it).map_err(ArtifactError::Manifest)?;
-        self.bucket.put(key, bytes.into()).await?;
-        Ok(())
-    }
-
-    async fn delete(&self, key: &Key) -> Result<(), ArtifactError> {
-        match self.bucket.delete(key).await {
-            Err(object_store::Error::NotFound { .. }) => Ok(()),
-            deleted => Ok(deleted?),
-        }
+        Ok(self.bucket.write(key, bytes).await?)
     }
 
     /// Brings what was taken of an output, all but its manifest.
@@ -212,53 +191,23 @@ impl BucketStore {
     /// Sends a blob, unless it is there.
     async fn bring_blob(&self, file: &FileEntry, from: PathBuf) -> Result<(), ArtifactError> {
         let key = self.blob(file.blob());
-        match self.bucket.head(&key).await {
-            Ok(there) if there.size == file.size => return Ok(()),
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let mut from = tokio::fs::File::open(from).await?;
-        if file.size <= PIECE as u64 {
-            let mut bytes = Vec::with_capacity(usize::try_from(file.size).unwrap_or(PIECE));
-            from.read_to_end(&mut bytes).await?;
-            self.bucket.put(&key, PutPayload::from(bytes)).await?;
+        if self.bucket.size(&key).await? == Some(file.size) {
             return Ok(());
         }
-        let upload = self.bucket.put_multipart(&key).await?;
-        let mut upload = WriteMultipart::new_with_chunk_size(upload, PIECE);
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            if let Err(error) = upload.wait_for_capacity(AT_ONCE / 2).await {
-                let _ = upload.abort().await;
-                return Err(error.into());
-            }
-            match from.read(&mut buffer).await {
-                Ok(0) => break,
-                Ok(length) => upload.write(&buffer[..length]),
-                Err(error) => {
-                    let _ = upload.abort().await;
-                    return Err(error.into());
-                }
-            }
+        match self.bucket.send(&key, &from, file.size, AT_ONCE / 2).await {
+            Err(SendError::Io(error)) => Err(error.into()),
+            Err(SendError::Bucket(fault)) => Err(fault.into()),
+            Ok(()) => Ok(()),
         }
-        // It takes back what it has sent where it fails.
-        upload.finish().await?;
-        Ok(())
     }
 
     /// Returns the names of all blobs that sweeps are removing.
     async fn doomed(&self) -> Result<HashSet<String>, ArtifactError> {
         let mut doomed = HashSet::new();
-        for word in self.listed("doomed").await? {
+        for word in self.bucket.list("doomed").await? {
             doomed.extend(self.read_json::<BTreeSet<String>>(&word.location).await?.unwrap_or_default());
         }
         Ok(doomed)
-    }
-
-    /// Lists a room.
-    async fn listed(&self, room: &str) -> Result<Vec<ObjectMeta>, ArtifactError> {
-        let prefix = self.prefix.clone().join(room);
-        Ok(self.bucket.list(Some(&prefix)).try_collect().await?)
     }
 
     /// Writes the manifest, with which the artifact is there, and returns the one that stands.
@@ -266,13 +215,13 @@ impl BucketStore {
         let key = self.manifest(deployment);
         let bytes = serde_json::to_vec(&manifest).map_err(ArtifactError::Manifest)?;
         let create = PutOptions::from(PutMode::Create);
-        match self.bucket.put_opts(&key, bytes.clone().into(), create).await {
+        match self.bucket.objects.put_opts(&key, bytes.clone().into(), create).await {
             Ok(_) => Ok(manifest),
             // By another publisher, or by a try of ours whose answer was lost.
             Err(object_store::Error::AlreadyExists { .. }) => self.open(deployment).await,
             // A server that cannot refuse: both publishers have brought all that theirs names.
             Err(object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. }) => {
-                self.bucket.put(&key, bytes.into()).await?;
+                self.bucket.write(&key, bytes).await?;
                 Ok(manifest)
             }
             Err(error) => Err(error.into()),
@@ -299,7 +248,7 @@ impl ArtifactStore for BucketStore {
             staging.take(&output, limits, &token).map(|manifest| (staging, manifest))
         });
         let (staging, mut manifest) = taken.await?;
-        let draft = self.key("drafts", &format!("{deployment}.{}.json", Uuid::new_v4().simple()));
+        let draft = self.bucket.key("drafts", &format!("{deployment}.{}.json", Uuid::new_v4().simple()));
         let begun = Instant::now();
         let brought = tokio::select! {
             () = given_up.cancelled() => Err(ArtifactError::GivenUp),
@@ -314,7 +263,7 @@ impl ArtifactStore for BucketStore {
             Err(error) => Err(error),
         };
         crash_point("bucket.published");
-        if let Err(error) = self.delete(&draft).await {
+        if let Err(error) = self.bucket.remove(&draft).await {
             tracing::debug!(%error, "a draft is left to a later sweep");
         }
         let removing = move || {
@@ -339,20 +288,20 @@ impl ArtifactStore for BucketStore {
     }
 
     async fn read(&self, _: DeploymentId, file: &FileEntry) -> Result<Content, ArtifactError> {
-        let got = self.bucket.get(&self.blob(file.blob())).await?;
-        Ok(got.into_stream().map_err(ArtifactError::from).boxed())
+        let content = self.bucket.stream(&self.blob(file.blob())).await?;
+        Ok(content.map_err(ArtifactError::from).boxed())
     }
 
     /// Only the manifest: what it alone named goes with the next sweep.
     async fn remove(&self, deployment: DeploymentId) -> Result<(), ArtifactError> {
-        self.delete(&self.manifest(deployment)).await
+        Ok(self.bucket.remove(&self.manifest(deployment)).await?)
     }
 
     async fn list(&self, after: Option<DeploymentId>, limit: usize) -> Result<Vec<Published>, ArtifactError> {
-        let room = self.prefix.clone().join("artifacts");
+        let room = self.bucket.room("artifacts");
         let listed = match after {
-            Some(after) => self.bucket.list_with_offset(Some(&room), &self.manifest(after)),
-            None => self.bucket.list(Some(&room)),
+            Some(after) => self.bucket.objects.list_with_offset(Some(&room), &self.manifest(after)),
+            None => self.bucket.objects.list(Some(&room)),
         };
         let published = listed.try_filter_map(|meta| async move {
             let name = meta.location.filename().and_then(|name| name.strip_suffix(".json"));
@@ -369,11 +318,15 @@ impl ArtifactStore for BucketStore {
     }
 
     async fn probe(&self) -> Result<(), ArtifactError> {
-        let key = self.key("probes", &Uuid::new_v4().simple().to_string());
-        self.bucket.put(&key, PutPayload::from_static(b"probe")).await?;
-        let read = self.bucket.get(&key).await?.bytes().await?;
-        self.bucket.list(Some(&self.prefix.clone().join("probes"))).try_next().await?;
-        self.delete(&key).await?;
-        if *read == *b"probe" { Ok(()) } else { Err(ArtifactError::Corrupt("a probe".to_owned())) }
+        let key = self.bucket.key("probes", &Uuid::new_v4().simple().to_string());
+        self.bucket.write(&key, b"probe".to_vec()).await?;
+        let read = self.bucket.read(&key).await?;
+        self.bucket.objects.list(Some(&self.bucket.room("probes"))).try_next().await?;
+        self.bucket.remove(&key).await?;
+        if read.is_some_and(|read| *read == *b"probe") {
+            Ok(())
+        } else {
+            Err(ArtifactError::Corrupt("a probe".to_owned()))
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use object_store::{ObjectMeta, ObjectStoreExt as _, PutPayload, path::Path as Key};
+use object_store::{ObjectMeta, path::Path as Key};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -47,7 +47,7 @@ impl BucketStore {
         }
         let doomed: BTreeSet<String> = doomed.into_iter().take(AT_MOST).collect();
         let begun = Instant::now();
-        let word = self.key("doomed", &format!("{}.json", Uuid::new_v4().simple()));
+        let word = self.bucket.key("doomed", &format!("{}.json", Uuid::new_v4().simple()));
         self.write_json(&word, &doomed).await?;
         // Who began after the first look has written a draft by now, or reads our word.
         self.read_named(&mut named, now).await?;
@@ -58,13 +58,13 @@ impl BucketStore {
                 tracing::warn!("a sweep of the artifact store takes too long; a later one goes on");
                 return Ok(());
             }
-            self.delete_all(batch).await?;
+            self.bucket.remove_all(batch).await?;
         }
-        self.delete(&word).await?;
+        self.bucket.remove(&word).await?;
         for (key, names) in &left {
             // Only with all that it said.
             if names.is_subset(&doomed) {
-                self.delete(key).await?;
+                self.bucket.remove(key).await?;
             }
         }
         tracing::info!(blobs = removed.len(), "what no artifact has any more was removed from the store");
@@ -73,9 +73,9 @@ impl BucketStore {
 
     /// Returns the time of the server, as its lists tell it: ages are told by one clock.
     async fn server_time(&self) -> Result<DateTime<Utc>, ArtifactError> {
-        let key = self.key("probes", &Uuid::new_v4().simple().to_string());
-        self.bucket.put(&key, PutPayload::from_static(b"what time is it?")).await?;
-        let probes = self.listed("probes").await?;
+        let key = self.bucket.key("probes", &Uuid::new_v4().simple().to_string());
+        self.bucket.write(&key, b"what time is it?".to_vec()).await?;
+        let probes = self.bucket.list("probes").await?;
         let own = probes.iter().find(|probe| probe.location == key).map(|probe| probe.last_modified);
         let Some(now) = own else {
             let source = "what was written is not in the list that was asked for next".into();
@@ -83,7 +83,7 @@ impl BucketStore {
         };
         for probe in probes {
             if probe.location == key || is_older(&probe, now, self.ages.draft) {
-                self.delete(&probe.location).await?;
+                self.bucket.remove(&probe.location).await?;
             }
         }
         Ok(now)
@@ -94,7 +94,7 @@ impl BucketStore {
         now: DateTime<Utc>,
     ) -> Result<Vec<(Key, BTreeSet<String>)>, ArtifactError> {
         let mut left = Vec::new();
-        for word in self.listed("doomed").await? {
+        for word in self.bucket.list("doomed").await? {
             if is_older(&word, now, self.ages.doom)
                 && let Some(names) = self.read_json(&word.location).await?
             {
@@ -105,22 +105,25 @@ impl BucketStore {
     }
 
     async fn blobs(&self) -> Result<HashSet<String>, ArtifactError> {
-        let room = self.prefix.clone().join("blobs");
-        let names = self.bucket.list(Some(&room)).map_ok(|meta| meta.location.filename().map(str::to_owned));
+        let names = self
+            .bucket
+            .objects
+            .list(Some(&self.bucket.room("blobs")))
+            .map_ok(|meta| meta.location.filename().map(str::to_owned));
         Ok(names.try_filter_map(|name| async { Ok(name) }).try_collect().await?)
     }
 
     /// Reads what drafts and manifests name. The drafts first: on its way from one to the other nothing is missed then.
     async fn read_named(&self, named: &mut Named, now: DateTime<Utc>) -> Result<(), ArtifactError> {
-        let drafts = self.listed("drafts").await?.into_iter();
+        let drafts = self.bucket.list("drafts").await?.into_iter();
         let (dead, living): (Vec<_>, Vec<_>) =
             drafts.partition(|draft| is_older(draft, now, self.ages.draft));
         for draft in dead {
-            self.delete(&draft.location).await?;
+            self.bucket.remove(&draft.location).await?;
         }
         self.read_names(named, living.into_iter().map(|draft| draft.location).collect()).await?;
         let mut unread = Vec::new();
-        for manifest in self.listed("artifacts").await? {
+        for manifest in self.bucket.list("artifacts").await? {
             let content = manifest.e_tag.map(|tag| (manifest.location.clone(), tag));
             // One of which nothing tells the content is read each time.
             if content.is_none_or(|content| named.manifests.insert(content)) {
@@ -141,19 +144,6 @@ impl BucketStore {
             named.blobs.extend(files.map(|file| file.blob().to_owned()));
         }
         Ok(())
-    }
-
-    async fn delete_all(&self, keys: &[Key]) -> Result<(), ArtifactError> {
-        let keys = stream::iter(keys.to_vec()).map(Ok).boxed();
-        let mut deleted = self.bucket.delete_stream(keys);
-        loop {
-            match deleted.try_next().await {
-                Ok(Some(_)) => {}
-                Err(object_store::Error::NotFound { .. }) => {}
-                Ok(None) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
-        }
     }
 }
 
