@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Key,
+    shared::Packed,
     snapshot::{Layer, Snapshot, this_boot},
 };
 
@@ -139,6 +140,39 @@ impl Index {
         self.snapshots.get(&key.hash()).map(|kept| &kept.snapshot)
     }
 
+    /// Returns the snapshot of a key by its name.
+    pub fn by_name(&self, name: &str) -> Option<&Snapshot> {
+        self.snapshots.get(name).map(|kept| &kept.snapshot)
+    }
+
+    /// Returns the names of the keys whose snapshots the bucket does not have.
+    pub fn unsent(&self) -> impl Iterator<Item = String> {
+        self.snapshots.iter().filter(|(_, kept)| !kept.snapshot.sent).map(|(name, _)| name.clone())
+    }
+
+    /// Returns the layer that was packed as a file of a digest.
+    pub fn layer_packed_as(&self, digest: &str) -> Option<String> {
+        let mut layers = self.snapshots.values().flat_map(|kept| kept.snapshot.stacks().flatten());
+        let found = layers.find(|layer| layer.packed.as_ref().is_some_and(|it| it.digest == digest));
+        found.map(|layer| layer.id.clone())
+    }
+
+    /// Notes as what a layer was packed, wherever it is.
+    pub fn packed(&mut self, id: &str, packed: &Packed) {
+        for kept in self.snapshots.values_mut() {
+            let Snapshot { workspace, tools, .. } = &mut kept.snapshot;
+            let same = workspace.iter_mut().chain(tools).filter(|layer| layer.id == id);
+            same.for_each(|layer| layer.packed = Some(packed.clone()));
+        }
+    }
+
+    /// Notes that the bucket has the snapshot of a key, and returns it.
+    pub fn sent(&mut self, key: &Key) -> Option<&Snapshot> {
+        let kept = self.snapshots.get_mut(&key.hash())?;
+        kept.snapshot.sent = true;
+        Some(&kept.snapshot)
+    }
+
     /// Notes that a snapshot is used now.
     pub fn touch(&mut self, key: &Key, now: DateTime<Utc>) {
         if let Some(kept) = self.snapshots.get_mut(&key.hash()) {
@@ -259,7 +293,14 @@ mod tests {
     use super::*;
 
     fn layer(id: &str) -> Layer {
-        Layer { id: id.into(), bytes: 1, paths: Vec::new(), hides: Vec::new(), redirects: false }
+        Layer {
+            id: id.into(),
+            bytes: 1,
+            paths: Vec::new(),
+            hides: Vec::new(),
+            redirects: false,
+            packed: None,
+        }
     }
 
     fn snapshot(branch: &str, layers: &[&str]) -> Snapshot {

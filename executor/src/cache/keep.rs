@@ -147,7 +147,8 @@ impl Caches {
         let directory = self.layer_path(&id);
         fs::create_dir(&directory)?;
         new.push(id.clone());
-        let mut layer = Layer { id, bytes: 0, paths: Vec::new(), hides: Vec::new(), redirects: false };
+        let mut layer =
+            Layer { id, bytes: 0, paths: Vec::new(), hides: Vec::new(), redirects: false, packed: None };
         for path in &prepared.kept {
             if let Some(hides) = layer::take(&workspace.tree(), path, &directory)? {
                 layer.paths.push(path.clone());
@@ -174,7 +175,14 @@ impl Caches {
         fs::rename(&tools, &directory)?;
         new.push(id.clone());
         let bytes = disk::size_of(&directory)?;
-        Ok(Some(Layer { id, bytes, paths: vec![String::new()], hides: Vec::new(), redirects: false }))
+        Ok(Some(Layer {
+            id,
+            bytes,
+            paths: vec![String::new()],
+            hides: Vec::new(),
+            redirects: false,
+            packed: None,
+        }))
     }
 
     /// Puts a snapshot in the place of its key's last one.
@@ -199,6 +207,7 @@ impl Caches {
         snapshot.generation = last.as_ref().map_or(0, |last| last.generation) + 1;
         snapshot.made_at = now;
         snapshot.boot = Some(this_boot());
+        snapshot.sent = false;
         snapshot.write(&self.snapshot_path(&key.hash()))?;
         crash_point("cache.snapshot-replaced");
         index.put(snapshot.clone(), now);
@@ -215,6 +224,7 @@ impl Caches {
                 self.compact(stack.clone());
             }
         }
+        self.offer(snapshot);
         self.evict();
     }
 }
@@ -244,6 +254,7 @@ mod tests {
             paths: paths.iter().map(|&path| path.into()).collect(),
             hides: hides.iter().map(|&path| path.into()).collect(),
             redirects: false,
+            packed: None,
         };
         let mut stack = vec![
             layer("top", &["a", "b"], &["a"]),

@@ -4,7 +4,7 @@
 //! that the engine makes, so that nothing is copied; when it is READY, what it changed of the cached paths is renamed
 //! into a new layer, and the snapshot's file is replaced by rename. A build that ends otherwise changes nothing.
 //!
-//! Call order for one attempt: [`Caches::prepare`] when the checkout is there, the build, [`Caches::keep`] if it is
+//! Call order for one attempt: [`Caches::fetch`] beside the checkout, [`Caches::prepare`] when that is there, the build, [`Caches::keep`] if it is
 //! READY and nothing runs in its sandbox any more, [`Caches::release`] always. Everything below the caches' directory
 //! belongs to one process.
 
@@ -14,6 +14,7 @@ mod key;
 mod layer;
 mod overlay;
 mod prepare;
+mod shared;
 mod snapshot;
 mod stack;
 mod upkeep;
@@ -32,6 +33,7 @@ pub use keep::Installed;
 pub use key::Key;
 pub use overlay::Unavailable;
 pub use prepare::{Build, Prepared};
+pub use shared::{Fetching, NotPurged, SharedConfig};
 pub use snapshot::{Layer, Snapshot};
 pub use stack::{How, Shown, Stack};
 use tokio::sync::OnceCell;
@@ -39,6 +41,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::engine::{Engine, EngineError};
 use index::{InUse, Index};
+use shared::Shared;
 
 /// What caches may be, and may cost.
 #[derive(Clone, Debug)]
@@ -57,6 +60,8 @@ pub struct CacheConfig {
     pub max_age: Duration,
     /// The most bytes of all snapshots together.
     pub total_bytes: u64,
+    /// What they are shared by with other executors, if they are.
+    pub shared: Option<SharedConfig>,
 }
 
 /// How a build gets its layers.
@@ -78,6 +83,7 @@ pub struct Caches {
     overlays: Arc<OnceCell<Result<(), Unavailable>>>,
     /// The layers of builds that may still run, until it is known.
     held: Arc<Mutex<Vec<InUse>>>,
+    shared: Option<Arc<Shared>>,
     upkeep: TaskTracker,
 }
 
@@ -131,6 +137,7 @@ impl Caches {
         index.load_purges(&config.directory.join(PURGES))?;
         let held = builds.iter().map(|build| index.use_layers(build.base.layers())).collect();
         let caches = Self {
+            shared: config.shared.clone().map(|config| Arc::new(Shared::new(config))),
             config: Arc::new(config),
             engine,
             clock,
@@ -174,8 +181,8 @@ impl Caches {
         listed
     }
 
-    /// Drops the snapshots of a project, or of one of its branches, and says how many and how many bytes. A build that
-    /// has one in use keeps it to its end, and what it leaves is not kept.
+    /// Drops the snapshots that are here of a project, or of one of its branches, and says how many and how many bytes. A
+    /// build that has one in use keeps it to its end, and what it leaves is not kept.
     pub fn purge(&self, project: &str, branch: Option<&str>) -> (u32, u64) {
         let mut index = self.index();
         let dropped = index.purge(project, branch);

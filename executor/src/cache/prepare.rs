@@ -85,12 +85,18 @@ struct Mounted<'a> {
 
 impl Caches {
     /// Puts the cache of a build in place: its branch's, else the production branch's, else an empty one. The checkout
-    /// has to be there, and nothing may run in the workspace yet. [`Caches::release`] gives back what this makes in the
+    /// has to be there, and nothing may run in the workspace yet. What there is to tell of a [`Fetching`] is told with it.
+    /// [`Caches::release`] gives back what this makes in the
     /// engine; where it fails it leaves nothing.
     ///
     /// # Errors
     /// The disk or the engine fails.
-    pub async fn prepare(&self, build: &Build<'_>, workspace: &Workspace) -> Result<Prepared, CacheError> {
+    pub async fn prepare(
+        &self,
+        build: &Build<'_>,
+        workspace: &Workspace,
+        fetched: Option<String>,
+    ) -> Result<Prepared, CacheError> {
         let began = Instant::now();
         let mounts = match self.overlays().await {
             Ok(Ok(())) => true,
@@ -98,6 +104,9 @@ impl Caches {
             Err(error) => return Err(error.into()),
         };
         let mut prepared = self.choose(build, workspace);
+        if let Some(fetched) = fetched {
+            prepared.report.detail.extend(["; ", &fetched]);
+        }
         prepared.copied = !mounts;
         self.set_aside_what_the_repository_has(&mut prepared, workspace)?;
         let owner = build.owner;
@@ -345,6 +354,12 @@ fn key_of(build: &Build<'_>, root: &str) -> Key {
         root: root.to_owned(),
         user: build.owner.0,
     }
+}
+
+/// Returns what a build shares its cache by, and the paths that it caches.
+pub fn wanted(build: &Build<'_>) -> (Key, Vec<String>) {
+    let root = root_of(build.spec);
+    (key_of(build, root), cached_paths(build.spec, root))
 }
 
 /// Returns the paths that a project's builds cache, from the top of the workspace, none inside another.

@@ -9,7 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::Key;
+use super::{Key, shared::Packed};
 
 /// The form of snapshot files. One of another form is dropped: a cache can always be made again.
 const FORM: u32 = 1;
@@ -38,6 +38,9 @@ pub struct Snapshot {
     pub install: Option<String>,
     /// The run of the machine in which it was made; none once all of it has reached the disk.
     pub boot: Option<String>,
+    /// Whether the bucket of shared caches has it.
+    #[serde(default)]
+    pub sent: bool,
 }
 
 /// One read-only layer: a directory.
@@ -53,6 +56,9 @@ pub struct Layer {
     pub hides: Vec<String>,
     /// Whether it goes on under another name in the layers below: those have to stay then.
     pub redirects: bool,
+    /// What it is as a file, once that has been made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<Packed>,
 }
 
 impl Snapshot {
@@ -70,30 +76,51 @@ impl Snapshot {
             tools: Vec::new(),
             install: None,
             boot: None,
+            sent: false,
         }
+    }
+
+    /// Tells whether it is a generation of which another executor, or an earlier process, may know it differently laid out.
+    pub fn is_generation_of(&self, other: &Self) -> bool {
+        (&self.key, self.generation, self.made_at) == (&other.key, other.generation, other.made_at)
+    }
+
+    /// Returns its stacks of layers.
+    pub fn stacks(&self) -> impl Iterator<Item = &Vec<Layer>> {
+        [&self.workspace, &self.tools].into_iter()
     }
 
     /// Returns the names of all its layers.
     pub fn layers(&self) -> impl Iterator<Item = &String> {
-        self.workspace.iter().chain(&self.tools).map(|layer| &layer.id)
+        self.stacks().flatten().map(|layer| &layer.id)
     }
 
     /// Returns how many bytes its layers take on disk.
     pub fn bytes(&self) -> u64 {
-        self.workspace.iter().chain(&self.tools).map(|layer| layer.bytes).sum()
+        self.stacks().flatten().map(|layer| layer.bytes).sum()
     }
 
     /// Reads a snapshot's file; `None` where it is not of this form.
     pub fn read(path: &Path) -> io::Result<Option<Self>> {
-        let read: Result<Self, _> = serde_json::from_slice(&fs::read(path)?);
-        Ok(read.ok().filter(|snapshot| snapshot.form == FORM))
+        Ok(Self::parse(&fs::read(path)?))
+    }
+
+    /// Understands the text of a snapshot; `None` where it is not of this form.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let read: Result<Self, _> = serde_json::from_slice(text);
+        read.ok().filter(|snapshot| snapshot.form == FORM)
+    }
+
+    /// Returns its text.
+    pub fn text(&self) -> io::Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(io::Error::other)
     }
 
     /// Writes a snapshot's file in place of an older one.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let new = path.with_extension("new");
         let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec(self).map_err(io::Error::other)?)?;
+        file.write_all(&self.text()?)?;
         fs::rename(&new, path)
     }
 }

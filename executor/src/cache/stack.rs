@@ -18,8 +18,10 @@ use std::{
 
 use rustix::{fs::XattrFlags, io::Errno};
 
-const OPAQUE: &str = "trusted.overlay.opaque";
-const REDIRECT: &str = "trusted.overlay.redirect";
+pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
+pub(super) const REDIRECT: &str = "trusted.overlay.redirect";
+/// That only the owner and mode of a file are here, and its content below; of kernels that are told to do so.
+pub(super) const METACOPY: &str = "trusted.overlay.metacopy";
 
 /// The longest path that a redirection names.
 const REDIRECT_LIMIT: usize = 4096;
@@ -248,7 +250,8 @@ pub(super) fn make_opaque(path: &Path) -> io::Result<()> {
     Ok(rustix::fs::lsetxattr(path, OPAQUE, b"y", XattrFlags::empty())?)
 }
 
-fn attribute(path: &Path, name: &str) -> io::Result<Option<OsString>> {
+/// Reads an attribute, of a link itself.
+pub(super) fn attribute(path: &Path, name: &str) -> io::Result<Option<OsString>> {
     let mut value = [0; REDIRECT_LIMIT];
     match rustix::fs::lgetxattr(path, name, &mut value[..]) {
         Ok(length) => Ok(Some(OsString::from_vec(value[..length].to_vec()))),

@@ -92,7 +92,7 @@ impl Caches {
         self.remove_in_background(moved);
     }
 
-    fn remove_in_background(&self, trees: Vec<std::path::PathBuf>) {
+    pub(super) fn remove_in_background(&self, trees: Vec<std::path::PathBuf>) {
         if trees.is_empty() {
             return;
         }
@@ -154,7 +154,7 @@ impl Caches {
                 let mut paths: Vec<String> = layers.iter().flat_map(|layer| layer.paths.clone()).collect();
                 paths.sort();
                 paths.dedup();
-                Ok(Layer { id, bytes, paths, hides: Vec::new(), redirects: false })
+                Ok(Layer { id, bytes, paths, hides: Vec::new(), redirects: false, packed: None })
             }
             Err(error) => {
                 self.throw_away(vec![id]);

@@ -120,6 +120,21 @@ pub const SETTINGS: &[Setting] = &[
         "50GiB",
         "How large all caches of an executor may be together. The least recently used goes first.",
     ),
+    Setting::new(
+        "cache.share",
+        "off",
+        "Whether executors find each other's caches: `off`, or `bucket`, by the bucket of artifacts.url.",
+    ),
+    Setting::new(
+        "cache.fetch_within",
+        "30s",
+        "How long fetching a cache from the bucket may take. What would take longer is given up.",
+    ),
+    Setting::new(
+        "cache.shared_bytes",
+        "200GiB",
+        "How large all caches in the bucket may be together. Those that were left longest ago go first.",
+    ),
     Setting::new("artifact.bytes", "1GiB", "How large an artifact may be."),
     Setting::new("artifact.files", "100000", "How many files an artifact may have."),
 ];
@@ -202,6 +217,17 @@ pub struct CacheLimits {
     pub max_age: Duration,
     /// Bytes of all.
     pub total_bytes: u64,
+    /// What the bucket that they are shared by may cost; none where they are not.
+    pub shared: Option<SharedLimits>,
+}
+
+/// What caches in the bucket may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedLimits {
+    /// Time of fetching one.
+    pub fetch_within: Duration,
+    /// Bytes of all.
+    pub total_bytes: u64,
 }
 
 impl ExecutorConfig {
@@ -243,12 +269,13 @@ impl ExecutorConfig {
                 Storage::Auto
             }
         };
+        let artifacts = StoreConfig::read(settings);
+        let shared = shared_limits(settings, artifacts.as_ref());
         let seccomp = seccomp(settings);
         let egress_allow = settings.list_of("executor.egress_allow", "a network such as 10.20.0.0/16");
         let git_closed_networks = settings.list_of("git.closed_networks", "a network such as 10.20.0.0/16");
         let resolvers = settings.list_of("executor.resolvers", "an address such as 10.0.0.2");
         let ca_bundle = shared::ca_bundle(settings);
-        let artifacts = StoreConfig::read(settings);
         let slots = settings.require("executor.slots", 1);
         if slots == 0 {
             settings.complain("executor.slots", "must be at least 1");
@@ -318,12 +345,33 @@ impl ExecutorConfig {
                 key_bytes: settings.bytes("cache.key_bytes"),
                 max_age: settings.duration("cache.max_age"),
                 total_bytes: settings.bytes("cache.total_bytes"),
+                shared,
             },
             artifacts: artifacts?,
             key: key?,
             tls: shared::tls(settings),
         })
     }
+}
+
+fn shared_limits(settings: &mut Settings, artifacts: Option<&StoreConfig>) -> Option<SharedLimits> {
+    let limits = SharedLimits {
+        fetch_within: settings.duration("cache.fetch_within"),
+        total_bytes: settings.bytes("cache.shared_bytes"),
+    };
+    match settings.get::<String>("cache.share").as_deref() {
+        Some("off") => return None,
+        Some("bucket") => {}
+        _ => {
+            settings.complain("cache.share", "must be `off` or `bucket`");
+            return None;
+        }
+    }
+    if let Some(StoreConfig::Directory(_)) = artifacts {
+        let why = "is `bucket`, and artifacts.url names none: it has to be `s3://bucket/prefix`";
+        settings.complain("cache.share", why);
+    }
+    Some(limits)
 }
 
 /// Reads the profile once: the engine takes its text.

@@ -18,7 +18,7 @@ use super::{
     story::{Story, out_of_order},
 };
 use crate::{
-    cache::{Build, CacheError},
+    cache::{Build, CacheError, Fetching},
     engine::{EngineError, Image},
     source::{Checkout, Source},
 };
@@ -49,13 +49,16 @@ impl Story<'_> {
     pub(super) async fn lay_ground(&mut self) -> Result<Option<Ground>, Failure> {
         let (image_name, image) = self.pipeline.find_image(self.spec).await?;
         let ready = self.make_sure_of_the_network();
+        let owner = self.pipeline.owner(self.spec);
+        let build = Build { spec: self.spec, image_name: &image_name, image_id: &image.id, owner };
+        let fetching = self.pipeline.caches.fetch(&build);
         let (root, plan) = self.check_out().await?;
         made_sure(ready, self.spec).await?;
         if plan.disabled {
             return Ok(None);
         }
         // The layers of a cache are mounted over the checkout when the sandbox starts, so it has to be there.
-        self.prepare_cache(&image_name, &image).await?;
+        self.prepare_cache(&image_name, &image, fetching).await?;
         self.start_sandbox(&image_name).await?;
         Ok(Some(Ground { root, plan, image, tree: None }))
     }
@@ -133,15 +136,24 @@ impl Story<'_> {
         Ok((root, plan))
     }
 
-    async fn prepare_cache(&mut self, name: &str, image: &Image) -> Result<(), Failure> {
+    async fn prepare_cache(
+        &mut self,
+        name: &str,
+        image: &Image,
+        fetching: Option<Fetching>,
+    ) -> Result<(), Failure> {
         self.recorder.step_started(Step::Cache).await;
+        let fetched = match fetching {
+            Some(mut fetching) => fetching.ended().await,
+            None => None,
+        };
         let (caches, spec, workspace) =
             (self.pipeline.caches.clone(), self.spec.clone(), self.workspace.clone());
         let (image_name, image_id) = (name.to_owned(), image.id.clone());
         let owner = self.pipeline.owner(self.spec);
         let preparing = self.preparing.insert(tokio::spawn(async move {
             let build = Build { spec: &spec, image_name: &image_name, image_id: &image_id, owner };
-            caches.prepare(&build, &workspace).await
+            caches.prepare(&build, &workspace, fetched).await
         }));
         let prepared = preparing.await;
         self.preparing = None;

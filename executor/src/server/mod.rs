@@ -41,7 +41,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Status, service::RoutesBuilder};
 
 use crate::{
-    cache::{CacheConfig, Caches, Prepared},
+    cache::{CacheConfig, Caches, Prepared, SharedConfig},
     config::ExecutorConfig,
     engine::{Engine, Inventory, NetworkAccess},
     network::BuildNetwork,
@@ -166,7 +166,9 @@ impl Executor {
         let trial = caches.clone();
         // Found out now, so that the first build need not wait for it; where the engine is away it is asked again then.
         upkeep.spawn(async move { drop(trial.overlays().await) });
-        upkeep.spawn(caches.watch_over(until()));
+        upkeep.spawn(caches.clone().watch_over(until()));
+        upkeep.spawn(caches.clone().send_shared(until()));
+        upkeep.spawn(caches.watch_over_shared(until()));
         upkeep.spawn(sweep::artifacts(pipeline.artifacts.clone(), until()));
         if config.network >= NetworkAccess::Egress {
             upkeep.spawn(pipeline.network.clone().watch_over(until()));
@@ -330,6 +332,13 @@ fn pipeline(
     let unusable = |cause| StartError::DataDirectory { path: data.clone(), cause };
     let workspaces = data.join("workspaces");
     fs::create_dir_all(&workspaces).map_err(unusable)?;
+    let bucket = if config.cache.shared.is_some() { config.artifacts.bucket()? } else { None };
+    let shared = config.cache.shared.zip(bucket).map(|(limits, bucket)| SharedConfig {
+        bucket,
+        fetch_within: limits.fetch_within,
+        total_bytes: limits.total_bytes,
+        settles: SharedConfig::SETTLES,
+    });
     let caches = CacheConfig {
         directory: data.join("caches"),
         executor: config.name.clone(),
@@ -338,6 +347,7 @@ fn pipeline(
         key_bytes: config.cache.key_bytes,
         max_age: config.cache.max_age,
         total_bytes: config.cache.total_bytes,
+        shared,
     };
     let caches = Caches::open_beside(caches, engine.clone(), clock.clone(), begun).map_err(unusable)?;
     let runner = install_runner(&data.join("bin")).map_err(unusable)?;

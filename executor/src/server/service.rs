@@ -42,7 +42,7 @@ use super::{
     occupancy::Slots,
 };
 use crate::{
-    cache::{Caches, Listed},
+    cache::{Caches, Listed, NotPurged},
     engine::Engine,
     pipeline::Pipeline,
     repository_config::{FILE_LIMIT, GRAPNEL_TOML, RepositoryConfig, VERCEL_JSON, too_large},
@@ -253,10 +253,11 @@ impl ExecutorService for Service {
         let PurgeCacheRequest { project_id, branch } = request.into_inner();
         let (project, branch) = project_and_branch(&project_id, &branch).map_err(|e| to_status(&e))?;
         let (project, branch) = (project.to_string(), branch.map(|branch| branch.to_string()));
-        let (count, bytes) = self.caches.purge(&project, branch.as_deref());
+        let purged = self.caches.purge_everywhere(&project, branch.as_deref()).await;
         for staged in self.pipeline.shelf.forget(&project, branch.as_deref()) {
             self.pipeline.throw_away(staged);
         }
+        let (count, bytes) = purged.map_err(|error| to_status(&still_shared(error)))?;
         tracing::info!(project.id = project, branch, count, bytes, "build caches were purged");
         let purged = PurgedCaches { executor: self.name.clone(), count, bytes };
         Ok(Response::new(PurgeCacheResponse { purged: Some(purged) }))
@@ -278,6 +279,14 @@ impl ExecutorService for Service {
         let removed = artifacts::remove(&*self.artifacts, request.into_inner(), &running).await;
         removed.map(Response::new).map_err(|error| to_status(&error))
     }
+}
+
+/// A bucket that still has what was to be dropped.
+fn still_shared(error: NotPurged) -> Error {
+    let told = format!(
+        "the caches on the executors were dropped, and those in the bucket were not: {error}; try again"
+    );
+    Error::new(Reason::ExecutorUnavailable, told).because(error)
 }
 
 /// A host that shows no key.

@@ -19,6 +19,7 @@ mod private_sources;
 mod reconciling;
 mod served;
 mod server;
+mod shared_caches;
 mod site;
 mod source_site;
 mod sources;

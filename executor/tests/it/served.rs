@@ -211,6 +211,7 @@ fn config(directory: &Path, key: &ApiKey) -> ExecutorConfig {
             key_bytes: 1 << 30,
             max_age: Duration::from_secs(3600),
             total_bytes: 1 << 32,
+            shared: None,
         },
         builder_image: IMAGE.into(),
         ca_bundle: None,

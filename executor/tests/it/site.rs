@@ -107,6 +107,7 @@ impl<E: Engine + Clone> Site<E> {
             key_bytes: 1 << 30,
             max_age: Duration::from_secs(3600),
             total_bytes: 1 << 32,
+            shared: None,
         };
         change(&mut caches);
         let pipeline = Pipeline {

@@ -431,3 +431,11 @@ pub struct PurgedCaches {
     /// Their bytes.
     pub bytes: u64,
 }
+
+impl PurgedCaches {
+    /// Returns this with what the same executor has dropped later.
+    #[must_use]
+    pub fn plus(self, later: &Self) -> Self {
+        Self { count: self.count + later.count, bytes: self.bytes + later.bytes, ..self }
+    }
+}
