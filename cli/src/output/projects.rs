@@ -41,7 +41,7 @@ impl Printer {
     pub fn caches(&self, caches: &[BuildCache]) -> String {
         let rows = caches.iter().map(|it| {
             vec![
-                it.executor.clone(),
+                if it.shared { format!("{}, bucket", it.executor) } else { it.executor.clone() },
                 it.branch.clone(),
                 it.root_directory.clone(),
                 it.builder_image.clone(),

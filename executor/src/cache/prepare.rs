@@ -316,6 +316,22 @@ impl Prepared {
         })
     }
 
+    /// Tells whether the engine did not know the image's id when the cache was put in place.
+    pub fn is_of_unknown_image(&self) -> bool {
+        self.base.key.image.is_empty()
+    }
+
+    /// Returns the image's name.
+    pub fn image_name(&self) -> &str {
+        &self.base.image_name
+    }
+
+    /// Says which image it was: the next build finds what is kept by that.
+    pub fn is_of_image(&mut self, id: String) {
+        self.base.key.image = id;
+        self.report.key = self.base.key.hash();
+    }
+
     /// Tells whether what the build leaves at a path will be found again.
     pub fn keeps(&self, path: &str) -> bool {
         self.kept.iter().any(|kept| within(path, kept))

@@ -251,11 +251,17 @@ impl Pipeline {
 
     async fn keep(
         &self,
-        prepared: Prepared,
+        mut prepared: Prepared,
         installed: Option<Installed>,
         workspace: &Workspace,
         recorder: &Recorder,
     ) {
+        // Some engines know an image's id only now, when it has run.
+        if prepared.is_of_unknown_image()
+            && let Ok(Some(image)) = self.engine.image(prepared.image_name()).await
+        {
+            prepared.is_of_image(image.id);
+        }
         let (caches, directories) = (self.caches.clone(), workspace.clone());
         let kept = tokio::task::spawn_blocking(move || {
             let report = caches.keep(&prepared, &directories, installed);

@@ -330,6 +330,7 @@ impl Service {
             generation: snapshot.generation,
             made_at: Some(timestamp(snapshot.made_at)),
             used_at: Some(timestamp(used_at)),
+            shared: snapshot.sent,
         }
     }
 

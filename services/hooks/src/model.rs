@@ -419,6 +419,8 @@ pub struct BuildCache {
     pub made_at: Option<DateTime<Utc>>,
     /// When it was last used.
     pub used_at: Option<DateTime<Utc>>,
+    /// Whether other executors find it too.
+    pub shared: bool,
 }
 
 /// What an executor has dropped.

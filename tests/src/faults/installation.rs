@@ -162,6 +162,15 @@ impl Installation {
         self.spawn_with(part, &[("FAILPOINTS", crash_point)]);
     }
 
+    /// Kills an executor and removes its caches, as if it came back on another machine.
+    ///
+    /// # Panics
+    /// They cannot be removed.
+    pub fn forget_caches(&mut self, part: Part) {
+        self.kill(part);
+        fs::remove_dir_all(self.data(part).join("caches")).expect("its caches can be removed");
+    }
+
     /// Tells how a process has ended by itself.
     ///
     /// # Panics
@@ -452,7 +461,8 @@ impl Installation {
 
     fn bucket_settings(&self) -> impl Iterator<Item = (String, String)> {
         let settings = self.bucket.as_ref().map(S3Server::settings).unwrap_or_default();
-        settings.into_iter().map(|(name, value)| (format!("GRAPNEL_{name}"), value))
+        let shared = self.bucket.as_ref().map(|_| ("CACHE_SHARE".to_owned(), "bucket".to_owned()));
+        settings.into_iter().chain(shared).map(|(name, value)| (format!("GRAPNEL_{name}"), value))
     }
 
     /// Waits until a gateway and its hooks service answer.

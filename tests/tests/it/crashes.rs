@@ -63,6 +63,7 @@ fn bucket_of(point: &str) -> Option<bool> {
     match point.split_once('.').unwrap().0 {
         "artifact" => Some(false),
         "bucket" | "site-file" => Some(true),
+        "cache" if ["cache.sent", "cache.described", "cache.fetched"].contains(&point) => Some(true),
         _ => None,
     }
 }
@@ -94,6 +95,9 @@ async fn ends_at_each(database: Database, bucket: bool) {
         if point == "store.taken-over" {
             // Of a build that goes on alone there is something to take over.
             installation.begins_to_build().await;
+        }
+        if point == "cache.fetched" {
+            installation.forget_caches(part);
         }
         let begun = Instant::now();
         installation.start_again_until(part, &format!("{point}=return"));

@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use grapnel_artifacts::{BucketFault, SendError};
-use grapnel_runtime::CancellationToken;
+use grapnel_runtime::{CancellationToken, crash_point};
 
 use super::{PACKING, Packed, Shared, pack::pack};
 use crate::cache::{
@@ -169,11 +169,13 @@ impl Caches {
         if !is_last(&self.index()) {
             return Ok(());
         }
+        crash_point("cache.sent");
         let text = Snapshot { boot: None, sent: true, ..snapshot.clone() }.text().map_err(NotSent::Pack)?;
         shared.config.bucket.write(&shared.own(&snapshot.key), text.clone()).await?;
         if snapshot.production {
             shared.config.bucket.write(&shared.production(&snapshot.key), text).await?;
         }
+        crash_point("cache.described");
         let mut index = self.index();
         if is_last(&index)
             && let Some(sent) = index.sent(&snapshot.key)

@@ -384,6 +384,7 @@ fn cache(told: wire::BuildCache) -> BuildCache {
         generation: told.generation,
         layers: told.layers,
         bytes: told.bytes,
+        shared: told.shared,
     }
 }
 

@@ -41,6 +41,7 @@ pub fn build_cache(cache: BuildCache) -> wire::BuildCache {
         bytes: cache.bytes,
         made_at: cache.made_at.map(timestamp),
         used_at: cache.used_at.map(timestamp),
+        shared: cache.shared,
     }
 }
 
