@@ -1,4 +1,5 @@
-//! `grapnel-run <socket>`: the first process of a sandbox. (`grapnel-run --try <address>…` tries a sandbox's network.)
+//! `grapnel-run <socket> [--open-files=<number>]`: the first process of a sandbox. (`grapnel-run --try <address>…` tries a
+//! sandbox's network.)
 //!
 //! It connects out to the executor's socket, runs the steps that come, one after the other, and sends what they
 //! print and how they end. It holds no secret longer than a step, and the build cannot look into it: it is not
@@ -15,7 +16,7 @@ use grapnel_run::{
     message::StepRequest,
 };
 use outbox::Outbox;
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 /// The version of what both ends say to each other.
 const PROTOCOL: u16 = 1;
@@ -27,7 +28,7 @@ const RETRIES: u32 = 1_200;
 
 fn main() -> ExitCode {
     let Some(socket) = std::env::args_os().nth(1) else {
-        eprintln!("usage: grapnel-run <socket> | --try <address>…");
+        eprintln!("usage: grapnel-run <socket> [--open-files=<number>] | --try <address>…");
         return ExitCode::from(2);
     };
     if socket == "--try" {
@@ -35,6 +36,12 @@ fn main() -> ExitCode {
     }
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         eprintln!("grapnel-run: the process cannot be closed to the build: {error}");
+        return ExitCode::FAILURE;
+    }
+    let open_files = std::env::args().nth(2);
+    let limited = open_files.as_deref().map(|it| limit(it.strip_prefix("--open-files=").unwrap_or_default()));
+    if let Some(Err(error)) = limited {
+        eprintln!("grapnel-run: the sandbox's limits cannot be set: {error}");
         return ExitCode::FAILURE;
     }
     let outbox = Arc::new(Outbox::default());
@@ -54,6 +61,17 @@ fn main() -> ExitCode {
     }
     eprintln!("grapnel-run: the executor is gone");
     ExitCode::FAILURE
+}
+
+/// Limits how many files a process may have open, and lets none leave its memory in a file: not all engines can.
+fn limit(open_files: &str) -> io::Result<()> {
+    let wanted: u64 = open_files.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let at_most = |resource, wanted: u64| {
+        let most = Some(getrlimit(resource).maximum.map_or(wanted, |most| most.min(wanted)));
+        setrlimit(resource, Rlimit { current: most, maximum: most })
+    };
+    at_most(Resource::Nofile, wanted)?;
+    Ok(at_most(Resource::Core, 0)?)
 }
 
 /// Serves one connection until it ends.

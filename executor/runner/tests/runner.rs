@@ -28,10 +28,15 @@ struct Line {
 
 impl Line {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("socket");
         let listener = UnixListener::bind(&socket).unwrap();
-        let runner = Command::new(env!("CARGO_BIN_EXE_grapnel-run")).arg(socket).spawn().unwrap();
+        let runner =
+            Command::new(env!("CARGO_BIN_EXE_grapnel-run")).arg(socket).args(arguments).spawn().unwrap();
         Self { runner, listener, directory }
     }
 
@@ -125,6 +130,17 @@ fn a_step_tells_its_streams_apart_and_how_it_ended() {
     let ran = run(&line, &mut stream, 3, ran.last, "no-such-command");
     assert_eq!(ran.code(), 127);
     assert!(!ran.stderr.is_empty());
+}
+
+#[test]
+fn steps_have_no_more_files_open_than_was_said_and_leave_none_of_their_memory() {
+    let line = Line::start_with(&["--open-files=77"]);
+    let mut stream = line.accept(0);
+    let ran =
+        run(&line, &mut stream, 1, 0, "ulimit -n; ulimit -Hn; ulimit -Hc; ulimit -n 78 || echo refused");
+    assert_eq!(String::from_utf8(ran.stdout.clone()).unwrap(), "77\n77\n0\nrefused\n");
+    let mut wrong = Line::start_with(&["--open-files=many"]);
+    assert!(!wrong.runner.wait().unwrap().success(), "it runs without its limits");
 }
 
 #[test]

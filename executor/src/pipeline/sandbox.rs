@@ -283,7 +283,12 @@ impl SandboxConfig {
         Sandbox {
             name: format!("grapnel-{}", spec.id),
             image: image.to_owned(),
-            command: vec![RUNNER.to_owned(), format!("{LINK}/{SOCKET}")],
+            command: vec![
+                RUNNER.to_owned(),
+                format!("{LINK}/{SOCKET}"),
+                // Not all engines can limit them.
+                format!("--open-files={}", open_files(limits.open_files)),
+            ],
             env: BTreeMap::new(),
             working_dir: WORKSPACE.to_owned(),
             user: if spec.settings.run_as_root { (0, 0) } else { self.user },

@@ -7,21 +7,18 @@
 pub mod config;
 mod ended;
 mod error;
+mod images;
 mod pod;
 mod said;
 mod volumes;
 mod watching;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use async_trait::async_trait;
 use ended::{Ended, EndedSandboxes};
 use error::{status, translate};
+use images::Images;
 use k8s_openapi::api::{
     authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
     core::v1::{Node, Pod},
@@ -80,8 +77,7 @@ pub struct KubernetesEngine {
     client: OnceCell<Client>,
     volumes: Volumes,
     ended: EndedSandboxes,
-    /// The ids of images that were run, by name.
-    images: Arc<Mutex<HashMap<String, String>>>,
+    images: Images,
 }
 
 impl KubernetesEngine {
@@ -89,12 +85,13 @@ impl KubernetesEngine {
     /// not answer yet.
     pub fn new(config: KubernetesConfig) -> Self {
         let (volumes, ended) = (config.directory.join("volumes"), config.directory.join("ended"));
+        let images = Images::read(config.directory.join("images.json"));
         Self {
             config,
             client: OnceCell::new(),
             volumes: Volumes::new(volumes),
             ended: EndedSandboxes::new(ended),
-            images: Arc::default(),
+            images,
         }
     }
 
@@ -240,8 +237,7 @@ impl KubernetesEngine {
 
     fn learn_image(&self, pod: &Pod) {
         if let Some((name, id)) = said::image_id(pod) {
-            let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
-            images.insert(name.to_owned(), id.to_owned());
+            self.images.learn(name, id);
         }
     }
 }
@@ -264,10 +260,9 @@ impl Engine for KubernetesEngine {
     }
 
     async fn image(&self, name: &str) -> Result<Option<Image>, EngineError> {
-        let images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
         let has_tools = (name == self.config.builder_image).then(|| (TOOLS.to_owned(), String::new()));
         Ok(Some(Image {
-            id: images.get(name).cloned().unwrap_or_default(),
+            id: self.images.id(name).unwrap_or_default(),
             labels: has_tools.into_iter().collect(),
         }))
     }
