@@ -37,7 +37,10 @@ impl Configs {
 /// Runs the three until they are told to stop: first those that take work, then those that do it.
 pub async fn run(configs: Configs, shutdown: Shutdown) -> Result<(), Failure> {
     let Configs { hooks, gateway, executor, public_url_set, sites_url_set } = configs;
-    let admin_key_file = hooks.admin_key_file.clone();
+    let admin_key = match &hooks.admin_key {
+        Some(_) => "the one that was set (admin_key)".to_owned(),
+        None => hooks.admin_key_file.display().to_string(),
+    };
     let mut addresses = hooks.addresses.clone();
     let external = hooks.executors.clone();
     let clock = Clock::system();
@@ -55,7 +58,7 @@ pub async fn run(configs: Configs, shutdown: Shutdown) -> Result<(), Failure> {
         hooks.set_executors(vec![format!("http://{}", executor.address())]);
     }
     hooks.set_addresses(addresses.clone());
-    greet(&addresses, &hooks, &admin_key_file);
+    greet(&addresses, &hooks, &admin_key);
     let metrics = super::metrics();
     let (stop_hooks, stop_executor) = (CancellationToken::new(), shutdown.later());
     let executing = tokio::spawn(executor.run(stop_executor.clone()));
@@ -70,10 +73,10 @@ pub async fn run(configs: Configs, shutdown: Shutdown) -> Result<(), Failure> {
     Ok(executed?)
 }
 
-fn greet(addresses: &Addresses, hooks: &Hooks, admin_key: &std::path::Path) {
+fn greet(addresses: &Addresses, hooks: &Hooks, admin_key: &str) {
     eprintln!("Grapnel {}", env!("CARGO_PKG_VERSION"));
     eprintln!("  hook URLs   {}", addresses.public_url);
     eprintln!("  gRPC        http://{}", hooks.address());
     eprintln!("  sites       {}://<name>.{}/", addresses.sites_scheme, addresses.sites_domain);
-    eprintln!("  admin key   {}", admin_key.display());
+    eprintln!("  admin key   {admin_key}");
 }

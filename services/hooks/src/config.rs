@@ -25,6 +25,11 @@ const SESSION_LIFETIMES: RangeInclusive<Duration> =
 
 /// The table of these settings.
 pub const SETTINGS: &[Setting] = &[
+    Setting::secret(
+        "admin_key",
+        "made by the first start, and left in admin.key of the data directory",
+        "The first API key, with scope admin, such as `grapnel key generate` makes. It is taken where there is no key yet, and never again.",
+    ),
     Setting::new("hooks.listen", "127.0.0.1:7301", "Where the hooks service listens for gRPC."),
     Setting::computed(
         "database_url",
@@ -113,7 +118,9 @@ pub struct HooksConfig {
     pub database_url: String,
     /// How much of it is used.
     pub connecting: Connecting,
-    /// Where the first key is left.
+    /// The first key, where the operator has one.
+    pub admin_key: Option<ApiKey>,
+    /// Where it is left, where one has to be made.
     pub admin_key_file: PathBuf,
     /// The file of the keys of secrets.
     pub secret_key_file: PathBuf,
@@ -199,6 +206,7 @@ impl HooksConfig {
             listen: settings.require("hooks.listen", String::new()),
             database_url: database.url,
             connecting: connecting(settings),
+            admin_key: shared::service_key(settings, "admin_key"),
             admin_key_file: data_dir.join("admin.key"),
             secret_key_file_is_given,
             secret_key_file: database.secret_key_file,

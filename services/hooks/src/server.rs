@@ -85,7 +85,7 @@ impl Hooks {
             addresses: config.addresses.clone(),
             session_lifetime: config.session_lifetime,
         };
-        app.ensure_first_key(config.plan, &config.admin_key_file).await?;
+        app.ensure_first_key(config.plan, config.admin_key.as_ref(), &config.admin_key_file).await?;
         Ok(Self { listener, address, config, app, outbound, local: Local::default() })
     }
 

@@ -47,7 +47,8 @@ impl App {
         name: String,
         scopes: Scopes,
     ) -> Result<(Key, ApiKey), Error> {
-        let (key, secret) = self.new_key(team, name, scopes);
+        let secret = ApiKey::generate(&mut rand::rng());
+        let key = self.describe_key(&secret, team, name, scopes);
         self.store.create_key(&key, &secret).await.map_err(|error| error.into_error(Reason::KeyNotFound))?;
         tracing::info!(key.id = %key.id, "a key was created");
         Ok((key, secret))
@@ -82,17 +83,33 @@ impl App {
         Ok(())
     }
 
-    /// Makes the first team and its admin key, where there are none; the key is left in `file`, for its owner alone.
+    /// Makes the first team and its admin key, where there are none. The key is the one that the operator has given, or it is
+    /// made and left in `file`, for its owner alone.
     ///
     /// # Errors
     /// The store fails, or the file cannot be written; then no key is stored either.
-    pub async fn ensure_first_key(&self, plan: Plan, file: &Path) -> Result<(), FirstKey> {
+    pub async fn ensure_first_key(
+        &self,
+        plan: Plan,
+        given: Option<&ApiKey>,
+        file: &Path,
+    ) -> Result<(), FirstKey> {
         let team = self.store.first_team(self.clock.new_id(), plan, self.clock.now()).await?;
         if self.store.has_keys(team.id).await? {
             return Ok(());
         }
         let scopes = [Scope::Admin].into_iter().collect();
-        let (key, secret) = self.new_key(team.id, "first start".to_owned(), scopes);
+        let name = "first start".to_owned();
+        if let Some(given) = given {
+            let key = self.describe_key(given, team.id, name, scopes);
+            return match self.store.create_key(&key, given).await {
+                // Another process was given the same one, and was first.
+                Err(_) if self.store.key_by_hash(&given.hash()).await?.is_some() => Ok(()),
+                stored => Ok(stored?),
+            };
+        }
+        let secret = ApiKey::generate(&mut rand::rng());
+        let key = self.describe_key(&secret, team.id, name, scopes);
         private_file::write(file, &format!("{}\n", secret.expose()))
             .map_err(|cause| FirstKey::File { path: file.to_owned(), cause })?;
         self.store.create_key(&key, &secret).await?;
@@ -100,16 +117,14 @@ impl App {
         Ok(())
     }
 
-    fn new_key(&self, team: TeamId, name: String, scopes: Scopes) -> (Key, ApiKey) {
-        let secret = ApiKey::generate(&mut rand::rng());
-        let key = Key {
+    fn describe_key(&self, secret: &ApiKey, team: TeamId, name: String, scopes: Scopes) -> Key {
+        Key {
             id: self.clock.new_id(),
             team_id: team,
             name,
             scopes,
             last_four: secret.last_four().to_owned(),
             created_at: self.clock.now(),
-        };
-        (key, secret)
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! The life of hooks, tokens and keys, by a clock that the test moves. On both databases.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use chrono::TimeDelta;
 use grapnel_domain::{
     Error, Reason,
     id::{HookId, ProjectId},
+    plan::Plan,
     scope::Scope,
-    secret_token::HookToken,
+    secret_token::{ApiKey, HookToken},
 };
 use grapnel_hooks::{
     app::{App, Brought, HookChanges, NewHook, TriggerTarget, WithUrl},
@@ -195,6 +196,28 @@ async fn the_last_key_that_can_make_keys_cannot_be_revoked() {
         let (one, two) = (revoke(first), revoke(second));
         assert_eq!(usize::from(one.await.unwrap()) + usize::from(two.await.unwrap()), 1);
         assert_eq!(app.list_keys(team, None, 10).await.unwrap().items.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_key_is_the_one_that_was_given_whichever_process_is_first() {
+    on_both(async |url| {
+        let (bench, _) = Bench::new(&url).await;
+        let (given, other) = (ApiKey::generate(&mut rand::rng()), ApiKey::generate(&mut rand::rng()));
+        let nowhere = Path::new("/nowhere/admin.key");
+        let start = |key: &ApiKey| {
+            let (app, key) = (bench.app.clone(), key.clone());
+            tokio::spawn(async move { app.ensure_first_key(Plan::Hobby, Some(&key), nowhere).await })
+        };
+        let all = [start(&given), start(&given), start(&given)];
+        for started in all {
+            started.await.unwrap().unwrap();
+        }
+        start(&other).await.unwrap().unwrap();
+        let keys = bench.app.list_keys(bench.team.id, None, 10).await.unwrap().items;
+        let told: Vec<_> = keys.iter().map(|key| (key.last_four.as_str(), key.scopes.clone())).collect();
+        assert_eq!(told, [(given.last_four(), [Scope::Admin].into_iter().collect())]);
     })
     .await;
 }
