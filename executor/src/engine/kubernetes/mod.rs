@@ -301,6 +301,9 @@ impl Engine for KubernetesEngine {
         if self.ended.get(&id).is_some() {
             return Err(EngineError::Refused(format!("the name {} is taken", id.0)));
         }
+        volumes::close(&pod::closed(&self.config), pod::LAST_WORD).map_err(|error| {
+            EngineError::Refused(format!("the directory that is closed to builds cannot be made: {error}"))
+        })?;
         let pods = self.pods().await.map_err(no_place)?;
         match answered(pods.create(&PostParams::default(), &pod)).await.map_err(no_place)? {
             Ok(_) => Ok(id),

@@ -1,6 +1,9 @@
 //! How a sandbox looks as a pod: the isolation profile in Kubernetes' terms, as one pure function.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use k8s_openapi::{
     api::core::v1::{
@@ -21,6 +24,12 @@ pub const NETWORK: &str = "grapnel.dev/network";
 
 /// Where the labels of a sandbox stand as they are, in JSON: a pod's own cannot have every value.
 pub const LABELS: &str = "grapnel.dev/labels";
+
+/// Where a container's own last word goes, which Kubernetes always has a place for and we never read: a file on the node's disk
+/// that everybody may write to, as much as there is room for, and that no limit counts. So it stands in a directory that
+/// nobody in the pod may enter.
+const CLOSED: &str = "/run/grapnel/closed";
+pub const LAST_WORD: &str = "last-word";
 
 /// The one container of a pod.
 const CONTAINER: &str = "build";
@@ -49,6 +58,14 @@ pub fn pod(
             ..VolumeMount::default()
         });
     }
+    let closed = HostPathVolumeSource { path: text_of(&closed(config))?, type_: None };
+    volumes.push(Volume { name: "closed".to_owned(), host_path: Some(closed), ..Volume::default() });
+    mounts.push(VolumeMount {
+        name: "closed".to_owned(),
+        mount_path: CLOSED.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    });
     let (uid, gid) = sandbox.user;
     Ok(Pod {
         metadata: ObjectMeta {
@@ -137,6 +154,7 @@ fn container(sandbox: &Sandbox, config: &KubernetesConfig, mounts: Vec<VolumeMou
         tty: Some(false),
         // Output comes through the runner's socket; the end of a container tells nothing of it.
         termination_message_policy: Some("File".to_owned()),
+        termination_message_path: Some(format!("{CLOSED}/{LAST_WORD}")),
         resources: Some(ResourceRequirements {
             limits: Some(quantities(milli(limits.milli_cpus))),
             requests: Some(quantities(milli(u32::try_from(reserved).unwrap_or(limits.milli_cpus)))),
@@ -159,13 +177,8 @@ fn source(
     mount: &Mount,
     volume: impl Fn(&str) -> Option<PathBuf>,
 ) -> Result<Volume, EngineError> {
-    let on_node = |path: PathBuf| {
-        let path = path.to_str().ok_or_else(|| {
-            EngineError::Unsupported(format!("the path {} cannot be mounted by name", path.display()))
-        })?;
-        // Nothing is made where nothing is: a directory in its place would be believed.
-        Ok(HostPathVolumeSource { path: path.to_owned(), type_: None })
-    };
+    // Nothing is made where nothing is: a directory in its place would be believed.
+    let on_node = |path: PathBuf| Ok(HostPathVolumeSource { path: text_of(&path)?, type_: None });
     let mut volume_of = Volume { name: name.to_owned(), ..Volume::default() };
     match &mount.source {
         MountSource::Host(path) => volume_of.host_path = Some(on_node(path.clone())?),
@@ -181,6 +194,17 @@ fn source(
         }
     }
     Ok(volume_of)
+}
+
+/// Returns where on the node the directory is that nobody in a pod may enter.
+pub fn closed(config: &KubernetesConfig) -> PathBuf {
+    config.directory.join("closed")
+}
+
+fn text_of(path: &Path) -> Result<String, EngineError> {
+    path.to_str().map(str::to_owned).ok_or_else(|| {
+        EngineError::Unsupported(format!("the path {} cannot be mounted by name", path.display()))
+    })
 }
 
 fn runtime_default() -> SeccompProfile {

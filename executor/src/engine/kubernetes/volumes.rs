@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     ffi::CString,
     fs, io,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -22,6 +22,18 @@ struct Written {
     labels: BTreeMap<String, String>,
     /// What it shows; none is an overlay, whose tree is mounted beside.
     directory: Option<PathBuf>,
+}
+
+/// Makes a directory that only who may pass over modes can enter, with an empty file in it.
+///
+/// # Errors
+/// The disk fails.
+pub fn close(directory: &Path, file: &str) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    // Whoever is not root has to open it first.
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
+    fs::OpenOptions::new().create(true).append(true).open(directory.join(file))?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o000))
 }
 
 /// The volumes of an executor.
@@ -194,6 +206,16 @@ mod tests {
         assert!(next.list().is_empty());
         for name in ["", "..", "../one", "a/b"] {
             assert!(volumes.remove(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_closed_stays_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let closed = directory.path().join("closed");
+        for _ in 0..2 {
+            close(&closed, "file").unwrap();
+            assert_eq!(fs::metadata(&closed).unwrap().permissions().mode() & 0o7777, 0);
         }
     }
 
