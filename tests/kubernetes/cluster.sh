@@ -150,6 +150,24 @@ up() {
     kubectl get nodes -o wide
 }
 
+# Control groups of a node's own, below which its kubelet makes those of pods: two nodes are on one kernel.
+groups() {
+    local of set
+    if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+        mkdir -p "/sys/fs/cgroup/$1"
+        for of in cpu cpuset memory pids; do echo "+$of" >/sys/fs/cgroup/cgroup.subtree_control; done
+        return
+    fi
+    for of in /sys/fs/cgroup/*/; do
+        [ -e "$of/cgroup.clone_children" ] || continue
+        mkdir -p "$of$1"
+        # A set of processors begins empty.
+        for set in cpuset.cpus cpuset.mems; do
+            [ ! -e "$of$set" ] || cat "$of$set" >"$of$1/$set"
+        done
+    done
+}
+
 # The command that enters a node, one word each in `enter`.
 entering() { enter=(nsenter --net="/var/run/netns/$bridge-$1" --mount="/proc/$(cat "$lab/holder$1.pid")/ns/mnt"); }
 
@@ -179,6 +197,7 @@ node_up() {
         wait_for 5 test -f "$own/mounted" || fail "the mounts of node $node cannot be made"
     }
     entering "$node"
+    groups "$space"
     echo '{}' >"$own/daemon.json"
     daemon "dockerd$node" "${enter[@]}" dockerd --data-root "$own/docker" --exec-root "$own/exec" --pidfile "$own/docker.pid" \
         -H "unix://$own/docker.sock" --bip "$pods.$node.1/24" --add-runtime "test=$lab/runc" --default-runtime test \
@@ -193,18 +212,21 @@ authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
 authorization: {mode: AlwaysAllow}
 cgroupDriver: cgroupfs
 failSwapOn: false
-cgroupsPerQOS: false
+cgroupRoot: /$space
 enforceNodeAllocatable: []
+podPidsLimit: 1024
+volumeStatsAggPeriod: 5s
 evictionHard: {nodefs.available: "1%", imagefs.available: "1%", memory.available: "50Mi"}
 makeIPTablesUtilChains: false
 nodeStatusUpdateFrequency: 3s
 clusterDNS: ["$net.1"]
 clusterDomain: cluster.local
 YAML
+    # By `--docker` it learns what pods use, without which it evicts none.
     daemon "kubelet$node" "${enter[@]}" "$lab/bin/kubelet" --config="$own/kubelet.yaml" --kubeconfig="$KUBECONFIG" \
         --hostname-override="node$node" --node-ip="$net.1$node" --address="$net.1$node" --root-dir="$own/kubelet" \
         --cert-dir="$own/pki" --container-runtime=docker --docker-endpoint="unix://$own/docker.sock" \
-        --pod-infra-container-image=$pause --network-plugin=
+        --docker="unix://$own/docker.sock" --pod-infra-container-image=$pause --network-plugin=
     # Pods share a bridge, so what one sends to a service that another one answers has to come back by the node.
     daemon "proxy$node" "${enter[@]}" "$lab/bin/kube-proxy" --kubeconfig="$KUBECONFIG" --hostname-override="node$node" \
         --proxy-mode=iptables --masquerade-all --conntrack-max-per-core=0 --healthz-bind-address= --metrics-bind-address=
@@ -262,6 +284,7 @@ down() {
     for file in "$lab"/{dockerd*,apiserver,etcd,holder*}.pid; do [ ! -e "$file" ] || stop "$(basename "$file" .pid)"; done
     for space in /var/run/netns/"$bridge"-*; do [ ! -e "$space" ] || ip netns del "$(basename "$space")"; done
     ip link del "$bridge" 2>/dev/null || true
+    find /sys/fs/cgroup/"$bridge"-* /sys/fs/cgroup/*/"$bridge"-* -depth -type d -exec rmdir {} + 2>/dev/null || true
     rm -rf "$lab"
 }
 
