@@ -48,9 +48,18 @@ impl Cluster {
     /// # Panics
     /// It is refused.
     pub fn hook(&self, project: &str, repository: &str, settings: &[&str]) -> String {
+        self.hook_with(project, repository, settings, &[])
+    }
+
+    /// Does the same, with settings of the hook.
+    ///
+    /// # Panics
+    /// It is refused.
+    pub fn hook_with(&self, project: &str, repository: &str, settings: &[&str], of_hook: &[&str]) -> String {
         let made = [&["project", "create", project, "--repo", repository], settings].concat();
         self.cli(&made);
-        let hook = self.cli(&["hook", "create", project, "desk", "--output", "json"]);
+        let hook = [&["hook", "create", project, "desk", "--output", "json"], of_hook].concat();
+        let hook = self.cli(&hook);
         let hook: Value = serde_json::from_slice(&hook.stdout).expect("it is JSON");
         hook["url"].as_str().expect("it has a URL").to_owned()
     }
@@ -163,7 +172,17 @@ impl Cluster {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Does the same where it may fail.
+    /// Runs a kubectl that has to fail, and returns what it complained of.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn kubectl_fails(&self, arguments: &[&str]) -> String {
+        let output = Command::new("kubectl").args(arguments).output().expect("kubectl is installed");
+        assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// Runs one that may fail.
     ///
     /// # Panics
     /// There is none.
@@ -180,6 +199,18 @@ impl Cluster {
         let script: PathBuf = crate::root().join("tests/kubernetes/cluster.sh");
         let done = Command::new(script).args(arguments).status().expect("it can be started");
         assert!(done.success(), "{arguments:?}");
+    }
+
+    /// Gives an image another name, on every node.
+    ///
+    /// # Panics
+    /// A node does not have it.
+    pub fn tag(&self, image: &str, name: &str) {
+        for node in ["node1", "node2"] {
+            let engine = format!("unix://{}/{node}/docker.sock", told("GRAPNEL_TEST_CLUSTER"));
+            let tagged = Command::new("docker").args(["-H", &engine, "tag", image, name]).status();
+            assert!(tagged.is_ok_and(|status| status.success()), "{image} is not on {node}");
+        }
     }
 
     /// Runs a command as on a node, and returns what it printed, however it ended.
@@ -220,6 +251,39 @@ impl Cluster {
             pods.into_iter().filter(|pod| !pod.ends_with("-0")).collect::<Vec<_>>()
         };
         self.until(|| pods().is_empty().then_some(()), || pods().join(" ")).await;
+    }
+
+    /// Waits until a sandbox stands ready that was started after this one of a build.
+    ///
+    /// # Panics
+    /// None does.
+    pub async fn stands_ahead_after(&self, deployment: &str) {
+        let named = ["-n", "grapnel-builds", "get", "pods", "--no-headers"];
+        // Ids sort by time.
+        let after = format!("grapnel-{}", deployment.replace('_', "-"));
+        let found = || {
+            let pods = self.kubectl(&named);
+            let mut ahead = pods.lines().filter(|pod| {
+                let mut columns = pod.split_whitespace();
+                let name = columns.next().unwrap_or_default();
+                name.ends_with("-0") && *name > *after && columns.nth(1) == Some("Running")
+            });
+            ahead.next().map(drop)
+        };
+        self.until(found, || self.kubectl(&named)).await;
+    }
+
+    /// Waits until no node has a workspace or a volume of a build, but for those that stand ready.
+    ///
+    /// # Panics
+    /// One stays.
+    pub async fn nothing_is_left_on_nodes(&self) {
+        let below = "/var/lib/grapnel";
+        let look = format!(
+            "ls {below}/kubernetes/volumes {below}/workspaces {below}/kubernetes/ended | grep dpl_ | grep -v -e '-0'"
+        );
+        let left = || ["1", "2"].map(|node| self.on_node(node, &["sh", "-c", &look])).concat();
+        self.until(|| left().is_empty().then_some(()), left).await;
     }
 }
 

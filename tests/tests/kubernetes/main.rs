@@ -1,8 +1,14 @@
 //! An installation on a real Kubernetes of two nodes, which `make test-kubernetes` brings up: driven from outside, through its
 //! gateway, as its users do.
 
+mod attacks;
+mod cancel;
 mod doctor;
+mod evicted;
+mod latency;
+mod load;
 mod moved;
+mod rolling;
 mod sites;
 mod waiting;
 
@@ -18,6 +24,11 @@ async fn only_on<T>(cluster: &Cluster, node: &str, of: impl Future<Output = T>) 
     cluster.kubectl(&["uncordon", other]);
     cluster.executor_is(other, "READY").await;
     done
+}
+
+/// Returns the name of the pod in which an attempt at a deployment runs.
+fn pod_of(deployment: &str, attempt: u32) -> String {
+    format!("grapnel-{}-{attempt}", deployment.replace('_', "-"))
 }
 
 /// Returns the executor that has built a deployment.

@@ -15,7 +15,8 @@ fn counting(to: u32) -> String {
     serde_json::json!({"scripts": {"build": count}}).to_string()
 }
 
-fn assert_whole(log: &str, to: u32) {
+/// Asserts that a log has every line of a build that counted, once and in order.
+pub fn assert_whole(log: &str, to: u32) {
     let said: Vec<_> = log.lines().filter_map(|line| line.strip_prefix("line ")).collect();
     let wanted: Vec<_> = (1..=to).map(|number| number.to_string()).collect();
     assert_eq!(said, wanted, "{log}");

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use grapnel_e2e::{Cluster, cluster::state};
 
+use crate::pod_of;
+
 /// How soon it has to be said.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -62,7 +64,7 @@ async fn a_build_whose_pod_is_taken_away_begins_again() {
     let url = cluster.hook("taken", &address, &[]);
     let id = cluster.trigger(&url).await;
     cluster.says(&id, "begun").await;
-    let pod = format!("pod/grapnel-{}-1", id.replace('_', "-"));
+    let pod = format!("pod/{}", pod_of(&id, 1));
     cluster.kubectl(&["-n", "grapnel-builds", "delete", &pod, "--wait=false"]);
     let ready = cluster.ready(&id).await;
     assert_eq!(ready["attempt"], 2, "{ready:#}");
