@@ -67,6 +67,7 @@ ENV
     kubectl apply -f deploy/kubernetes/base/namespaces.yaml
     kubectl -n grapnel create secret generic grapnel \
         --from-literal=database-url="postgres://postgres@$postgres/postgres" \
+        --from-literal=admin-key="$(target/debug/grapnel key generate)" \
         --from-literal=gateway-key="$(target/debug/grapnel key generate)" \
         --from-literal=executor-key="$(target/debug/grapnel key generate)" \
         --from-literal=secret.key="$(head -c 32 /dev/urandom | base64)" \
@@ -76,14 +77,7 @@ ENV
     for what in deployment/grapnel-hooks deployment/grapnel-gateway daemonset/grapnel-executor; do
         kubectl -n grapnel rollout status "$what" --timeout=180s
     done
-    admin_key >"$work/admin.key"
-    test -s "$work/admin.key" || fail "no hooks pod has made an admin key"
-}
-
-admin_key() {
-    kubectl -n grapnel get pods -l app.kubernetes.io/component=hooks -o name | while read -r pod; do
-        kubectl -n grapnel exec "$pod" -- sh -c 'cat /var/lib/grapnel/admin.key 2>/dev/null || true' </dev/null
-    done | head -n 1
+    kubectl -n grapnel get secret grapnel -o 'go-template={{ index .data "admin-key" | base64decode }}' >"$work/admin.key"
 }
 
 is_root || fail "a cluster of network and mount namespaces needs root"
