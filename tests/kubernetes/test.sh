@@ -104,4 +104,4 @@ env GRAPNEL_TEST_KUBERNETES_NODE=node1 "CARGO_TARGET_${target}_RUNNER=$root/$clu
 say "the installation, from outside"
 export GRAPNEL_TEST_CLUSTER_GATEWAY=http://$node:30300 GRAPNEL_TEST_CLUSTER_HOOKS=http://$node:30301
 export GRAPNEL_TEST_CLUSTER_SITES=$node:30380 GRAPNEL_TEST_CLUSTER_KEY=$work/admin.key GRAPNEL_TEST_CLUSTER_MACHINE=$machine
-cargo nextest run --locked --package grapnel-e2e --ignore-default-filter --filterset 'binary(kubernetes)'
+cargo nextest run --locked --package grapnel-e2e --ignore-default-filter --filterset 'binary(kubernetes)' --success-output immediate
