@@ -116,6 +116,19 @@ async fn another_executor_begins_with_what_the_first_has_left_and_fetches_what_i
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_left_last_stands_in_the_bucket_whoever_sends_last() {
+    let server = S3Server::start().await;
+    let [one, other] = two(&server).await;
+    one.ready(&one.running("mkdir -p node_modules && echo old > node_modules/old")).await;
+    other.ready(&other.running("mkdir -p node_modules && echo new > node_modules/new")).await;
+    other.send().await;
+    one.send().await;
+    let (restored, _) =
+        one.ready(&one.running("test -e node_modules/new && test ! -e node_modules/old")).await;
+    assert!(restored.detail.contains("came from the bucket"), "{}", restored.detail);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_branchs_first_build_begins_with_the_production_branch_of_another_executor() {
     let server = S3Server::start().await;
     let [one, other] = two(&server).await;

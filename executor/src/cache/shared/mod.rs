@@ -25,7 +25,7 @@ mod tests;
 mod unpack;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -74,8 +74,8 @@ const PURGE: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub struct Shared {
     config: SharedConfig,
-    /// The keys whose snapshots are to be sent.
-    waiting: Mutex<BTreeSet<String>>,
+    /// The keys whose snapshots are to be sent, in turn.
+    waiting: Mutex<VecDeque<String>>,
     more: Notify,
     /// Held while a description is written, and while some are removed: none is written of what has been purged.
     describing: tokio::sync::Mutex<()>,
@@ -140,7 +140,15 @@ impl Shared {
         self.config.bucket.remove_all(&dropped).await
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    /// Lets a key's snapshot be sent after those that wait.
+    fn wait(&self, key: String) {
+        let mut waiting = self.waiting();
+        if !waiting.contains(&key) {
+            waiting.push_back(key);
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<String>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

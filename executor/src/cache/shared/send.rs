@@ -59,7 +59,7 @@ impl Caches {
         let Some(shared) = self.shared.clone() else { return };
         shared.waiting().extend(self.index().unsent());
         while !stop.is_cancelled() {
-            let next = shared.waiting().pop_first();
+            let next = shared.waiting().pop_front();
             let Some(key) = next else {
                 tokio::select! {
                     () = stop.cancelled() => {}
@@ -70,7 +70,7 @@ impl Caches {
             let Err(error) = self.send(&shared, &key, &stop).await else { continue };
             if error.is_for_now() {
                 error.tell(&key, "failed");
-                shared.waiting().insert(key);
+                shared.wait(key);
                 stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await;
             } else {
                 error.tell(&key, "refused");
@@ -81,7 +81,7 @@ impl Caches {
     /// Lets a snapshot be sent, if caches are shared.
     pub(in crate::cache) fn offer(&self, snapshot: &Snapshot) {
         if let Some(shared) = &self.shared {
-            shared.waiting().insert(snapshot.key.hash());
+            shared.wait(snapshot.key.hash());
             shared.more.notify_one();
         }
     }
@@ -161,7 +161,8 @@ impl Caches {
         Ok(packed)
     }
 
-    /// Writes the description of a snapshot whose layers are there, unless it is not the last of its key any more.
+    /// Writes the description of a snapshot whose layers are there, unless it is not the last of its key any more, here or
+    /// on another executor.
     async fn describe(&self, shared: &Shared, snapshot: Snapshot) -> Result<(), NotSent> {
         let _nobody_purges = shared.describing.lock().await;
         let is_last =
@@ -170,10 +171,15 @@ impl Caches {
             return Ok(());
         }
         crash_point("cache.sent");
-        let text = Snapshot { boot: None, sent: true, ..snapshot.clone() }.text().map_err(NotSent::Pack)?;
-        shared.config.bucket.write(&shared.own(&snapshot.key), text.clone()).await?;
-        if snapshot.production {
-            shared.config.bucket.write(&shared.production(&snapshot.key), text).await?;
+        let own = shared.own(&snapshot.key);
+        let there = shared.read(&own).await?;
+        if there.is_none_or(|there| there.made_at < snapshot.made_at) {
+            let text =
+                Snapshot { boot: None, sent: true, ..snapshot.clone() }.text().map_err(NotSent::Pack)?;
+            shared.config.bucket.write(&own, text.clone()).await?;
+            if snapshot.production {
+                shared.config.bucket.write(&shared.production(&snapshot.key), text).await?;
+            }
         }
         crash_point("cache.described");
         let mut index = self.index();
