@@ -216,6 +216,7 @@ cgroupRoot: /$space
 enforceNodeAllocatable: []
 podPidsLimit: 1024
 volumeStatsAggPeriod: 5s
+syncFrequency: 10s
 evictionHard: {nodefs.available: "1%", imagefs.available: "1%", memory.available: "50Mi"}
 makeIPTablesUtilChains: false
 nodeStatusUpdateFrequency: 3s

@@ -48,8 +48,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(120);
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// How long the kubelet may take to end a pod that it is told to, beyond the pod's grace.
-const ENDS: Duration = Duration::from_secs(30);
+/// How long the kubelet may take to end a pod that it is told to, beyond the pod's grace: one that has missed something of a pod
+/// looks at it again after a minute (`syncFrequency`).
+const ENDS: Duration = Duration::from_secs(90);
 
 /// After which time, beyond its grace, it is known of a pod that was told to end that it will not be said to run any more: a
 /// kubelet says so a second after its first process has begun, and kills it within two.
