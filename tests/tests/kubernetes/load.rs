@@ -106,8 +106,10 @@ async fn two_hundred_builds_of_twenty_projects_are_each_ready_once_on_both_nodes
     }
     println!("{} builds in {took:?}: {nodes:?}, {hits} cache hits", ended.len());
     assert!(nodes.len() == 2 && nodes.values().all(|builds| *builds >= PROJECTS), "{nodes:?}");
-    // The first build of each project cannot find one.
-    assert!(hits * 10 >= ended.len() * 9, "{hits} of {} found their cache", ended.len());
+    // The first build of each project cannot find one; another one does not where it begins on the other node before that of the
+    // last was sent.
+    let could = ended.len() - PROJECTS;
+    assert!(hits * 10 >= could * 9, "{hits} of {could} found their cache");
     cluster.nothing_is_left().await;
     cluster.nothing_is_left_on_nodes().await;
 }
