@@ -327,7 +327,7 @@ impl Prepared {
     }
 
     /// Says which image it was: the next build finds what is kept by that.
-    pub fn is_of_image(&mut self, id: String) {
+    pub fn name_image(&mut self, id: String) {
         self.base.key.image = id;
         self.report.key = self.base.key.hash();
     }

@@ -260,7 +260,7 @@ impl Pipeline {
         if prepared.is_of_unknown_image()
             && let Ok(Some(image)) = self.engine.image(prepared.image_name()).await
         {
-            prepared.is_of_image(image.id);
+            prepared.name_image(image.id);
         }
         let (caches, directories) = (self.caches.clone(), workspace.clone());
         let kept = tokio::task::spawn_blocking(move || {

@@ -15,10 +15,9 @@ use crate::{
     support::obedient,
 };
 
-/// Returns a site whose artifacts go to a server's bucket.
-async fn site_of(server: &S3Server) -> Site {
-    let mut site = Site::new(obedient()).await;
-    let config = BucketConfig {
+/// Says where a server's bucket is.
+pub fn bucket_of(server: &S3Server) -> BucketConfig {
+    BucketConfig {
         bucket: S3Server::BUCKET.into(),
         prefix: "sites".into(),
         endpoint: Some(server.endpoint().parse().unwrap()),
@@ -27,9 +26,14 @@ async fn site_of(server: &S3Server) -> Site {
         secret_access_key: S3Server::SECRET_ACCESS_KEY.into(),
         path_style: true,
         ca_bundle: None,
-    };
+    }
+}
+
+/// Returns a site whose artifacts go to a server's bucket.
+async fn site_of(server: &S3Server) -> Site {
+    let mut site = Site::new(obedient()).await;
     let uploads = site.directory.path().join("uploads");
-    site.pipeline.artifacts = StoreConfig::Bucket(Box::new(config), uploads).open().unwrap();
+    site.pipeline.artifacts = StoreConfig::Bucket(Box::new(bucket_of(server)), uploads).open().unwrap();
     site
 }
 

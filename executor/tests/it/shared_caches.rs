@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use grapnel_artifacts::{Bucket, BucketConfig};
+use grapnel_artifacts::Bucket;
 use grapnel_domain::{
     BranchName,
     build::BuildSpec,
@@ -17,26 +17,14 @@ use grapnel_runtime::CancellationToken;
 use reqwest::Method;
 
 use crate::{
+    buckets::bucket_of,
     caches::FIRST,
     site::{REAL_IMAGE, Site},
     support::obedient,
 };
 
-fn bucket(server: &S3Server) -> BucketConfig {
-    BucketConfig {
-        bucket: S3Server::BUCKET.into(),
-        prefix: "sites".into(),
-        endpoint: Some(server.endpoint().parse().unwrap()),
-        region: "us-east-1".into(),
-        access_key_id: S3Server::ACCESS_KEY_ID.into(),
-        secret_access_key: S3Server::SECRET_ACCESS_KEY.into(),
-        path_style: true,
-        ca_bundle: None,
-    }
-}
-
 fn shared_by(server: &S3Server) -> impl Fn(&mut CacheConfig) {
-    let bucket = Bucket::open(&bucket(server)).unwrap();
+    let bucket = Bucket::open(&bucket_of(server)).unwrap();
     move |config| {
         config.shared = Some(SharedConfig {
             bucket: bucket.clone(),
@@ -280,7 +268,7 @@ async fn what_is_old_or_too_much_goes_out_of_the_bucket_and_what_is_named_stays(
     assert_eq!(site.ready(&spec).await.0.outcome, CacheOutcome::Hit);
 
     // A description that a later release has written may name any layer.
-    let bucket = Bucket::open(&bucket(&server)).unwrap();
+    let bucket = Bucket::open(&bucket_of(&server)).unwrap();
     let later = bucket.key("caches/snapshots/prj_later", "x.json");
     bucket.write(&later, b"{\"form\":99}".to_vec()).await.unwrap();
     let site = site.reopen(|config| config.shared.as_mut().unwrap().total_bytes = 0);
@@ -321,7 +309,7 @@ async fn what_could_not_be_sent_is_sent_when_the_executor_starts_again() {
     assert_eq!(other.ready(&other.running("test -e node_modules/big")).await.0.outcome, CacheOutcome::Hit);
     // A layer that somebody has removed there is sent again with the next READY build.
     let gone = server.keys("sites/caches/layers").remove(0);
-    let bucket = Bucket::open(&bucket(&server)).unwrap();
+    let bucket = Bucket::open(&bucket_of(&server)).unwrap();
     bucket.remove(&bucket.key("caches/layers", gone.rsplit('/').next().unwrap())).await.unwrap();
     one.ready(&one.running("echo more > node_modules/more")).await;
     one.send().await;

@@ -184,8 +184,9 @@ impl Caches {
                 self.fetch_layer(shared, packed, into, got.clone(), ending.clone())
             });
         let fetched = tokio::select! {
-            fetched = all => fetched.map_err(|error| if given_up.is_cancelled() { NotFetched::GivenUp } else { NotFetched::Failed(error) }),
+            biased;
             () = given_up.cancelled() => Err(NotFetched::GivenUp),
+            fetched = all => fetched.map_err(NotFetched::Failed),
             () = would_take_longer(within, bytes, &got) => Err(NotFetched::TooSlow(within)),
         };
         // Whatever is still being unpacked ends, and is nobody's.

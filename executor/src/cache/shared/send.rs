@@ -6,11 +6,7 @@ use grapnel_artifacts::{BucketFault, SendError};
 use grapnel_runtime::{CancellationToken, crash_point};
 
 use super::{PACKING, Packed, Shared, pack::pack};
-use crate::cache::{
-    Caches, Layer, Snapshot,
-    index::{InUse, Index},
-    new_layer_id,
-};
+use crate::cache::{Caches, Layer, Snapshot, index::Index, new_layer_id};
 
 /// How long it is waited after something could not be sent.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -47,12 +43,6 @@ impl NotSent {
     }
 }
 
-/// A snapshot that is to be sent, whose layers stay meanwhile.
-struct Outgoing {
-    snapshot: Snapshot,
-    in_use: InUse,
-}
-
 impl Caches {
     /// Sends what is to be sent until it is stopped; at first what an earlier process did not come to.
     pub async fn send_shared(self, stop: CancellationToken) {
@@ -87,14 +77,14 @@ impl Caches {
     }
 
     async fn send(&self, shared: &Shared, key: &str, stop: &CancellationToken) -> Result<(), NotSent> {
-        let outgoing = {
+        let (mut snapshot, in_use) = {
             let index = self.index();
             let Some(snapshot) = index.by_name(key).filter(|snapshot| !snapshot.sent).cloned() else {
                 return Ok(());
             };
-            Outgoing { in_use: index.use_layers(snapshot.layers()), snapshot }
+            let in_use = index.use_layers(snapshot.layers());
+            (snapshot, in_use)
         };
-        let Outgoing { mut snapshot, in_use } = outgoing;
         let layers: Vec<String> = snapshot.layers().cloned().collect();
         let sending = self.send_layers(shared, &mut snapshot, stop);
         let sent = stop.run_until_cancelled(sending).await.unwrap_or(Err(NotSent::Stopped));
