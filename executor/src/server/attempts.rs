@@ -104,7 +104,7 @@ impl Attempts {
         clock: Clock,
         capacity: Capacity,
         (journals, found): (Journals, Vec<Found>),
-        inventory: &Inventory,
+        inventory: Option<&Inventory>,
         stopping: Stopping,
     ) -> Self {
         let mut attempts = HashMap::new();

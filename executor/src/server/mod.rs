@@ -43,7 +43,7 @@ use tonic::{Request, Status, service::RoutesBuilder};
 use crate::{
     cache::{CacheConfig, Caches, Prepared, SharedConfig},
     config::ExecutorConfig,
-    engine::{Engine, Inventory, NetworkAccess},
+    engine::{Engine, NetworkAccess},
     network::BuildNetwork,
     pipeline::{Pipeline, ahead::Shelf, sandbox::SandboxConfig},
     source::{self, SourceConfig},
@@ -140,19 +140,25 @@ impl Executor {
         let Self { listener, address, config, pipeline, journals, clock } = self;
         let engine = pipeline.engine.clone();
         let listed = sweep::left_over(&*engine, &config.name).await;
-        let engine_is_away = listed.is_err();
-        let inventory = listed.unwrap_or_else(|error| {
-            tracing::warn!(%error, "what an earlier run left in the engine cannot be looked for now");
-            Inventory::default()
-        });
+        let inventory = listed
+            .inspect_err(|error| {
+                tracing::warn!(%error, "what an earlier run left in the engine cannot be looked for now");
+            })
+            .ok();
+        let engine_is_away = inventory.is_none();
         let (stopping, gone) = (Stopping::default(), CancellationToken::new());
         let capacity = Capacity { slots: config.slots, adopt_within: config.adopt_within };
-        let attempts =
-            Attempts::new(pipeline.clone(), clock.clone(), capacity, journals, &inventory, stopping.clone())
-                .await;
-        if let Err(error) =
-            sweep::sweep(&*engine, inventory, &pipeline.workspaces, &attempts.going_on()).await
-        {
+        let attempts = Attempts::new(
+            pipeline.clone(),
+            clock.clone(),
+            capacity,
+            journals,
+            inventory.as_ref(),
+            stopping.clone(),
+        )
+        .await;
+        let left = inventory.unwrap_or_default();
+        if let Err(error) = sweep::sweep(&*engine, left, &pipeline.workspaces, &attempts.going_on()).await {
             tracing::warn!(%error, "what an earlier run left in the engine cannot be removed now");
         }
         pipeline.caches.let_go();

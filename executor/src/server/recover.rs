@@ -23,15 +23,15 @@ use crate::{
     },
 };
 
-/// Takes an attempt up from its journal. One whose sandbox is among what the engine holds waits for somebody who says what
-/// it is given; another one that has no end gets it now.
+/// Takes an attempt up from its journal. One whose sandbox is among what the engine holds, or may be because that does not
+/// answer, waits for somebody who says what it is given; another one that has no end gets it now.
 pub async fn attempt(
     found: Found,
     journals: &Journals,
     pipeline: &Pipeline,
     clock: &Clock,
     wishes: Wishes,
-    inventory: &Inventory,
+    inventory: Option<&Inventory>,
 ) -> Arc<Attempt> {
     let Found { id, journal, places, events, stage, progress, written_at, finished } = found;
     let attempt = Arc::new(Attempt::new(id, journals.path_of(id), places, wishes));
@@ -64,16 +64,18 @@ async fn end(mut keeper: Keeper, events: &[BuildEvent], clock: &Clock, outcome: 
     keeper.finish(clock.now(), outcome).await;
 }
 
-/// Returns what a build can be gone on with: its sandbox is there, the machine has not gone down, and its line is ours.
+/// Returns what a build can be gone on with: its sandbox is not known to be gone, the machine has not gone down, and its line is
+/// ours.
 fn left(
     attempt: &Attempt,
     stage: Option<Stage>,
     progress: Progress,
     pipeline: &Pipeline,
-    inventory: &Inventory,
+    inventory: Option<&Inventory>,
 ) -> Option<Left> {
     let mut stage = stage.filter(|stage| stage.began.is_of_this_boot())?;
-    if !inventory.sandboxes.iter().any(|(id, _)| *id == stage.sandbox) {
+    let is_there = |held: &Inventory| held.sandboxes.iter().any(|(id, _)| *id == stage.sandbox);
+    if !inventory.is_none_or(is_there) {
         return None;
     }
     let workspace = pipeline.workspace_of(attempt.id, &stage);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
-use grapnel_executor::engine::Engine as _;
+use grapnel_executor::engine::{Engine as _, EngineError, fake::Call};
 use grapnel_proto::{
     executor::v1::{
         BuildVariable, CancelDeployRequest, TriggerDeployRequest, TriggerDeployResponse, finished::Outcome,
@@ -137,6 +137,21 @@ async fn f30_a_build_goes_on_in_mid_step_through_any_number_of_processes_with_no
     };
     assert_eq!(steps(|event| matches!(event, Event::StepStarted(_))), 5);
     assert_eq!(steps(|event| matches!(event, Event::StepFinished(_))), 5);
+}
+
+#[tokio::test]
+async fn a_build_goes_on_in_a_process_whose_engine_does_not_answer_when_it_starts() {
+    let mut under = Under::way(INSTALL).await;
+    under.until("first").await;
+    under.served.engine.fail_next(Call::List, EngineError::Unavailable("it restarts".into()));
+    under.served.start_again(|_| {}).await;
+    under.attach().await;
+    for name in ["go-1", "go-2", "go-3"] {
+        under.tell(name);
+    }
+    let (_, told) = under.end().await;
+    assert!(matches!(outcome(&told), Some(Outcome::Ready(_))), "{told:?}");
+    assert_eq!(lines(&told, Some(LogStream::Stdout)), STDOUT);
 }
 
 #[tokio::test]
