@@ -12,6 +12,9 @@ use crate::disk;
 use grapnel_domain::build::AttemptId;
 use grapnel_runtime::crash_point;
 
+/// Where the kernel works on overlays.
+const OVERLAY: &str = "overlay";
+
 /// The directories of one attempt, below one that only its executor can enter… except through the mounts.
 #[derive(Clone, Debug)]
 pub struct Workspace {
@@ -57,14 +60,36 @@ impl Workspace {
     /// The disk is full, or the data directory cannot be written.
     pub fn create(root: PathBuf, owner: (u32, u32), body: &[u8]) -> io::Result<Self> {
         let workspace = Self::open(root);
-        fs::create_dir_all(workspace.tree())?;
         fs::create_dir_all(workspace.link())?;
         // The sandbox's user has to reach the socket, and nobody has to list the directory.
         fs::set_permissions(workspace.link(), fs::Permissions::from_mode(0o711))?;
-        std::os::unix::fs::chown(workspace.tree(), Some(owner.0), Some(owner.1))?;
+        workspace.create_tree(owner)?;
         workspace.give_body(body)?;
         crash_point("workspace.made");
         Ok(workspace)
+    }
+
+    /// Puts an empty tree in the place of one that nothing is mounted on any more, with all that is kept beside it, and returns
+    /// where that is now. It goes away with the rest.
+    ///
+    /// # Errors
+    /// The data directory cannot be written.
+    pub fn clear_tree(&self, owner: (u32, u32)) -> io::Result<PathBuf> {
+        let before = self.root.join("before");
+        fs::create_dir(&before)?;
+        for directory in [self.tree(), self.tools(), self.root.join(OVERLAY)] {
+            match fs::rename(&directory, before.join(directory.file_name().unwrap_or_default())) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.create_tree(owner)?;
+        Ok(before)
+    }
+
+    fn create_tree(&self, owner: (u32, u32)) -> io::Result<()> {
+        fs::create_dir_all(self.tree())?;
+        std::os::unix::fs::chown(self.tree(), Some(owner.0), Some(owner.1))
     }
 
     /// Writes the body of the trigger, where a sandbox that has it mounted finds it.
@@ -114,7 +139,7 @@ impl Workspace {
 
     /// Where the kernel works on an overlay.
     pub fn overlay_work(&self, name: &str) -> PathBuf {
-        self.root.join("overlay").join(name)
+        self.root.join(OVERLAY).join(name)
     }
 
     /// Where a directory is put together that comes from the build and from the layers below it.

@@ -4,14 +4,15 @@
 //! that the engine makes, so that nothing is copied; when it is READY, what it changed of the cached paths is renamed
 //! into a new layer, and the snapshot's file is replaced by rename. A build that ends otherwise changes nothing.
 //!
-//! Call order for one attempt: [`Caches::fetch`] beside the checkout, [`Caches::prepare`] when that is there, the build,
-//! [`Caches::keep`] if it is READY and nothing runs in its sandbox any more, [`Caches::release`] always. Everything below the
-//! caches' directory belongs to one process.
+//! Call order for one attempt: [`Caches::mount_points`] where its sandbox is to start first, [`Caches::fetch`] beside the
+//! checkout, [`Caches::prepare`] when that is there, the build, [`Caches::keep`] if it is READY and nothing runs in its sandbox
+//! any more, [`Caches::release`] always. Everything below the caches' directory belongs to one process.
 
 mod index;
 mod keep;
 mod key;
 mod layer;
+mod mounts;
 mod overlay;
 mod prepare;
 mod shared;
@@ -31,6 +32,7 @@ use grapnel_domain::event::CacheReport;
 use grapnel_runtime::Clock;
 pub use keep::Installed;
 pub use key::Key;
+pub use mounts::MountPoints;
 pub use overlay::Unavailable;
 pub use prepare::{Build, Prepared};
 pub use shared::{Fetching, NotPurged, SharedConfig};

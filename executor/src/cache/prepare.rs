@@ -1,6 +1,6 @@
 //! Putting a cache in place for a build.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Instant};
+use std::{fs, path::Path, time::Instant};
 
 use chrono::{DateTime, Utc};
 use grapnel_domain::{
@@ -12,15 +12,12 @@ use grapnel_runtime::crash_point;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CacheError, Caches, How, Key, Shown, Snapshot, Stack,
+    CacheError, Caches, How, Key, MountPoints, Shown, Snapshot, Stack,
     index::{InUse, Index},
     layer, parent, report,
     stack::make_opaque,
 };
-use crate::{
-    engine::{MountSource, Volume, VolumeSource, label},
-    workspace::Workspace,
-};
+use crate::{engine::MountSource, workspace::Workspace};
 
 /// What a cache is put in place for.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +54,10 @@ pub struct Prepared {
     pub(super) copied: bool,
     /// When it began, on the index's counter of purges.
     pub(super) began: u64,
-    volumes: Vec<String>,
+    pub(super) volumes: Vec<String>,
+    /// The places that it was put in, where there are some.
+    #[serde(skip)]
+    pub(super) points: Option<MountPoints>,
     #[serde(skip)]
     in_use: InUse,
 }
@@ -76,18 +76,11 @@ impl Found {
     }
 }
 
-/// A volume to be made, and where it is mounted from.
-struct Mounted<'a> {
-    name: &'a str,
-    upper: &'a Path,
-    layers: &'a [super::Layer],
-}
-
 impl Caches {
     /// Puts the cache of a build in place: its branch's, else the production branch's, else an empty one. The checkout
-    /// has to be there, and nothing may run in the workspace yet. What there is to tell of a [`Fetching`] is told with it.
-    /// [`Caches::release`] gives back what this makes in the
-    /// engine; where it fails it leaves nothing.
+    /// has to be there, and nothing may run in the workspace yet, which a sandbox may have mounted already by way of `points`.
+    /// What there is to tell of a [`Fetching`](super::Fetching) is told with it. [`Caches::release`] gives back what this
+    /// makes in the engine, and the places; where it fails it leaves nothing.
     ///
     /// # Errors
     /// The disk or the engine fails.
@@ -95,35 +88,40 @@ impl Caches {
         &self,
         build: &Build<'_>,
         workspace: &Workspace,
+        points: Option<MountPoints>,
         fetched: Option<String>,
     ) -> Result<Prepared, CacheError> {
         let began = Instant::now();
-        let mounts = match self.overlays().await {
-            Ok(Ok(())) => true,
-            Ok(Err(_)) => false,
-            Err(error) => return Err(error.into()),
-        };
         let mut prepared = self.choose(build, workspace);
         if let Some(fetched) = fetched {
             prepared.report.detail.extend(["; ", &fetched]);
         }
-        prepared.copied = !mounts;
-        self.set_aside_what_the_repository_has(&mut prepared, workspace)?;
-        let owner = build.owner;
-        fs::create_dir_all(workspace.tools())?;
-        std::os::unix::fs::chown(workspace.tools(), Some(owner.0), Some(owner.1))?;
-        let placed = if mounts {
-            self.mount(&mut prepared, build.spec, workspace).await
-        } else {
-            self.copy(&prepared, workspace).await
-        };
-        if let Err(error) = placed {
+        prepared.volumes = points.iter().flat_map(MountPoints::names).cloned().collect();
+        prepared.points = points;
+        if let Err(error) = self.put_in_place(&mut prepared, build, workspace).await {
             self.release(prepared).await;
             return Err(error);
         }
         prepared.report.took = began.elapsed();
         crash_point("cache.prepared");
         Ok(prepared)
+    }
+
+    async fn put_in_place(
+        &self,
+        prepared: &mut Prepared,
+        build: &Build<'_>,
+        workspace: &Workspace,
+    ) -> Result<(), CacheError> {
+        prepared.copied = self.overlays().await?.is_err();
+        self.set_aside_what_the_repository_has(prepared, workspace)?;
+        let owner = build.owner;
+        fs::create_dir_all(workspace.tools())?;
+        std::os::unix::fs::chown(workspace.tools(), Some(owner.0), Some(owner.1))?;
+        if prepared.copied {
+            self.copy(prepared, workspace).await?;
+        }
+        self.mount(prepared, build.spec.id, workspace).await
     }
 
     /// Brings what was put in place ahead of its build up to the moment in which that begins. Tells whether it is what the
@@ -159,15 +157,17 @@ impl Caches {
 
     /// Gives back what [`Caches::prepare`] made in the engine. The sandbox has to be removed already.
     pub async fn release(&self, prepared: Prepared) {
-        for volume in &prepared.volumes {
-            if let Err(error) = self.engine.remove_volume(volume).await {
-                tracing::warn!(volume, %error, "a cache's volume cannot be removed; the next sweep tries again");
-            }
-        }
-        let Prepared { base, in_use, .. } = prepared;
+        self.remove_volumes(&prepared.volumes).await;
+        self.release_layers(prepared);
+    }
+
+    /// Returns the places that a cache was put in; they are the caller's.
+    pub(super) fn release_layers(&self, prepared: Prepared) -> Option<MountPoints> {
+        let Prepared { base, in_use, points, .. } = prepared;
         drop(in_use);
         let free = self.index().unused(base.layers());
         self.throw_away(free);
+        points
     }
 
     /// Decides which snapshot a build starts from.
@@ -210,6 +210,7 @@ impl Caches {
             base,
             copied: false,
             volumes: Vec::new(),
+            points: None,
         }
     }
 
@@ -239,41 +240,6 @@ impl Caches {
             }
         }
         prepared.kept = kept;
-        Ok(())
-    }
-
-    async fn mount(
-        &self,
-        prepared: &mut Prepared,
-        spec: &BuildSpec,
-        workspace: &Workspace,
-    ) -> Result<(), CacheError> {
-        let (tree, tools) = (workspace.tree(), workspace.tools());
-        let of_tree = Mounted { name: "workspace", upper: &tree, layers: &prepared.base.workspace };
-        let of_tools = Mounted { name: "tools", upper: &tools, layers: &prepared.base.tools };
-        for (place, source) in [(of_tree, &mut prepared.workspace), (of_tools, &mut prepared.tools)] {
-            if place.layers.is_empty() {
-                continue;
-            }
-            let work = workspace.overlay_work(place.name);
-            fs::create_dir_all(&work)?;
-            let volume = Volume {
-                name: format!("grapnel-{}-{}", place.name, spec.id),
-                source: VolumeSource::Overlay {
-                    lower: self.directories(place.layers),
-                    upper: place.upper.to_owned(),
-                    work,
-                },
-                labels: BTreeMap::from([
-                    (label::EXECUTOR.to_owned(), self.config.executor.clone()),
-                    (label::DEPLOYMENT.to_owned(), spec.id.deployment.to_string()),
-                    (label::ATTEMPT.to_owned(), spec.id.attempt.to_string()),
-                ]),
-            };
-            prepared.volumes.push(volume.name.clone());
-            *source = MountSource::Volume(volume.name.clone());
-            self.engine.create_volume(&volume).await?;
-        }
         Ok(())
     }
 
@@ -330,6 +296,11 @@ impl Prepared {
     pub fn name_image(&mut self, id: String) {
         self.base.key.image = id;
         self.report.key = self.base.key.hash();
+    }
+
+    /// Tells whether [`Caches::take_away`] may be able to take it from under a sandbox.
+    pub fn can_be_taken_away(&self) -> bool {
+        self.points.is_some()
     }
 
     /// Tells whether what the build leaves at a path will be found again.

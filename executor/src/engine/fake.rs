@@ -5,9 +5,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fs, io,
     net::SocketAddr,
-    os::unix::process::ExitStatusExt as _,
-    path::Path,
+    os::unix::{fs::symlink, process::ExitStatusExt as _},
+    path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -35,6 +36,8 @@ pub type Program =
 pub enum Call {
     /// [`Engine::image`]
     Image,
+    /// [`Engine::reserve_volume`]
+    ReserveVolume,
     /// [`Engine::create_volume`]
     CreateVolume,
     /// [`Engine::remove_volume`]
@@ -66,6 +69,8 @@ pub struct FakeEngine {
 struct State {
     images: Vec<String>,
     volumes: BTreeMap<String, Volume>,
+    /// Where reserved volumes show what they are filled with, if it can do so.
+    places: Option<PathBuf>,
     sandboxes: BTreeMap<SandboxId, Running>,
     started: u64,
     faults: VecDeque<(Call, EngineError)>,
@@ -92,6 +97,11 @@ impl FakeEngine {
     /// Makes an engine whose sandboxes are processes of this machine, without any isolation.
     pub fn of_processes(images: &[&str]) -> Self {
         Self::new(images, Arc::new(|sandbox, end| process(&sandbox, end)))
+    }
+
+    /// Lets it reserve volumes, as links in a directory.
+    pub fn reserving_in(&self, directory: PathBuf) {
+        self.lock().places = Some(directory);
     }
 
     /// Lets the next call of a kind fail.
@@ -140,18 +150,43 @@ impl Engine for FakeEngine {
         Ok(there.then(|| Image { id: format!("fake:{name}"), labels: BTreeMap::new() }))
     }
 
+    async fn reserve_volume(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<bool, EngineError> {
+        let mut state = self.asked(Call::ReserveVolume)?;
+        let Some(place) = state.places.as_ref().map(|places| places.join(name)) else { return Ok(false) };
+        clear(&place)?;
+        let source = VolumeSource::Directory(place);
+        let volume = Volume { name: name.to_owned(), source, labels: labels.clone() };
+        state.volumes.insert(name.to_owned(), volume);
+        Ok(true)
+    }
+
     async fn create_volume(&self, volume: &Volume) -> Result<(), EngineError> {
         let mut state = self.asked(Call::CreateVolume)?;
-        if let VolumeSource::Overlay { .. } = volume.source {
+        let VolumeSource::Directory(shown) = &volume.source else {
             return Err(EngineError::Unsupported("it mounts nothing".to_owned()));
+        };
+        match state.volumes.get(&volume.name).map(|reserved| &reserved.source) {
+            Some(VolumeSource::Directory(place))
+                if state.places.as_ref().is_some_and(|all| place.starts_with(all)) =>
+            {
+                if !place.exists() {
+                    symlink(shown, place).map_err(|error| EngineError::Refused(error.to_string()))?;
+                }
+            }
+            Some(_) => {}
+            None => drop(state.volumes.insert(volume.name.clone(), volume.clone())),
         }
-        state.volumes.entry(volume.name.clone()).or_insert_with(|| volume.clone());
         Ok(())
     }
 
     async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
-        self.asked(Call::RemoveVolume)?.volumes.remove(name);
-        Ok(())
+        let mut state = self.asked(Call::RemoveVolume)?;
+        state.volumes.remove(name);
+        state.places.as_ref().map_or(Ok(()), |places| clear(&places.join(name)))
     }
 
     async fn prepare_network(&self, _: NetworkAccess) -> Result<Vec<SocketAddr>, EngineError> {
@@ -236,6 +271,14 @@ struct Killed(watch::Sender<Option<Exit>>);
 impl Drop for Killed {
     fn drop(&mut self) {
         self.0.send_if_modified(|exit| exit.is_none() && exit.replace(Exit::with(KILLED)).is_none());
+    }
+}
+
+/// Takes away what a reserved volume shows.
+fn clear(place: &Path) -> Result<(), EngineError> {
+    match fs::remove_file(place) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(EngineError::Refused(error.to_string())),
+        _ => Ok(()),
     }
 }
 

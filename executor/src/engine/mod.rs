@@ -4,7 +4,8 @@
 //! pipeline and the runner, over a socket that the engine only mounts. Call order for one attempt:
 //! [`Engine::image`], [`Engine::prepare_network`], [`Engine::create_volume`] for each volume, [`Engine::start`],
 //! [`Engine::begun`], [`Engine::wait`] beside the work, [`Engine::kill`] to end it early, [`Engine::remove`],
-//! [`Engine::remove_volume`].
+//! [`Engine::remove_volume`]. An engine that can reserves volumes ([`Engine::reserve_volume`]) and starts at once; they are
+//! created while the sandbox begins.
 //!
 //! Every call may be made twice and from several tasks. A dropped future leaves the engine's side to finish or
 //! not: whoever created something removes it, and [`Engine::list`] finds what a dead process left.
@@ -45,7 +46,18 @@ pub trait Engine: Send + Sync + 'static {
     /// fetched here.
     async fn image(&self, name: &str) -> Result<Option<Image>, EngineError>;
 
-    /// Creates a volume, or leaves the existing one of that name as it is.
+    /// Makes an empty place under a volume's name, so that sandboxes which mount it can start before it has anything to show:
+    /// [`Engine::create_volume`] fills it, also below those that run. Done again it empties what was filled. Tells whether the
+    /// engine can do so; where it cannot nothing was made.
+    async fn reserve_volume(
+        &self,
+        _name: &str,
+        _labels: &BTreeMap<String, String>,
+    ) -> Result<bool, EngineError> {
+        Ok(false)
+    }
+
+    /// Creates a volume, or leaves the existing one of that name as it is, unless that is an empty place for it.
     async fn create_volume(&self, volume: &Volume) -> Result<(), EngineError>;
 
     /// Removes a volume. A volume that is not there is removed already.

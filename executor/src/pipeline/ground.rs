@@ -1,35 +1,30 @@
 //! What a build's commands stand on: a checkout, with a cache in place below it, in a sandbox that runs.
 
-use std::time::Duration;
-
 use grapnel_domain::{
     build::BuildSpec,
     event::{BuildEvent, Step},
     failure::{Failure, FailureCode},
 };
 use grapnel_runtime::crash_point;
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::task::JoinHandle;
 
 use super::{
     Pipeline,
     detect::{self, Plan},
     project_root::ProjectRoot,
-    sandbox::{NotConnected, RunningSandbox},
+    sandbox::{Directories, NotConnected},
+    starting::Starting,
     story::{Story, out_of_order},
 };
 use crate::{
     cache::{Build, CacheError, Fetching},
-    engine::{EngineError, Image},
+    engine::{EngineError, Image, MountSource},
     source::{Checkout, Source},
 };
 
-/// How long it is waited for an engine that has no place for a sandbox, and how often it is asked again.
-const PLACE: Duration = Duration::from_secs(600);
-const PLACE_AGAIN: Duration = Duration::from_secs(1);
-
 /// What the log says of a build that did not have to wait for its sandbox.
-const STARTED_AHEAD: &str =
-    "the sandbox was started ahead of this build, with the source and the cache in place";
+const ALL_AHEAD: &str = "the sandbox was started ahead of this build, with the source and the cache in place";
+const SANDBOX_AHEAD: &str = "the sandbox was started ahead of this build";
 
 /// What is known of it, beside the cache and the sandbox.
 #[derive(Debug)]
@@ -52,14 +47,14 @@ impl Story<'_> {
         let owner = self.pipeline.owner(self.spec);
         let build = Build { spec: self.spec, image_name: &image_name, image_id: &image.id, owner };
         let fetching = self.pipeline.caches.fetch(&build);
+        self.start_beside_the_source(&image_name).await?;
         let (root, plan) = self.check_out().await?;
         made_sure(ready, self.spec).await?;
         if plan.disabled {
             return Ok(None);
         }
-        // The layers of a cache are mounted over the checkout when the sandbox starts, so it has to be there.
         self.prepare_cache(&image_name, &image, fetching).await?;
-        self.start_sandbox(&image_name).await?;
+        self.have_sandbox(&image_name).await?;
         Ok(Some(Ground { root, plan, image, tree: None }))
     }
 
@@ -68,7 +63,7 @@ impl Story<'_> {
         let ready = self.make_sure_of_the_network();
         self.recorder.step_started(Step::Source).await;
         self.say_where_the_branch_is().await;
-        self.recorder.say(Step::Source, STARTED_AHEAD).await;
+        self.recorder.say(Step::Source, ALL_AHEAD).await;
         self.recorder.step_finished(Step::Source, Some(0)).await;
         self.recorder.step_started(Step::Cache).await;
         if let Some(cache) = &self.cache {
@@ -150,10 +145,10 @@ impl Story<'_> {
         let (caches, spec, workspace) =
             (self.pipeline.caches.clone(), self.spec.clone(), self.workspace.clone());
         let (image_name, image_id) = (name.to_owned(), image.id.clone());
-        let owner = self.pipeline.owner(self.spec);
+        let (owner, points) = (self.pipeline.owner(self.spec), self.points.take());
         let preparing = self.preparing.insert(tokio::spawn(async move {
             let build = Build { spec: &spec, image_name: &image_name, image_id: &image_id, owner };
-            caches.prepare(&build, &workspace, fetched).await
+            caches.prepare(&build, &workspace, points, fetched).await
         }));
         let prepared = preparing.await;
         self.preparing = None;
@@ -164,37 +159,53 @@ impl Story<'_> {
         })?;
         self.recorder.event(BuildEvent::Cache(prepared.report.clone())).await;
         self.cache = Some(prepared);
+        if self.sandbox.is_some() {
+            self.recorder.say(Step::Cache, SANDBOX_AHEAD).await;
+        }
         self.recorder.step_finished(Step::Cache, Some(0)).await;
         Ok(())
     }
 
-    async fn start_sandbox(&mut self, image: &str) -> Result<(), Failure> {
-        let cache = self.cache.as_ref().ok_or_else(|| out_of_order("no cache was prepared"))?;
-        let Pipeline { engine, sandbox, .. } = self.pipeline.clone();
-        let wanted = sandbox.describe(self.spec, image, self.limits, self.workspace, cache);
-        let (mut told, begun) = (None, Instant::now());
-        loop {
-            let (engine, wanted, link) = (engine.clone(), wanted.clone(), self.workspace.link());
-            let starting = self
-                .starting
-                .insert(tokio::spawn(async move { RunningSandbox::start(engine, &wanted, &link).await }));
-            let started = starting.await;
-            self.starting = None;
-            match started.map_err(|error| Failure::new(FailureCode::Internal, error.to_string()))? {
-                Ok(sandbox) => {
-                    self.sandbox = Some(sandbox);
-                    return Ok(());
-                }
-                Err(EngineError::NoPlace(why)) if begun.elapsed() < PLACE => {
-                    if told.as_ref() != Some(&why) {
-                        self.recorder.say(Step::Cache, format!("the sandbox waits: {why}")).await;
-                        told = Some(why);
-                    }
-                    tokio::time::sleep(PLACE_AGAIN).await;
-                }
-                Err(error) => return Err(engine_failure(&error, self.spec)),
-            }
+    /// Begins to start the sandbox where its engine can put the source and the cache under one that runs: it takes longer than
+    /// they do.
+    async fn start_beside_the_source(&mut self, image: &str) -> Result<(), Failure> {
+        // A virtual machine, say, need not see what is mounted later.
+        if self.sandbox.is_some() || self.pipeline.sandbox.runtime.is_some() {
+            return Ok(());
         }
+        let points = self.pipeline.caches.mount_points(self.spec.id).await;
+        self.points = points.map_err(|error| engine_failure(&error, self.spec))?;
+        if let Some(points) = &self.points {
+            let (workspace, tools) = (points.workspace(), points.tools());
+            self.begin_to_start(image, workspace, tools);
+        }
+        Ok(())
+    }
+
+    /// Waits for the sandbox. Elsewhere the layers of a cache are mounted over the checkout when it starts, so that it begins to
+    /// only now.
+    async fn have_sandbox(&mut self, image: &str) -> Result<(), Failure> {
+        if self.sandbox.is_some() {
+            return Ok(());
+        }
+        if self.starting.is_none() {
+            let cache = self.cache.as_ref().ok_or_else(|| out_of_order("no cache was prepared"))?;
+            let (workspace, tools) = (cache.workspace.clone(), cache.tools.clone());
+            self.begin_to_start(image, workspace, tools);
+        }
+        let starting = self.starting.as_mut().ok_or_else(|| out_of_order("no sandbox was begun"))?;
+        let started = starting.started(Step::Cache, self.recorder).await;
+        self.starting = None;
+        self.sandbox = Some(started.map_err(|error| engine_failure(&error, self.spec))?);
+        Ok(())
+    }
+
+    fn begin_to_start(&mut self, image: &str, workspace: MountSource, tools: MountSource) {
+        let Pipeline { engine, sandbox, .. } = self.pipeline.clone();
+        let directories = Directories { own: self.workspace, workspace, tools };
+        let wanted = sandbox.describe(self.spec, image, self.limits, directories);
+        let (link, given_up) = (self.workspace.link(), self.given_up.clone());
+        self.starting = Some(Starting::begin(engine, wanted, link, given_up));
     }
 }
 

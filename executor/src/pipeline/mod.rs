@@ -18,6 +18,7 @@ mod publish;
 pub mod recorder;
 pub mod sandbox;
 pub mod stage;
+mod starting;
 mod story;
 mod watch;
 
@@ -129,10 +130,10 @@ impl Pipeline {
             return Told::Outcome(Outcome::Failed { failure });
         }
         let limits = self.ceilings.under_ceilings(spec.settings.limits);
-        let staged = self.take_ahead(spec, &limits, wishes).await;
-        let (workspace, staged) = match staged {
-            Some((workspace, staged)) => (Ok(workspace), Some(staged)),
-            None => (Workspace::create(self.root_of(spec.id), self.owner(spec), &spec.body), None),
+        let taken = self.take_ahead(spec, &limits, wishes).await;
+        let workspace = match &taken {
+            Some(taken) => Ok(taken.workspace.clone()),
+            None => Workspace::create(self.root_of(spec.id), self.owner(spec), &spec.body),
         };
         let workspace = match workspace {
             Ok(workspace) => workspace,
@@ -143,8 +144,8 @@ impl Pipeline {
             }
         };
         let mut story = Story::new(self, spec, &limits, &workspace, recorder, &wishes.cancel);
-        if let Some(staged) = staged {
-            story.begin_on(staged);
+        if let Some(taken) = taken {
+            story.begin_on(taken);
         }
         self.tell(story, limits.timeout, wishes).await
     }
@@ -231,6 +232,9 @@ impl Pipeline {
             crash_point("sandbox.removed");
             if let Err(error) = &removed {
                 tracing::warn!(%error, "the sandbox cannot be removed; the next sweep tries again");
+            }
+            if let Some(points) = story.points.take() {
+                self.caches.give_back(points).await;
             }
             let Some((prepared, installed)) = story.take_cache().await else { return };
             // A workspace that may still be mounted is not taken apart.

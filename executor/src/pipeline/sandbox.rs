@@ -21,7 +21,6 @@ use super::{
     recorder::Recorder,
 };
 use crate::{
-    cache::Prepared,
     engine::{
         Engine, EngineError, Exit, Mount, MountSource, NetworkAccess, Sandbox, SandboxId, SandboxLimits,
         label,
@@ -57,6 +56,16 @@ pub struct SandboxConfig {
     pub runtime: Option<String>,
     /// Another seccomp profile than the engine's default: its text.
     pub seccomp: Option<String>,
+}
+
+/// What a sandbox has of its node's disk.
+pub struct Directories<'a> {
+    /// Those of the attempt.
+    pub own: &'a Workspace,
+    /// What is mounted as the workspace.
+    pub workspace: MountSource,
+    /// What is mounted for the tools' own caches.
+    pub tools: MountSource,
 }
 
 /// A sandbox that runs.
@@ -256,8 +265,7 @@ impl SandboxConfig {
         spec: &BuildSpec,
         image: &str,
         limits: &BuildLimits,
-        workspace: &Workspace,
-        cache: &Prepared,
+        Directories { own, workspace, tools }: Directories<'_>,
     ) -> Sandbox {
         let host = |path: PathBuf, target: &str, read_only| Mount {
             source: MountSource::Host(path),
@@ -270,14 +278,14 @@ impl SandboxConfig {
             read_only: false,
         };
         let mut mounts = vec![
-            Mount { source: cache.workspace.clone(), target: WORKSPACE.to_owned(), read_only: false },
-            Mount { source: cache.tools.clone(), target: CACHE.to_owned(), read_only: false },
+            Mount { source: workspace, target: WORKSPACE.to_owned(), read_only: false },
+            Mount { source: tools, target: CACHE.to_owned(), read_only: false },
             host(self.runner.clone(), RUNNER, true),
-            host(workspace.link(), LINK, true),
+            host(own.link(), LINK, true),
             memory(limits.memory_bytes / 2, "/tmp"),
             memory(limits.memory_bytes / 4, HOME),
             // Empty where there is none: a sandbox that is started ahead cannot know.
-            host(workspace.body(), BODY, true),
+            host(own.body(), BODY, true),
         ];
         mounts.extend(self.ca_bundle.clone().map(|bundle| host(bundle, CA_BUNDLE, true)));
         Sandbox {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Pipeline,
-    ahead::Staged,
+    ahead::{Laid, Taken},
     detect::Plan,
     environment::{self, WORKSPACE},
     ground::{Ground, not_connected},
@@ -21,11 +21,12 @@ use super::{
     recorder::Recorder,
     sandbox::RunningSandbox,
     stage::{self, Began, Script, Stage},
+    starting::Starting,
     watch::too_much_on_disk,
 };
 use crate::{
-    cache::{CacheError, Installed, Prepared},
-    engine::{EngineError, Image},
+    cache::{CacheError, Installed, MountPoints, Prepared},
+    engine::Image,
     source::SourceError,
     workspace::Workspace,
 };
@@ -57,8 +58,10 @@ pub struct Story<'a> {
     /// Git writes until it has ended, and its files can only be removed then.
     pub(super) checking_out: Option<JoinHandle<Result<Vec<String>, SourceError>>>,
     /// A start that is under way goes on when the story is dropped, so that what it makes can be removed.
-    pub(super) starting: Option<JoinHandle<Result<RunningSandbox, EngineError>>>,
+    pub(super) starting: Option<Starting>,
     pub(super) sandbox: Option<RunningSandbox>,
+    /// What the sandbox mounts, and no cache was put in yet.
+    pub(super) points: Option<MountPoints>,
     /// As with the sandbox.
     pub(super) preparing: Option<JoinHandle<Result<Prepared, CacheError>>>,
     /// What was laid ahead of this build, and under which name.
@@ -94,6 +97,7 @@ impl<'a> Story<'a> {
             checking_out: None,
             starting: None,
             sandbox: None,
+            points: None,
             preparing: None,
             ground: None,
             ahead: None,
@@ -112,10 +116,12 @@ impl<'a> Story<'a> {
     }
 
     /// Begins with what was made ahead of it.
-    pub fn begin_on(&mut self, staged: Staged) {
-        let Staged { ground, cache, sandbox, spec, .. } = staged;
-        (self.ground, self.cache, self.sandbox) = (Some(ground), Some(cache), Some(sandbox));
-        self.ahead = Some(spec.id);
+    pub fn begin_on(&mut self, Taken { id, sandbox, laid, .. }: Taken) {
+        (self.ahead, self.sandbox) = (Some(id), Some(sandbox));
+        match laid {
+            Laid::Ground(laid) => (self.ground, self.cache) = (Some(laid.0), Some(laid.1)),
+            Laid::MountPoints(points) => self.points = Some(points),
+        }
     }
 
     /// Tells whether another process can go on from here.
@@ -123,10 +129,11 @@ impl<'a> Story<'a> {
         self.script.is_some()
     }
 
-    /// Hands the sandbox over to whoever cleans up, when it has been started if that is under way.
+    /// Hands the sandbox over to whoever cleans up, when it has been started if that is under way. It is given up otherwise.
     pub async fn take_sandbox(&mut self) -> Option<RunningSandbox> {
+        self.given_up.cancel();
         match self.starting.take() {
-            Some(starting) => starting.await.ok()?.ok(),
+            Some(starting) => starting.ended().await,
             None => self.sandbox.take(),
         }
     }

@@ -28,18 +28,18 @@ const READY: Outcome = Outcome::Ready { files: 1, bytes: 1 };
 
 impl<E: Engine + Clone> Site<E> {
     /// A site that has room for so many.
-    fn with_shelf(mut self, capacity: usize) -> Self {
+    pub fn with_shelf(mut self, capacity: usize) -> Self {
         self.pipeline.shelf = Shelf::new(capacity);
         self
     }
 
-    fn hooked(&self) -> BuildSpec {
+    pub fn hooked(&self) -> BuildSpec {
         let hook = HookOrigin { id: Clock::system().new_id(), name: "cms".parse().unwrap() };
         BuildSpec { hook: Some(hook), ..self.spec() }
     }
 
     /// Makes the next build of a kind ready, as an executor does after one has ended.
-    async fn stage(&self, spec: &BuildSpec) {
+    pub async fn stage(&self, spec: &BuildSpec) {
         self.throw_away(self.pipeline.shelf.want(spec, &READY));
         let wanted = self.pipeline.shelf.begin().unwrap();
         let clock = Clock::system();
@@ -59,11 +59,11 @@ impl<E: Engine + Clone> Site<E> {
     }
 }
 
-fn was_started_ahead(events: &[BuildEvent]) -> bool {
+pub fn was_started_ahead(events: &[BuildEvent]) -> bool {
     lines(events).iter().any(|line| line.contains("was started ahead"))
 }
 
-fn lines(events: &[BuildEvent]) -> Vec<String> {
+pub fn lines(events: &[BuildEvent]) -> Vec<String> {
     let logs = events.iter().filter_map(|event| match event {
         BuildEvent::Log { lines, .. } => Some(lines),
         _ => None,

@@ -158,7 +158,11 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $case() {
                 let engine = super::FakeEngine::of_processes(&[super::IMAGE]);
-                super::$case(super::Bench::new(engine.clone(), engine)).await;
+                let bench = super::Bench::new(engine.clone(), engine.clone());
+                let places = bench.directory.path().join("places");
+                super::fs::create_dir(&places).unwrap();
+                engine.reserving_in(places);
+                super::$case(bench).await;
             })*
         }
     };
@@ -168,6 +172,7 @@ contract!(
     it_describes_itself_and_knows_its_images,
     volumes_are_made_found_and_removed_any_number_of_times,
     an_overlay_shows_its_layers_and_takes_what_is_written_or_cannot_be_had,
+    a_reserved_volume_is_filled_and_emptied_below_what_runs_or_cannot_be_had,
     a_sandbox_runs_its_command_and_all_who_wait_are_told_how_it_ended,
     who_has_not_started_a_sandbox_waits_for_it_and_ends_it_as_well,
     a_sandbox_that_cannot_start_leaves_nothing,
@@ -247,6 +252,51 @@ async fn an_overlay_shows_its_layers_and_takes_what_is_written_or_cannot_be_had(
     assert!(std::os::unix::fs::FileTypeExt::is_char_device(&gone.file_type()), "a whiteout");
     bench.other.remove_volume(&volume.name).await.unwrap();
     assert_eq!(bench.listed().await, (0, 0));
+}
+
+async fn a_reserved_volume_is_filled_and_emptied_below_what_runs_or_cannot_be_had(bench: Bench) {
+    let at = |name: &str| bench.directory.path().join(name);
+    let (name, labels) = (format!("contract-{}", bench.own), bench.labels("reserved"));
+    if !bench.engine.reserve_volume(&name, &labels).await.unwrap() {
+        return assert_eq!(bench.listed().await, (0, 0));
+    }
+    assert!(bench.other.reserve_volume(&name, &labels).await.unwrap(), "any number of times");
+    assert_eq!(bench.listed().await, (0, 1));
+    let mut sandbox = bench.sandbox(
+        "reserved",
+        "step() { until [ -e \"$1/$2\" ]; do sleep 0.02; done; }
+         touch runs; step \"$0\" first; echo one > \"$0/said\"
+         until [ ! -e \"$0/first\" ]; do sleep 0.02; done; touch empty
+         step \"$0\" second; echo two > \"$0/said\"",
+    );
+    sandbox.command.push("/cache".to_owned());
+    let source = MountSource::Volume(name.clone());
+    sandbox.mounts.push(Mount { source, target: "/cache".to_owned(), read_only: false });
+    let id = bench.start(&sandbox).await.unwrap();
+    appears(&bench, "runs").await;
+    for (shown, marker) in [("one", "first"), ("two", "second")] {
+        fs::create_dir(at(shown)).unwrap();
+        fs::set_permissions(at(shown), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::write(at(shown).join(marker), "").unwrap();
+        let source = VolumeSource::Directory(at(shown));
+        let volume = Volume { name: name.clone(), source, labels: labels.clone() };
+        bench.engine.create_volume(&volume).await.unwrap();
+        bench.other.create_volume(&volume).await.unwrap();
+        appears(&bench, &format!("{shown}/said")).await;
+        if shown == "one" {
+            assert!(bench.engine.reserve_volume(&name, &labels).await.unwrap());
+            appears(&bench, "empty").await;
+        }
+    }
+    assert_eq!(bench.engine.wait(&id).await.unwrap().code, 0);
+    bench.engine.remove(&id).await.unwrap();
+    for said in ["one", "two"] {
+        assert_eq!(fs::read_to_string(at(said).join("said")).unwrap(), format!("{said}\n"));
+    }
+    bench.engine.remove_volume(&name).await.unwrap();
+    bench.engine.remove_volume(&name).await.unwrap();
+    assert_eq!(bench.listed().await, (0, 0));
+    assert!(at("two/second").exists(), "what it showed stays");
 }
 
 async fn a_sandbox_runs_its_command_and_all_who_wait_are_told_how_it_ended(bench: Bench) {

@@ -6,6 +6,7 @@ mod adoption;
 mod ahead;
 mod artifacts;
 mod attacks;
+mod beside_the_source;
 mod branches;
 mod buckets;
 mod builds;

@@ -145,7 +145,7 @@ async fn grapnel(root: &Path, original: &Path, builds: usize) -> Result<Vec<Figu
         let workspace = Workspace::create(root.join("workspaces").join(id.to_string()), (0, 0), &[])?;
         let build = Build { spec: &spec, image_name: IMAGE, image_id: "sha256:bench", owner: (0, 0) };
         let begun = Instant::now();
-        let prepared = caches.prepare(&build, &workspace, None).await?;
+        let prepared = caches.prepare(&build, &workspace, None, None).await?;
         if round == 0 {
             ensure!(prepared.report.outcome == CacheOutcome::Miss, "nothing is kept at first");
             std::fs::rename(original, workspace.tree().join("node_modules")).context("the first build")?;

@@ -268,6 +268,19 @@ impl Engine for KubernetesEngine {
         }))
     }
 
+    /// Where the node does not share what is mounted on it nothing would be seen in a pod that runs.
+    async fn reserve_volume(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<bool, EngineError> {
+        let shared = self.mounts_are_shared().unwrap_or(false);
+        if shared {
+            self.volumes.reserve(name, labels)?;
+        }
+        Ok(shared)
+    }
+
     async fn create_volume(&self, volume: &Volume) -> Result<(), EngineError> {
         self.volumes.create(volume)
     }
@@ -297,7 +310,7 @@ impl Engine for KubernetesEngine {
     }
 
     async fn start(&self, sandbox: &Sandbox) -> Result<SandboxId, EngineError> {
-        let pod = pod::pod(sandbox, &self.config, |name| self.volumes.tree(name))?;
+        let pod = pod::pod(sandbox, &self.config, |name| self.volumes.place(name))?;
         let id = SandboxId(pod::name(&sandbox.name));
         if self.ended.get(&id).is_some() {
             return Err(EngineError::Refused(format!("the name {} is taken", id.0)));

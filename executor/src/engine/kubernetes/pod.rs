@@ -16,7 +16,7 @@ use k8s_openapi::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::config::KubernetesConfig;
+use super::{config::KubernetesConfig, volumes::Place};
 use crate::engine::{EngineError, Mount, MountSource, NetworkAccess, Sandbox};
 
 /// The label by which a NetworkPolicy finds the pods that it is for: `none`, `egress` or `open`.
@@ -45,15 +45,17 @@ const LONGEST: usize = 63;
 pub fn pod(
     sandbox: &Sandbox,
     config: &KubernetesConfig,
-    volume: impl Fn(&str) -> Option<PathBuf>,
+    volume: impl Fn(&str) -> Option<Place>,
 ) -> Result<Pod, EngineError> {
     let (mut volumes, mut mounts) = (Vec::new(), Vec::new());
     for (number, mount) in sandbox.mounts.iter().enumerate() {
         let name = format!("mount-{number}");
-        volumes.push(source(&name, mount, &volume)?);
+        let (source, propagation) = source(&name, mount, &volume)?;
+        volumes.push(source);
         mounts.push(VolumeMount {
             name,
             mount_path: mount.target.clone(),
+            mount_propagation: propagation,
             read_only: Some(mount.read_only),
             ..VolumeMount::default()
         });
@@ -172,19 +174,22 @@ fn container(sandbox: &Sandbox, config: &KubernetesConfig, mounts: Vec<VolumeMou
     }
 }
 
+/// Returns the volume of a mount, and how what is mounted on it later is seen, where that is to be.
 fn source(
     name: &str,
     mount: &Mount,
-    volume: impl Fn(&str) -> Option<PathBuf>,
-) -> Result<Volume, EngineError> {
+    volume: impl Fn(&str) -> Option<Place>,
+) -> Result<(Volume, Option<String>), EngineError> {
     // Nothing is made where nothing is: a directory in its place would be believed.
     let on_node = |path: PathBuf| Ok(HostPathVolumeSource { path: text_of(&path)?, type_: None });
     let mut volume_of = Volume { name: name.to_owned(), ..Volume::default() };
+    let mut propagation = None;
     match &mount.source {
         MountSource::Host(path) => volume_of.host_path = Some(on_node(path.clone())?),
         MountSource::Volume(name) => {
-            let path = volume(name).ok_or_else(|| EngineError::NotFound(name.clone()))?;
+            let Place { path, reserved } = volume(name).ok_or_else(|| EngineError::NotFound(name.clone()))?;
             volume_of.host_path = Some(on_node(path)?);
+            propagation = reserved.then(|| "HostToContainer".to_owned());
         }
         MountSource::Memory { bytes } => {
             volume_of.empty_dir = Some(EmptyDirVolumeSource {
@@ -193,7 +198,7 @@ fn source(
             });
         }
     }
-    Ok(volume_of)
+    Ok((volume_of, propagation))
 }
 
 /// Returns where on the node the directory is that nobody in a pod may enter.

@@ -7,11 +7,14 @@ use std::{
     collections::BTreeMap,
     ffi::CString,
     fs, io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::{
+    io::Errno,
+    mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{EngineError, Volume, VolumeSource};
@@ -20,8 +23,20 @@ use crate::engine::{EngineError, Volume, VolumeSource};
 #[derive(Debug, Serialize, Deserialize)]
 struct Written {
     labels: BTreeMap<String, String>,
-    /// What it shows; none is an overlay, whose tree is mounted beside.
+    /// What it shows; none is a tree that is mounted beside.
     directory: Option<PathBuf>,
+    /// Whether what it shows is mounted below pods that have it already.
+    #[serde(default)]
+    reserved: bool,
+}
+
+/// Where on the node a volume is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The directory.
+    pub path: PathBuf,
+    /// Whether what is mounted there later is to be seen too.
+    pub reserved: bool,
 }
 
 /// Makes a directory that only who may pass over modes can enter, with an empty file in it. One that is closed is never opened
@@ -51,27 +66,43 @@ impl Volumes {
         Self { directory }
     }
 
-    /// Makes a volume, or leaves the existing one of that name as it is.
+    /// Makes an empty place for a volume, or empties it.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn reserve(&self, name: &str, labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
+        let (what, tree) = self.places(name)?;
+        let written = Written { labels: labels.clone(), directory: None, reserved: true };
+        self.write(&what, &written).map_err(failed(name))?;
+        fs::create_dir_all(&tree).map_err(failed(name))?;
+        unmount_all(&tree).map_err(failed(name))
+    }
+
+    /// Makes a volume, or leaves the existing one of that name as it is, unless that is an empty place for it.
     ///
     /// # Errors
     /// [`EngineError::Unsupported`] where the executor may not mount, or the kernel cannot.
     pub fn create(&self, volume: &Volume) -> Result<(), EngineError> {
         let (what, tree) = self.places(&volume.name)?;
-        let directory = match &volume.source {
-            VolumeSource::Directory(path) => Some(path.clone()),
-            VolumeSource::Overlay { .. } => None,
-        };
-        let written = Written { labels: volume.labels.clone(), directory };
         let failed = failed(&volume.name);
-        let text = serde_json::to_vec(&written).map_err(|error| failed(error.into()))?;
-        fs::create_dir_all(&self.directory).map_err(&failed)?;
-        fs::write(&what, text).map_err(&failed)?;
-        let VolumeSource::Overlay { lower, upper, work } = &volume.source else { return Ok(()) };
+        let reserved = read(&what).is_some_and(|written| written.reserved);
+        let directory = match &volume.source {
+            VolumeSource::Directory(path) if !reserved => Some(path.clone()),
+            VolumeSource::Directory(_) | VolumeSource::Overlay { .. } => None,
+        };
+        let written = Written { labels: volume.labels.clone(), directory, reserved };
+        self.write(&what, &written).map_err(&failed)?;
+        if written.directory.is_some() {
+            return Ok(());
+        }
         fs::create_dir_all(&tree).map_err(&failed)?;
         if is_mounted(&tree).map_err(&failed)? {
             return Ok(());
         }
-        let mounted = mount_overlay(lower, upper, work, &tree);
+        let mounted = match &volume.source {
+            VolumeSource::Directory(path) => bind(path, &tree),
+            VolumeSource::Overlay { lower, upper, work } => mount_overlay(lower, upper, work, &tree),
+        };
         if mounted.is_err() {
             self.remove(&volume.name)?;
         }
@@ -85,9 +116,7 @@ impl Volumes {
     pub fn remove(&self, name: &str) -> Result<(), EngineError> {
         let (what, tree) = self.places(name)?;
         let failed = failed(name);
-        while is_mounted(&tree).map_err(&failed)? {
-            unmount(&tree, UnmountFlags::DETACH).map_err(|error| failed(error.into()))?;
-        }
+        unmount_all(&tree).map_err(&failed)?;
         for gone in [fs::remove_dir(&tree), fs::remove_file(&what)] {
             match gone {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -97,10 +126,11 @@ impl Volumes {
         Ok(())
     }
 
-    /// Returns where on the node a volume's tree is.
-    pub fn tree(&self, name: &str) -> Option<PathBuf> {
+    /// Returns where on the node a volume is.
+    pub fn place(&self, name: &str) -> Option<Place> {
         let (what, tree) = self.places(name).ok()?;
-        Some(read(&what)?.directory.unwrap_or(tree))
+        let Written { directory, reserved, .. } = read(&what)?;
+        Some(Place { path: directory.unwrap_or(tree), reserved })
     }
 
     /// Lists the volumes, with their labels.
@@ -111,6 +141,11 @@ impl Volumes {
             Some((name, read(&entry.path())?.labels))
         });
         known.collect()
+    }
+
+    fn write(&self, what: &Path, written: &Written) -> io::Result<()> {
+        fs::create_dir_all(&self.directory)?;
+        fs::write(what, serde_json::to_vec(written)?)
     }
 
     /// Returns where it is written what a volume is, and where its tree is mounted.
@@ -130,18 +165,21 @@ pub fn is_shared(directory: &Path) -> io::Result<bool> {
     Ok(is_shared_in(&fs::read_to_string("/proc/self/mountinfo")?, directory))
 }
 
-/// Reads it from the text of `/proc/self/mountinfo`: the fifth field is the place, from the seventh on to a `-` is how the mount
-/// propagates, see proc(5).
 fn is_shared_in(mounts: &str, directory: &Path) -> bool {
-    let mounts = mounts.lines().filter_map(|line| {
-        let fields: Vec<_> = line.split(' ').collect();
-        let place = Path::new(*fields.get(4)?);
-        let shared =
-            fields.iter().skip(6).take_while(|field| **field != "-").any(|it| it.starts_with("shared:"));
-        directory.starts_with(place).then_some((place.components().count(), shared))
-    });
+    let mounts = read_mounts(mounts).filter(|(place, _)| directory.starts_with(place));
     // Of several mounts at one place the last one is seen.
-    mounts.max_by_key(|(depth, _)| *depth).is_some_and(|(_, shared)| shared)
+    mounts.max_by_key(|(place, _)| place.components().count()).is_some_and(|(_, shared)| shared)
+}
+
+/// Reads the text of `/proc/self/mountinfo`: where something is mounted, which is the fifth field, and whether that is shared,
+/// which is among those from the seventh on to a `-`, see proc(5).
+fn read_mounts(mounts: &str) -> impl Iterator<Item = (&Path, bool)> {
+    mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(4);
+        let place = Path::new(fields.next()?);
+        let shared = fields.skip(1).take_while(|field| *field != "-").any(|it| it.starts_with("shared:"));
+        Some((place, shared))
+    })
 }
 
 fn failed(name: &str) -> impl Fn(io::Error) -> EngineError {
@@ -152,14 +190,32 @@ fn read(what: &Path) -> Option<Written> {
     serde_json::from_slice(&fs::read(what).ok()?).ok()
 }
 
-/// Tells whether something is mounted on a directory; nothing is on one that is not there.
+/// Tells whether something is mounted on a directory. A file system does not tell: it may be another directory of its own.
 fn is_mounted(tree: &Path) -> io::Result<bool> {
-    let above = tree.parent().unwrap_or(Path::new("/"));
-    match (fs::metadata(tree), fs::metadata(above)) {
-        (Ok(tree), Ok(above)) => Ok(tree.dev() != above.dev()),
-        (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        (Err(error), _) | (_, Err(error)) => Err(error),
+    let tree = match tree.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        found => found?,
+    };
+    Ok(read_mounts(&fs::read_to_string("/proc/self/mountinfo")?).any(|(place, _)| place == tree))
+}
+
+/// Takes away what is mounted on a directory, and lets it go on for those who have it open.
+fn unmount_all(tree: &Path) -> io::Result<()> {
+    loop {
+        match unmount(tree, UnmountFlags::DETACH) {
+            Ok(()) => {}
+            // Nothing is mounted there, or nothing is there.
+            Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
+            // Nor can anything be, by whoever may not mount.
+            Err(Errno::PERM) if !is_mounted(tree)? => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
     }
+}
+
+fn bind(directory: &Path, tree: &Path) -> Result<(), EngineError> {
+    mount_bind(directory, tree)
+        .map_err(|error| EngineError::Unsupported(format!("a directory cannot be mounted: {error}")))
 }
 
 fn mount_overlay(lower: &[PathBuf], upper: &Path, work: &Path, tree: &Path) -> Result<(), EngineError> {
@@ -184,6 +240,8 @@ fn text(path: &Path) -> Result<&str, EngineError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     #[test]
@@ -195,13 +253,13 @@ mod tests {
             source: VolumeSource::Directory("/somewhere".into()),
             labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
         };
-        assert_eq!(volumes.tree("one"), None);
+        assert_eq!(volumes.place("one"), None);
         assert!(volumes.list().is_empty());
         for _ in 0..2 {
             volumes.create(&volume).unwrap();
         }
         let next = Volumes::new(directory.path().join("volumes"));
-        assert_eq!(next.tree("one"), Some("/somewhere".into()));
+        assert_eq!(next.place("one"), Some(Place { path: "/somewhere".into(), reserved: false }));
         assert_eq!(next.list(), [("one".to_owned(), volume.labels.clone())]);
         for _ in 0..2 {
             next.remove("one").unwrap();

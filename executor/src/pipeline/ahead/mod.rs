@@ -4,26 +4,23 @@
 //! done, what a build of it begins with is made whole: the checkout at that commit, the cache below it, the sandbox, its
 //! runner connected. It is made by the same steps as for any build, from the mirror and the kept cache, and nothing of the
 //! repository runs in it before a build has taken it. Each is taken once, by a build for which the same would be made
-//! now; where anything differs it is thrown away and the build makes its own.
+//! now. Where only the source or the cache differs, and the engine can take both from under a sandbox, the build puts its own
+//! there; where anything else does, or the engine cannot, it is thrown away and the build makes its own.
 //!
 //! The [`Shelf`] knows what is worth being made, by the hooks that were triggered last, and what stands ready.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+mod shelf;
+
+use std::time::Duration;
 
 use grapnel_domain::{
-    build::{BuildLimits, BuildSpec},
-    deployment::CancelReason,
+    build::{AttemptId, BuildLimits, BuildSpec},
     event::{Outcome, Step},
-    failure::{Failure, Fault},
+    failure::Failure,
 };
 use grapnel_runtime::{Clock, crash_point};
-use tokio::{
-    sync::{Notify, mpsc, watch},
-    time::{Instant, timeout},
-};
+pub use shelf::Shelf;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -36,16 +33,14 @@ use super::{
     story::Story,
 };
 use crate::{
-    cache::{Build, Prepared},
-    workspace::{Names, Workspace},
+    cache::{Build, MountPoints, Prepared},
+    disk,
+    engine::Image,
+    workspace::Workspace,
 };
 
 /// How long one may take to be made.
 const MADE: Duration = Duration::from_secs(60);
-
-/// How long one stands ready that nobody takes. Whoever edits publishes again within minutes; an executor that nobody asks
-/// for anything comes to rest.
-const IDLE: Duration = Duration::from_secs(600);
 
 /// How long what a build has no use for stays: the engine is to start the build's own sandbox first.
 const OUT_OF_THE_WAY: Duration = Duration::from_secs(1);
@@ -61,187 +56,21 @@ pub struct Staged {
     workspace: Workspace,
 }
 
-/// What is worth being made ahead, and what stands ready. Clones are the same one.
-#[derive(Clone)]
-pub struct Shelf(Arc<Inner>);
-
-struct Inner {
-    capacity: usize,
-    /// What was triggered last comes first.
-    wanted: Mutex<Wanted>,
-    changed: Notify,
-    names: Names,
+/// What a build begins with of what was made ahead of it.
+pub struct Taken {
+    /// The name under which it was made.
+    pub(super) id: AttemptId,
+    pub(super) workspace: Workspace,
+    pub(super) sandbox: RunningSandbox,
+    pub(super) laid: Laid,
 }
 
-#[derive(Default)]
-struct Wanted {
-    places: Vec<Place>,
-    closed: bool,
-}
-
-/// What builds of one project, branch and root directory find.
-struct Place {
-    spec: BuildSpec,
-    since: Instant,
-    holds: Holds,
-}
-
-enum Holds {
-    Nothing,
-    /// It is being made; what is dropped here tells those who wait for it.
-    Making {
-        _told: watch::Sender<()>,
-        tell: watch::Receiver<()>,
-    },
-    Ready(Box<Staged>),
-}
-
-impl Shelf {
-    /// Makes room for so many.
-    pub fn new(capacity: usize) -> Self {
-        let (wanted, changed, names) = (Mutex::default(), Notify::new(), Names::default());
-        Self(Arc::new(Inner { capacity, wanted, changed, names }))
-    }
-
-    /// Returns the names under which something was made ahead that is on the shelf, or in use by a build.
-    pub fn names(&self) -> &Names {
-        &self.0.names
-    }
-
-    /// Says that a build of this kind has ended, and that another one may come. Returns what there is no room for any more.
-    #[must_use]
-    pub fn want(&self, spec: &BuildSpec, outcome: &Outcome) -> Vec<Staged> {
-        let mut wanted = self.wanted();
-        if wanted.closed || self.0.capacity == 0 || !is_worth_it(spec, outcome) {
-            return Vec::new();
-        }
-        let mut out: Vec<Place> = wanted.places.extract_if(.., |place| place.is_of(spec)).collect();
-        let spec =
-            BuildSpec { variables: Vec::new(), body: Vec::new(), title: String::new(), ..spec.clone() };
-        wanted.places.insert(0, Place { spec, since: Instant::now(), holds: Holds::Nothing });
-        let kept = self.0.capacity.min(wanted.places.len());
-        out.extend(wanted.places.drain(kept..));
-        self.0.changed.notify_one();
-        ready(out)
-    }
-
-    /// Forgets a project, or one of its branches, and returns what stood ready for it.
-    #[must_use]
-    pub fn forget(&self, project: &str, branch: Option<&str>) -> Vec<Staged> {
-        let is_meant = |place: &mut Place| {
-            place.spec.project_id.to_string() == project
-                && branch.is_none_or(|branch| place.spec.branch.as_str() == branch)
-        };
-        ready(self.wanted().places.extract_if(.., is_meant).collect())
-    }
-
-    /// Forgets what nobody has asked for in a long while, and returns what stood ready for it.
-    #[must_use]
-    pub fn expired(&self) -> Vec<Staged> {
-        ready(self.wanted().places.extract_if(.., |place| place.since.elapsed() >= IDLE).collect())
-    }
-
-    /// Returns when something has to be forgotten next.
-    pub fn next_expiry(&self) -> Option<Instant> {
-        self.wanted().places.iter().map(|place| place.since + IDLE).min()
-    }
-
-    /// Makes nothing ready any more, and returns what there is.
-    #[must_use]
-    pub fn close(&self) -> Vec<Staged> {
-        let mut wanted = self.wanted();
-        wanted.closed = true;
-        ready(std::mem::take(&mut wanted.places))
-    }
-
-    /// Tells whether something is worth being made.
-    pub fn is_wanting(&self) -> bool {
-        self.wanted().places.iter().any(|place| matches!(place.holds, Holds::Nothing))
-    }
-
-    /// Waits until that may have changed. A change that came while nobody waited is heard by the next who does.
-    pub async fn changed(&self) {
-        self.0.changed.notified().await;
-    }
-
-    /// Returns what is to be made next: builds that come for it meanwhile wait for [`Shelf::put`].
-    pub fn begin(&self) -> Option<BuildSpec> {
-        let mut wanted = self.wanted();
-        let place = wanted.places.iter_mut().find(|place| matches!(place.holds, Holds::Nothing))?;
-        let (told, tell) = watch::channel(());
-        place.holds = Holds::Making { _told: told, tell };
-        Some(place.spec.clone())
-    }
-
-    /// Puts what was made where it is wanted, and returns it where it is not wanted any more. What cannot be made is not tried
-    /// again before the next build.
-    #[must_use]
-    pub fn put(&self, spec: &BuildSpec, made: Option<Staged>) -> Option<Staged> {
-        let mut wanted = self.wanted();
-        let is_made = |place: &Place| place.is_of(spec) && matches!(place.holds, Holds::Making { .. });
-        let at = wanted.places.iter().position(is_made);
-        match (at, made) {
-            (Some(at), Some(staged)) => wanted.places[at].holds = Holds::Ready(Box::new(staged)),
-            (Some(at), None) => drop(wanted.places.remove(at)),
-            (None, made) => return made,
-        }
-        None
-    }
-
-    /// Takes what stands ready for a build, when it has been made if that is under way. Nothing is made for its place then
-    /// until it has ended.
-    async fn take(&self, spec: &BuildSpec) -> Option<Staged> {
-        loop {
-            let mut made = {
-                let mut wanted = self.wanted();
-                let at = wanted.places.iter().position(|place| place.is_of(spec))?;
-                match &wanted.places[at].holds {
-                    Holds::Making { tell, .. } => tell.clone(),
-                    Holds::Nothing | Holds::Ready(_) => {
-                        return ready(vec![wanted.places.remove(at)]).pop();
-                    }
-                }
-            };
-            // An error is what is waited for.
-            let _ = made.changed().await;
-        }
-    }
-
-    fn knows(&self, spec: &BuildSpec) -> bool {
-        self.wanted().places.iter().any(|place| place.is_of(spec))
-    }
-
-    fn wanted(&self) -> MutexGuard<'_, Wanted> {
-        self.0.wanted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Place {
-    fn is_of(&self, spec: &BuildSpec) -> bool {
-        let of = |it: &BuildSpec| (it.project_id, it.branch.clone(), it.settings.root_directory.clone());
-        of(&self.spec) == of(spec)
-    }
-}
-
-fn ready(places: Vec<Place>) -> Vec<Staged> {
-    let ready = places.into_iter().filter_map(|place| match place.holds {
-        Holds::Ready(staged) => Some(*staged),
-        Holds::Nothing | Holds::Making { .. } => None,
-    });
-    ready.collect()
-}
-
-/// Tells whether the next build like one that ended is likely to begin as it did. Submodules and large files are of other
-/// people's servers, which nobody goes to ahead of a build.
-fn is_worth_it(spec: &BuildSpec, outcome: &Outcome) -> bool {
-    let will_come = match outcome {
-        Outcome::Ready { .. } => true,
-        Outcome::Skipped { reason } => *reason == CancelReason::IgnoredByCommand,
-        Outcome::Failed { failure } => failure.fault() == Fault::User,
-        Outcome::Canceled => false,
-    };
-    let settings = &spec.settings;
-    will_come && spec.hook.is_some() && spec.use_cache && !settings.submodules && !settings.lfs
+/// What the sandbox has mounted.
+pub enum Laid {
+    /// The source and the cache that the build would put there.
+    Ground(Box<(Ground, Prepared)>),
+    /// Nothing yet.
+    MountPoints(MountPoints),
 }
 
 impl Pipeline {
@@ -284,13 +113,14 @@ impl Pipeline {
         }
     }
 
-    /// Takes what was made ahead of a build, where it is what would be made for it now.
+    /// Takes what was made ahead of a build: all of it where it is what would be made for it now, the sandbox alone where another
+    /// source and cache can be put under it.
     pub(super) async fn take_ahead(
         &self,
         spec: &BuildSpec,
         limits: &BuildLimits,
         wishes: &Wishes,
-    ) -> Option<(Workspace, Staged)> {
+    ) -> Option<Taken> {
         if !spec.use_cache || !self.shelf.knows(spec) {
             return None;
         }
@@ -305,25 +135,51 @@ impl Pipeline {
             taken = taking => taken?,
         };
         let build = Build { spec, image_name: &name, image_id: &image.id, owner: self.owner(spec) };
-        let fits = staged.is_for(spec)
-            && staged.ground.image == image
-            && staged.limits == *limits
-            && staged.sandbox.runs()
-            && self.caches.renew(&mut staged.cache, &build)
-            && staged.workspace.give_body(&spec.body).is_ok();
-        let outcome = if fits { "taken" } else { "thrown_away" };
+        let taken = if !staged.has_sandbox_for(spec, limits, &image)
+            || staged.workspace.give_body(&spec.body).is_err()
+        {
+            self.throw_away_later(staged);
+            None
+        } else if staged.spec.commit == spec.commit && self.caches.renew(&mut staged.cache, &build) {
+            Some(staged.whole())
+        } else if staged.cache.can_be_taken_away() {
+            self.clear(staged, build.owner).await
+        } else {
+            self.throw_away_later(staged);
+            None
+        };
+        let outcome = match &taken {
+            Some(Taken { laid: Laid::Ground(..), .. }) => "taken",
+            Some(Taken { laid: Laid::MountPoints(_), .. }) => "taken_for_another_source",
+            None => "thrown_away",
+        };
         metrics::counter!("grapnel_executor_started_ahead_total", "outcome" => outcome).increment(1);
-        if !fits {
+        if taken.is_some() {
+            crash_point("ahead.taken");
+        } else {
             tracing::info!(attempt = %spec.id, "what was started ahead is not what the build needs, and is thrown away");
-            let this = self.clone();
-            self.cleanups.spawn(async move {
-                tokio::time::sleep(OUT_OF_THE_WAY).await;
-                this.remove_staged(staged).await;
-            });
-            return None;
         }
-        crash_point("ahead.taken");
-        Some((staged.workspace.clone(), staged))
+        taken
+    }
+
+    /// Takes the source and the cache from under a sandbox that nothing has run in.
+    async fn clear(&self, staged: Staged, owner: (u32, u32)) -> Option<Taken> {
+        let Staged { spec, cache, sandbox, workspace, .. } = staged;
+        if let Some(points) = self.caches.take_away(cache, spec.id).await {
+            match workspace.clear_tree(owner) {
+                Ok(before) => {
+                    self.cleanups.spawn(async move { disk::remove_tree(&before).await });
+                    return Some(Taken { id: spec.id, workspace, sandbox, laid: Laid::MountPoints(points) });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the workspace of a sandbox cannot be cleared");
+                    self.caches.give_back(points).await;
+                }
+            }
+        }
+        let this = self.clone();
+        self.cleanups.spawn(async move { this.remove_empty(sandbox, workspace).await });
+        None
     }
 
     /// Removes what no build has taken, beside whatever comes next.
@@ -332,26 +188,50 @@ impl Pipeline {
         self.cleanups.spawn(async move { this.remove_staged(staged).await });
     }
 
+    fn throw_away_later(&self, staged: Staged) {
+        let this = self.clone();
+        self.cleanups.spawn(async move {
+            tokio::time::sleep(OUT_OF_THE_WAY).await;
+            this.remove_staged(staged).await;
+        });
+    }
+
     async fn remove_staged(&self, Staged { cache, sandbox, workspace, .. }: Staged) {
-        if let Err(error) = sandbox.remove().await {
-            tracing::warn!(%error, "a sandbox that was started ahead cannot be removed; the next sweep tries again");
-        }
+        remove(&sandbox).await;
         self.caches.release(cache).await;
+        workspace.remove().await;
+    }
+
+    async fn remove_empty(&self, sandbox: RunningSandbox, workspace: Workspace) {
+        remove(&sandbox).await;
         workspace.remove().await;
     }
 }
 
+async fn remove(sandbox: &RunningSandbox) {
+    if let Err(error) = sandbox.remove().await {
+        tracing::warn!(%error, "a sandbox that was started ahead cannot be removed; the next sweep tries again");
+    }
+}
+
 impl Staged {
-    /// Tells whether it was made of what a build is to be made of.
-    fn is_for(&self, spec: &BuildSpec) -> bool {
+    /// Tells whether its sandbox is what would be made for a build, whatever is mounted in it.
+    fn has_sandbox_for(&self, spec: &BuildSpec, limits: &BuildLimits, image: &Image) -> bool {
         let made_for = &self.spec;
         made_for.project_id == spec.project_id
             && made_for.repository == spec.repository
             && made_for.access == spec.access
             && made_for.branch == spec.branch
-            && made_for.commit == spec.commit
             && made_for.production == spec.production
             && made_for.settings == spec.settings
+            && self.limits == *limits
+            && self.ground.image == *image
+            && self.sandbox.runs()
+    }
+
+    fn whole(self) -> Taken {
+        let Self { spec, ground, cache, sandbox, workspace, .. } = self;
+        Taken { id: spec.id, workspace, sandbox, laid: Laid::Ground(Box::new((ground, cache))) }
     }
 }
 

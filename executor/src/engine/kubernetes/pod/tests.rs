@@ -51,8 +51,8 @@ fn sandbox() -> Sandbox {
 }
 
 fn made(sandbox: &Sandbox, config: &KubernetesConfig) -> Value {
-    let volume =
-        |name: &str| (name == "workspace").then(|| "/var/lib/grapnel/kubernetes/volumes/workspace".into());
+    let path = "/var/lib/grapnel/kubernetes/volumes/workspace";
+    let volume = |name: &str| (name == "workspace").then(|| Place { path: path.into(), reserved: false });
     serde_json::to_value(pod(sandbox, config, volume).unwrap()).unwrap()
 }
 
@@ -113,6 +113,18 @@ fn what_an_operator_and_a_project_decide_is_in_the_pod() {
         let pod = made(&sandbox, &config);
         assert_eq!(at(&pod, pointer), wanted, "{name}");
         assert_ne!(at(&plain, pointer), wanted, "{name} changes something");
+    }
+}
+
+#[test]
+fn what_is_mounted_on_a_reserved_volume_later_is_seen_too_and_nothing_else_is() {
+    let place = Place { path: "/volumes/workspace".into(), reserved: true };
+    let pod = pod(&sandbox(), &config(), |_| Some(place.clone())).unwrap();
+    let container = &pod.spec.unwrap().containers[0];
+    for mount in container.volume_mounts.iter().flatten() {
+        let is_reserved = mount.mount_path == "/workspace";
+        let propagation = is_reserved.then(|| "HostToContainer".to_owned());
+        assert_eq!(mount.mount_propagation, propagation, "{}", mount.mount_path);
     }
 }
 
