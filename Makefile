@@ -31,7 +31,7 @@ lint: ## Formatting, clippy, the contracts.
 test: setup ## Run everything.
 	scripts/test.sh
 
-test-kubernetes: setup ## Run what needs a Kubernetes, on one of two nodes that is made for it (as root; compiles it once, 8 minutes).
+test-kubernetes: setup ## Run what needs a Kubernetes, on one of two nodes that is made for it (as root; compiles it once, 4 minutes).
 	tests/kubernetes/test.sh
 
 bench: image ## Measure, beside what one would do instead; writes bench/results. FORM=--quick takes three minutes.

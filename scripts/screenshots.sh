@@ -7,7 +7,7 @@ GRAPNEL_TEST_CA_BUNDLE=$(ca_bundle)
 export GRAPNEL_TEST_BROWSER GRAPNEL_TEST_CA_BUNDLE
 pictures=$(mktemp -d)
 trap 'rm -rf "$pictures"' EXIT
-GRAPNEL_TEST_SCREENSHOTS=$pictures cargo nextest run --locked --package grapnel-e2e --test it browser::walk::
+GRAPNEL_TEST_SCREENSHOTS=$pictures cargo nextest run --locked --workspace --test it browser::walk::
 mkdir -p docs/screenshots
 for name in deployments deployment hooks; do
     cp "$pictures/$name.png" docs/screenshots/

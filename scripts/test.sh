@@ -7,12 +7,25 @@ say "formatting"
 cargo fmt --all --check
 say "contracts"
 scripts/buf.sh lint
-say "builder image"
-images/builder/build.sh
+# What is fetched more than computed, beside the compiler. Later each of these scripts only says where its tool is.
+fetch() {
+    local tool
+    images/builder/build.sh
+    for tool in grpcurl prism standardwebhooks browser vercel schemathesis; do "scripts/$tool.sh"; done
+}
+fetched=$(mktemp)
+fetch >"$fetched" 2>&1 &
+fetching=$!
+# Nothing is left half made where the compiler has found something.
+trap wait EXIT
 say "clippy"
 cargo clippy --locked --workspace --all-targets -- -D warnings
 say "build"
 cargo build --locked --workspace
+say "builder image, and tools of tests"
+wait "$fetching" || { cat "$fetched" >&2; fail "they cannot be made"; }
+cat "$fetched"
+rm "$fetched"
 say "compose and image"
 scripts/compose-check.sh
 
@@ -34,8 +47,9 @@ say "tests of grapnel up once more, over PostgreSQL"
 # What is left out starts no grapnel up, is about the embedded database, or is about what stands in front of the hooks
 # service: pages and the interfaces of other tools, to which the database behind it makes no difference.
 embedded='backup|browser|buckets|crashes|db|disk|faults|layers|openapi|processes|restarts|security|vercel'
-GRAPNEL_TEST_DATABASE=postgres cargo nextest run --locked --package grapnel-e2e \
-    --filterset "not test(/^($embedded)::/)"
+# With `--workspace`, here and elsewhere: of a package alone cargo would compile another one, with fewer features.
+GRAPNEL_TEST_DATABASE=postgres cargo nextest run --locked --workspace \
+    --filterset "binary_id(grapnel-e2e::it) and not test(/^($embedded)::/)"
 
 # A test holds the page against the code, so that each of its rows has just run.
 say "$(grep -cE '^\| [A-Z][0-9].*\| `[a-z0-9_]+` \|' docs/security.md) attacks of docs/security.md were tried, and all was held"

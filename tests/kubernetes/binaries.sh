@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compiles Kubernetes 1.20 from Debian's source package, once, and prints the directory that its programs are in.
-# Takes eight minutes and 2 GB on two cores; what stays is the programs, 400 MB.
+# Takes four minutes and 2 GB on two cores; what stays is the programs, 240 MB.
 source "$(dirname "$0")/../../scripts/lib.sh"
 
 version=1.20.2
@@ -29,10 +29,14 @@ compile() {
     ln -sfn ../../.. "$go/src/k8s.io/kubernetes"
     export CGO_ENABLED=0 GO111MODULE=off GOCACHE=$work/cache HOME=$work/home GOPATH=$go
     say "compiling Kubernetes $version"
-    (cd "$work/tree" && make generated_files) >"$work/generate.log" 2>&1 || { tail -n 20 "$work/generate.log" >&2; return 1; }
+    # The one generated file that the source comes without; `make generated_files` makes all of the others once more.
+    (cd "$work/tree" && make -f Makefile.generated_files gen_openapi CALLED_FROM_MAIN_MAKEFILE=1 KUBE_VERBOSE=1 \
+        PRJ_SRC_PATH=k8s.io/kubernetes OUT_DIR=_output BIN_DIR=_output/bin GENERATED_FILE_PREFIX=zz_generated.) \
+        >"$work/generate.log" 2>&1 || { tail -n 20 "$work/generate.log" >&2; return 1; }
     local set=k8s.io/kubernetes/vendor/k8s.io/component-base/version
     cd "$go/src/k8s.io/kubernetes"
-    go build -trimpath -ldflags "-s -w -X $set.gitVersion=v$version -X $set.gitMajor=1 -X $set.gitMinor=20" \
+    # Without what speaks to clouds, half of which nodes here would never run.
+    go build -tags providerless -trimpath -ldflags "-s -w -X $set.gitVersion=v$version -X $set.gitMajor=1 -X $set.gitMinor=20" \
         -o "$1/bin/" "${programs[@]/#/./cmd/}"
     cd "$root"
     rm -rf "$work"

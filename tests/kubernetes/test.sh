@@ -83,8 +83,8 @@ ENV
 is_root || fail "a cluster of network and mount namespaces needs root"
 trap finish EXIT
 say "build"
-cargo build --locked --package grapnel --package grapnel-e2e
-cargo nextest run --locked --package grapnel-executor --package grapnel-e2e --no-run
+cargo build --locked --workspace
+cargo nextest run --locked --workspace --no-run
 say "images"
 images/builder/build.sh
 image
@@ -99,9 +99,10 @@ say "the contract of engines, on a node"
 # As a process of the node: with its network, and its mounts, which its pods see.
 target=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 env GRAPNEL_TEST_KUBERNETES_NODE=node1 "CARGO_TARGET_${target}_RUNNER=$root/$cluster in 1" \
-    cargo nextest run --locked --package grapnel-executor --ignore-default-filter --filterset 'test(/\bon_kubernetes::/)'
+    cargo nextest run --locked --workspace --ignore-default-filter \
+    --filterset 'binary_id(grapnel-executor::it) and test(/\bon_kubernetes::/)'
 
 say "the installation, from outside"
 export GRAPNEL_TEST_CLUSTER_GATEWAY=http://$node:30300 GRAPNEL_TEST_CLUSTER_HOOKS=http://$node:30301
 export GRAPNEL_TEST_CLUSTER_SITES=$node:30380 GRAPNEL_TEST_CLUSTER_KEY=$work/admin.key GRAPNEL_TEST_CLUSTER_MACHINE=$machine
-cargo nextest run --locked --package grapnel-e2e --ignore-default-filter --filterset 'binary(kubernetes)' --success-output immediate
+cargo nextest run --locked --workspace --ignore-default-filter --filterset 'binary(kubernetes)' --success-output immediate
