@@ -19,11 +19,24 @@ use serde_json::Value;
 async fn only_on<T>(cluster: &Cluster, node: &str, of: impl Future<Output = T>) -> T {
     let other = if node == "node1" { "node2" } else { "node1" };
     cluster.kubectl(&["cordon", other]);
+    let cordoned = Cordoned { cluster, node: other };
     cluster.executor_is(other, "DRAINING").await;
     let done = of.await;
-    cluster.kubectl(&["uncordon", other]);
+    drop(cordoned);
     cluster.executor_is(other, "READY").await;
     done
+}
+
+/// A node that takes nothing new until this is dropped: a test that fails leaves it to those after it.
+struct Cordoned<'a> {
+    cluster: &'a Cluster,
+    node: &'a str,
+}
+
+impl Drop for Cordoned<'_> {
+    fn drop(&mut self) {
+        self.cluster.kubectl_says(&["uncordon", self.node]);
+    }
 }
 
 /// Returns the name of the pod in which an attempt at a deployment runs.

@@ -6,6 +6,7 @@
 
 pub mod config;
 mod ended;
+mod ending;
 mod error;
 mod images;
 mod pod;
@@ -13,10 +14,15 @@ mod said;
 mod volumes;
 mod watching;
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::SocketAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use ended::{Ended, EndedSandboxes};
+use ended::EndedSandboxes;
 use error::{status, translate};
 use images::Images;
 use k8s_openapi::api::{
@@ -25,12 +31,12 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Config,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{GetParams, ListParams, PostParams},
 };
 use said::Standing;
 use tokio::{
     sync::{OnceCell, watch},
-    time::{Instant, timeout},
+    time::timeout,
 };
 use volumes::Volumes;
 use watching::Watching;
@@ -43,18 +49,6 @@ use super::{
 /// How long the API server may take to answer a request, and to take a connection.
 const ANSWER: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(5);
-
-/// How long an API server that is away is asked again for what has to be done, and how often.
-const PATIENCE: Duration = Duration::from_secs(120);
-const AGAIN: Duration = Duration::from_millis(500);
-
-/// How long the kubelet may take to end a pod that it is told to, beyond the pod's grace: one that has missed something of a pod
-/// looks at it again after a minute (`syncFrequency`).
-const ENDS: Duration = Duration::from_secs(90);
-
-/// After which time, beyond its grace, it is known of a pod that was told to end that it will not be said to run any more: a
-/// kubelet says so a second after its first process has begun, and kills it within two.
-const SILENT: Duration = Duration::from_secs(3);
 
 /// The port of every kubelet.
 const KUBELET: u16 = 10_250;
@@ -79,6 +73,8 @@ pub struct KubernetesEngine {
     volumes: Volumes,
     ended: EndedSandboxes,
     images: Images,
+    /// The pods that were asked for, and nobody has said whether they were made.
+    unanswered: Mutex<HashSet<SandboxId>>,
 }
 
 impl KubernetesEngine {
@@ -93,6 +89,7 @@ impl KubernetesEngine {
             volumes: Volumes::new(volumes),
             ended: EndedSandboxes::new(ended),
             images,
+            unanswered: Mutex::default(),
         }
     }
 
@@ -114,7 +111,9 @@ impl KubernetesEngine {
 
     async fn node(&self) -> Result<Node, EngineError> {
         let nodes: Api<Node> = Api::all(self.client().await?);
-        let node = answered(nodes.get(&self.config.node)).await?;
+        // As the API server remembers it: every node's executor asks every few seconds.
+        let remembered = GetParams::at("0");
+        let node = answered(nodes.get_with(&self.config.node, &remembered)).await?;
         node.map_err(|error| translate(&error, &self.config.node))
     }
 
@@ -172,64 +171,12 @@ impl KubernetesEngine {
         }
     }
 
-    /// Ends a pod and waits until its kubelet says that nothing of it runs any more. Returns how it ended, unless it was gone
-    /// already.
-    async fn end(&self, id: &SandboxId, grace: Duration) -> Result<Option<Ended>, EngineError> {
-        let mut watching = Watching::of(self.pods().await?, id);
-        let Some(mut last) = watching.next().await else { return Ok(None) };
-        if said::may_have_begun(&last) {
-            // The least that makes the kubelet say when it is done: with none at all the pod is forgotten at once.
-            let grace = grace.max(Duration::from_secs(1));
-            self.delete(id, grace).await?;
-            let silent_until = Instant::now() + grace + SILENT;
-            let ended = async {
-                while watching.exit(&last).is_none() {
-                    tokio::select! {
-                        next = watching.next() => match next {
-                            Some(pod) => last = pod,
-                            None => break,
-                        },
-                        () = tokio::time::sleep_until(silent_until), if !watching.has_run() => break,
-                    }
-                }
-            };
-            if timeout(grace + ENDS, ended).await.is_err() {
-                let message =
-                    format!("the kubelet of `{}` does not end the pod `{}`", self.config.node, id.0);
-                return Err(EngineError::Unavailable(message));
-            }
-        }
-        // Nothing of a build runs in it. What its kubelet has to clean up needs no pod, and can take it a minute.
-        self.delete(id, Duration::ZERO).await?;
-        let exit = watching.exit(&last).unwrap_or_else(|| Exit::with(said::KILLED));
-        Ok(Some(Ended { exit, labels: labels_of(&last) }))
-    }
-
-    /// Tells the cluster to end a pod, again for as long as nobody answers.
-    async fn delete(&self, id: &SandboxId, grace: Duration) -> Result<(), EngineError> {
-        let begun = Instant::now();
-        loop {
-            match self.try_to_delete(id, grace).await {
-                Err(EngineError::Unavailable(why)) if begun.elapsed() < PATIENCE => {
-                    tracing::debug!(sandbox = id.0, why, "the cluster is asked again to end a pod");
-                    tokio::time::sleep(AGAIN).await;
-                }
-                done => return done,
-            }
-        }
-    }
-
-    async fn try_to_delete(&self, id: &SandboxId, grace: Duration) -> Result<(), EngineError> {
-        let how = DeleteParams::default().grace_period(u32::try_from(grace.as_secs()).unwrap_or(u32::MAX));
-        let pods = self.pods().await?;
-        match answered(pods.delete(&id.0, &how)).await? {
-            Ok(_) => Ok(()),
-            Err(error) if status(&error) == Some(404) => Ok(()),
-            Err(error) => Err(translate(&error, &id.0)),
-        }
+    fn unanswered(&self) -> MutexGuard<'_, HashSet<SandboxId>> {
+        self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forget(&self, id: &SandboxId) -> Result<(), EngineError> {
+        self.unanswered().remove(id);
         let removed = self.ended.remove(id);
         removed.map_err(|error| {
             EngineError::Refused(format!("what is known of {} cannot be removed: {error}", id.0))
@@ -319,13 +266,21 @@ impl Engine for KubernetesEngine {
             EngineError::Refused(format!("the directory that is closed to builds cannot be made: {error}"))
         })?;
         let pods = self.pods().await.map_err(no_place)?;
-        match answered(pods.create(&PostParams::default(), &pod)).await.map_err(no_place)? {
-            Ok(_) => Ok(id),
-            Err(error) if status(&error) == Some(403) => {
-                Err(self.why_forbidden(translated_text(&error, &id)).await)
+        let asked_before = self.unanswered().remove(&id);
+        let refused = match answered(pods.create(&PostParams::default(), &pod)).await {
+            Ok(Ok(_)) => return Ok(id),
+            // It was made after all.
+            Ok(Err(error)) if status(&error) == Some(409) && asked_before => return Ok(id),
+            Ok(Err(error)) if status(&error) == Some(403) => {
+                self.why_forbidden(translated_text(&error, &id)).await
             }
-            Err(error) => Err(no_place(translate(&error, &id.0))),
+            Ok(Err(error)) => translate(&error, &id.0),
+            Err(no_answer) => no_answer,
+        };
+        if let EngineError::Unavailable(_) = refused {
+            self.unanswered().insert(id);
         }
+        Err(no_place(refused))
     }
 
     async fn begun(&self, id: &SandboxId, waiting: &watch::Sender<String>) -> Result<(), EngineError> {
@@ -435,3 +390,6 @@ async fn answered<T>(request: impl Future<Output = T>) -> Result<T, EngineError>
         .await
         .map_err(|_| EngineError::Unavailable(format!("no answer within {} s", ANSWER.as_secs())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -286,4 +286,4 @@ fn short(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

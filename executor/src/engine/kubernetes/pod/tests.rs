@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{super::config::Pull, *};
 use crate::engine::SandboxLimits;
 
-fn config() -> KubernetesConfig {
+pub fn config() -> KubernetesConfig {
     KubernetesConfig {
         namespace: "builds".to_owned(),
         node: "node-1.example".to_owned(),
