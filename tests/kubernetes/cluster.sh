@@ -218,6 +218,7 @@ podPidsLimit: 1024
 volumeStatsAggPeriod: 5s
 syncFrequency: 10s
 evictionHard: {nodefs.available: "1%", imagefs.available: "1%", memory.available: "50Mi"}
+imageGCHighThresholdPercent: 100
 makeIPTablesUtilChains: false
 nodeStatusUpdateFrequency: 3s
 clusterDNS: ["$net.1"]
