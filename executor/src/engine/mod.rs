@@ -47,8 +47,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn image(&self, name: &str) -> Result<Option<Image>, EngineError>;
 
     /// Makes an empty place under a volume's name, so that sandboxes which mount it can start before it has anything to show:
-    /// [`Engine::create_volume`] fills it, also below those that run. Done again it empties what was filled. Tells whether the
-    /// engine can do so; where it cannot nothing was made.
+    /// [`Engine::create_volume`] fills it, also below those that run. Done again it takes away what was filled below sandboxes
+    /// whose first process ran by then; others keep it. Tells whether the engine can do so; where it cannot nothing was made.
     async fn reserve_volume(
         &self,
         _name: &str,

@@ -1,7 +1,7 @@
 //! What a build's commands stand on: a checkout, with a cache in place below it, in a sandbox that runs.
 
 use grapnel_domain::{
-    build::BuildSpec,
+    build::{AttemptId, BuildSpec},
     event::{BuildEvent, Step},
     failure::{Failure, FailureCode},
 };
@@ -52,6 +52,12 @@ impl Story<'_> {
         made_sure(ready, self.spec).await?;
         if plan.disabled {
             return Ok(None);
+        }
+        if self.points.is_some() && self.spec.id.attempt == AttemptId::AHEAD {
+            // What is put under it is to be taken away again where its build is of another commit: only what was mounted
+            // after it had begun can be.
+            self.have_sandbox(&image_name).await?;
+            self.be_connected(Step::Source).await?;
         }
         self.prepare_cache(&image_name, &image, fetching).await?;
         self.have_sandbox(&image_name).await?;
@@ -200,6 +206,13 @@ impl Story<'_> {
         Ok(())
     }
 
+    /// Waits until its runner is there.
+    pub(super) async fn be_connected(&mut self, step: Step) -> Result<(), Failure> {
+        let Some(sandbox) = &mut self.sandbox else { return Err(out_of_order("no sandbox was started")) };
+        let connected = sandbox.connected(step, self.recorder).await;
+        connected.map_err(|not| not_connected(not, self.spec))
+    }
+
     fn begin_to_start(&mut self, image: &str, workspace: MountSource, tools: MountSource) {
         let Pipeline { engine, sandbox, .. } = self.pipeline.clone();
         let directories = Directories { own: self.workspace, workspace, tools };
@@ -236,7 +249,7 @@ async fn made_sure(ready: JoinHandle<Result<(), EngineError>>, spec: &BuildSpec)
 }
 
 /// Says why nobody is in the sandbox of a build.
-pub(super) fn not_connected(not: NotConnected, spec: &BuildSpec) -> Failure {
+fn not_connected(not: NotConnected, spec: &BuildSpec) -> Failure {
     match not {
         NotConnected::Engine(error) => engine_failure(&error, spec),
         NotConnected::Failed(failure) => failure,

@@ -16,7 +16,7 @@ use super::{
     ahead::{Laid, Taken},
     detect::Plan,
     environment::{self, WORKSPACE},
-    ground::{Ground, not_connected},
+    ground::Ground,
     install,
     recorder::Recorder,
     sandbox::RunningSandbox,
@@ -277,14 +277,10 @@ impl<'a> Story<'a> {
         if let Some(code) = known {
             return Ok(code);
         }
-        let request = self.request(command, script);
-        let recorder = self.recorder;
+        self.be_connected(step).await?;
+        let (request, recorder) = (self.request(command, script), self.recorder);
         match &mut self.sandbox {
-            Some(sandbox) => {
-                let connected = sandbox.connected(step, recorder).await;
-                connected.map_err(|not| not_connected(not, self.spec))?;
-                Ok(sandbox.run_step(step, &request, recorder).await?.code)
-            }
+            Some(sandbox) => Ok(sandbox.run_step(step, &request, recorder).await?.code),
             None => Err(out_of_order("no sandbox was started")),
         }
     }

@@ -24,7 +24,7 @@ use std::{
 
 use attempts::{Attempts, Capacity, Stopping};
 use grapnel_artifacts::OpenError;
-use grapnel_domain::{Error, Reason, secret_token::ApiKey};
+use grapnel_domain::{Error, Reason, build::AttemptId, secret_token::ApiKey};
 use grapnel_proto::{
     DESCRIPTORS, error::to_status, executor::v1::executor_service_server::ExecutorServiceServer,
 };
@@ -171,7 +171,13 @@ impl Executor {
         }
         let trial = caches.clone();
         // Found out now, so that the first build need not wait for it; where the engine is away it is asked again then.
-        upkeep.spawn(async move { drop(trial.overlays().await) });
+        let ahead = AttemptId { deployment: clock.new_id(), attempt: AttemptId::AHEAD };
+        upkeep.spawn(async move {
+            drop(trial.overlays().await);
+            if let Ok(Some(points)) = trial.mount_points(ahead).await {
+                trial.give_back(points).await;
+            }
+        });
         upkeep.spawn(caches.clone().watch_over(until()));
         upkeep.spawn(caches.clone().send_shared(until()));
         upkeep.spawn(caches.watch_over_shared(until()));

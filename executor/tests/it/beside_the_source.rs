@@ -1,6 +1,6 @@
 //! Sandboxes that start while their source is fetched, where the engine fills volumes below one that runs.
 
-use std::fs;
+use std::{fs, path::Path, time::Duration};
 
 use grapnel_domain::{
     build::BuildSpec,
@@ -16,7 +16,7 @@ use crate::{
     ahead::{lines, was_started_ahead},
     caches::reports,
     site::{Site, entries},
-    support::obedient,
+    support::{GONE, Runner, obedient, program},
 };
 
 /// A site whose engine reserves volumes.
@@ -140,6 +140,33 @@ async fn another_commit_is_put_under_the_sandbox_that_was_started_ahead() {
     assert!(matches!(outcome, Outcome::Ready { .. }), "{outcome:?}");
     assert!(was_started_ahead(&told));
     assert_eq!(site.engine.started(), 3, "two sandboxes for two builds and what stood ready");
+    site.nothing_at_all_is_left().await;
+}
+
+/// Does what a runner does, after a moment, and only where nothing is mounted by then: what an engine fills before a sandbox
+/// runs it may not be able to take away.
+fn late_and_empty() -> Program {
+    program(|sandbox| async move {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if Path::new(&sandbox.working_dir).exists() {
+            return GONE;
+        }
+        let mut runner = Runner::connect(&sandbox).await;
+        while let Some(step) = runner.next_step().await {
+            runner.obey(&step).await;
+        }
+        GONE
+    })
+}
+
+#[tokio::test]
+async fn what_is_made_ahead_is_put_in_place_when_its_sandbox_runs() {
+    let site = reserving(late_and_empty()).await.with_shelf(2);
+    let spec = site.hooked();
+    site.stage(&spec).await;
+    let (outcome, told) = site.build(&spec, |_, _| {}).await;
+    assert!(matches!(outcome, Outcome::Ready { .. }), "{outcome:?}");
+    assert!(was_started_ahead(&told));
     site.nothing_at_all_is_left().await;
 }
 

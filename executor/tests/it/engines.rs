@@ -173,6 +173,7 @@ contract!(
     volumes_are_made_found_and_removed_any_number_of_times,
     an_overlay_shows_its_layers_and_takes_what_is_written_or_cannot_be_had,
     a_reserved_volume_is_filled_and_emptied_below_what_runs_or_cannot_be_had,
+    a_reserved_volume_that_is_filled_while_its_sandbox_begins_is_seen,
     a_sandbox_runs_its_command_and_all_who_wait_are_told_how_it_ended,
     who_has_not_started_a_sandbox_waits_for_it_and_ends_it_as_well,
     a_sandbox_that_cannot_start_leaves_nothing,
@@ -297,6 +298,34 @@ async fn a_reserved_volume_is_filled_and_emptied_below_what_runs_or_cannot_be_ha
     bench.engine.remove_volume(&name).await.unwrap();
     assert_eq!(bench.listed().await, (0, 0));
     assert!(at("two/second").exists(), "what it showed stays");
+}
+
+async fn a_reserved_volume_that_is_filled_while_its_sandbox_begins_is_seen(bench: Bench) {
+    let (name, labels) = (format!("contract-{}", bench.own), bench.labels("reserved"));
+    if !bench.engine.reserve_volume(&name, &labels).await.unwrap() {
+        return;
+    }
+    let shown = bench.directory.path().join("shown");
+    fs::create_dir(&shown).unwrap();
+    fs::write(shown.join("here"), "").unwrap();
+    for round in 0..3 {
+        let script = "until [ -e \"$0/here\" ]; do sleep 0.02; done";
+        let mut sandbox = bench.sandbox(&format!("begins-{round}"), script);
+        sandbox.command.push("/cache".to_owned());
+        let source = MountSource::Volume(name.clone());
+        sandbox.mounts.push(Mount { source, target: "/cache".to_owned(), read_only: false });
+        let id = bench.engine.start(&sandbox).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(250 * round)).await;
+        let source = VolumeSource::Directory(shown.clone());
+        let volume = Volume { name: name.clone(), source, labels: labels.clone() };
+        bench.engine.create_volume(&volume).await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(60), bench.engine.wait(&id)).await;
+        assert_eq!(ended.unwrap().unwrap().code, 0);
+        bench.engine.remove(&id).await.unwrap();
+        assert!(bench.engine.reserve_volume(&name, &labels).await.unwrap());
+    }
+    bench.engine.remove_volume(&name).await.unwrap();
+    assert_eq!(bench.listed().await, (0, 0));
 }
 
 async fn a_sandbox_runs_its_command_and_all_who_wait_are_told_how_it_ended(bench: Bench) {

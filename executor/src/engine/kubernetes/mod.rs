@@ -10,6 +10,7 @@ mod ending;
 mod error;
 mod images;
 mod pod;
+mod propagation;
 mod said;
 mod volumes;
 mod watching;
@@ -33,6 +34,7 @@ use kube::{
     Api, Client, Config,
     api::{GetParams, ListParams, PostParams},
 };
+use propagation::Propagation;
 use said::Standing;
 use tokio::{
     sync::{OnceCell, watch},
@@ -75,6 +77,7 @@ pub struct KubernetesEngine {
     images: Images,
     /// The pods that were asked for, and nobody has said whether they were made.
     unanswered: Mutex<HashSet<SandboxId>>,
+    propagation: Propagation,
 }
 
 impl KubernetesEngine {
@@ -90,6 +93,7 @@ impl KubernetesEngine {
             ended: EndedSandboxes::new(ended),
             images,
             unanswered: Mutex::default(),
+            propagation: Propagation::default(),
         }
     }
 
@@ -215,17 +219,18 @@ impl Engine for KubernetesEngine {
         }))
     }
 
-    /// Where the node does not share what is mounted on it nothing would be seen in a pod that runs.
+    /// Where the node does not share what is mounted on it, or its runtime does not show it, nothing would be seen in a pod that
+    /// runs.
     async fn reserve_volume(
         &self,
         name: &str,
         labels: &BTreeMap<String, String>,
     ) -> Result<bool, EngineError> {
-        let shared = self.mounts_are_shared().unwrap_or(false);
-        if shared {
+        let is_seen = self.mounts_are_shared().unwrap_or(false) && self.shows_later_mounts(labels).await;
+        if is_seen {
             self.volumes.reserve(name, labels)?;
         }
-        Ok(shared)
+        Ok(is_seen)
     }
 
     async fn create_volume(&self, volume: &Volume) -> Result<(), EngineError> {

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Pipeline, Wishes,
-    ground::{Ground, not_connected},
+    ground::Ground,
     install,
     mask::Mask,
     recorder::{Progress, Recorder},
@@ -242,10 +242,7 @@ impl Story<'_> {
         if ground.plan.install_is_plain && self.pipeline.skip_unchanged_install {
             ground.tree = install::tree_of(self).await;
         }
-        if let Some(sandbox) = &mut self.sandbox {
-            let connected = sandbox.connected(Step::Cache, self.recorder).await;
-            connected.map_err(|not| not_connected(not, self.spec))?;
-        }
+        self.be_connected(Step::Cache).await?;
         let (Some(cache), Some(sandbox)) = (self.cache.take(), self.sandbox.take()) else { return Ok(None) };
         Ok(Some((ground, cache, sandbox)))
     }
