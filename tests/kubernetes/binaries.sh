@@ -35,7 +35,7 @@ compile() {
         >"$work/generate.log" 2>&1 || { tail -n 20 "$work/generate.log" >&2; return 1; }
     local set=k8s.io/kubernetes/vendor/k8s.io/component-base/version
     cd "$go/src/k8s.io/kubernetes"
-    # Without the providers of clouds, on none of which these nodes are: they take a third of the time.
+    # Without the providers of clouds, on none of which these nodes are.
     go build -tags providerless -trimpath -ldflags "-s -w -X $set.gitVersion=v$version -X $set.gitMajor=1 -X $set.gitMinor=20" \
         -o "$1/bin/" "${programs[@]/#/./cmd/}"
     cd "$root"
