@@ -35,6 +35,8 @@ struct Bench {
     directory: TempDir,
     /// Whether it fetches images by itself, and so knows of none that it is missing.
     fetches: bool,
+    /// Whether it fills volumes below sandboxes that run.
+    reserves: bool,
     /// How soon nothing of a sandbox runs any more that is killed and does not hear.
     kills_within: Duration,
 }
@@ -54,6 +56,7 @@ impl Bench {
             own,
             directory,
             fetches: false,
+            reserves: false,
             kills_within: Duration::from_secs(5),
         }
     }
@@ -81,7 +84,8 @@ impl Bench {
         };
         let (engine, other) = (engine(), engine());
         // A kubelet gives everybody two seconds, and says a second later how it went; both are slower beside others.
-        Self { fetches: true, kills_within: Duration::from_secs(15), ..Self::with(engine, other, directory) }
+        let kills_within = Duration::from_secs(15);
+        Self { fetches: true, reserves: true, kills_within, ..Self::with(engine, other, directory) }
     }
 
     /// Starts a sandbox, and waits until its first process can have begun.
@@ -158,7 +162,8 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $case() {
                 let engine = super::FakeEngine::of_processes(&[super::IMAGE]);
-                let bench = super::Bench::new(engine.clone(), engine.clone());
+                let mut bench = super::Bench::new(engine.clone(), engine.clone());
+                bench.reserves = true;
                 let places = bench.directory.path().join("places");
                 super::fs::create_dir(&places).unwrap();
                 engine.reserving_in(places);
@@ -258,7 +263,8 @@ async fn an_overlay_shows_its_layers_and_takes_what_is_written_or_cannot_be_had(
 async fn a_reserved_volume_is_filled_and_emptied_below_what_runs_or_cannot_be_had(bench: Bench) {
     let at = |name: &str| bench.directory.path().join(name);
     let (name, labels) = (format!("contract-{}", bench.own), bench.labels("reserved"));
-    if !bench.engine.reserve_volume(&name, &labels).await.unwrap() {
+    assert_eq!(bench.engine.reserve_volume(&name, &labels).await.unwrap(), bench.reserves);
+    if !bench.reserves {
         return assert_eq!(bench.listed().await, (0, 0));
     }
     assert!(bench.other.reserve_volume(&name, &labels).await.unwrap(), "any number of times");
@@ -302,7 +308,8 @@ async fn a_reserved_volume_is_filled_and_emptied_below_what_runs_or_cannot_be_ha
 
 async fn a_reserved_volume_that_is_filled_while_its_sandbox_begins_is_seen(bench: Bench) {
     let (name, labels) = (format!("contract-{}", bench.own), bench.labels("reserved"));
-    if !bench.engine.reserve_volume(&name, &labels).await.unwrap() {
+    assert_eq!(bench.engine.reserve_volume(&name, &labels).await.unwrap(), bench.reserves);
+    if !bench.reserves {
         return;
     }
     let shown = bench.directory.path().join("shown");
